@@ -1,23 +1,61 @@
+# The build's three functions; each takes its sources from a folder, so a new file needs no edit.
+
 # brisk_module(NAME [DEPENDS module…] [LINK target…]): one static library per folder of src/, made of
-# every .cpp file in it (folders below included), and its tests: tests/NAME/*_test.cpp become one
-# executable, brisk_NAME_test. DEPENDS is the only way one folder may see another.
+# every .cpp file in it (folders below included), and its tests. DEPENDS is the only way one folder
+# may see another; LINK are outside libraries, unseen by the folders above.
 function(brisk_module NAME)
   cmake_parse_arguments(ARG "" "" "DEPENDS;LINK" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${NAME}/*.cpp)
-  add_library(brisk_${NAME} STATIC ${sources})
-  target_include_directories(brisk_${NAME} PUBLIC ${PROJECT_SOURCE_DIR}/src
-                                                  ${PROJECT_SOURCE_DIR}/include)
   list(TRANSFORM ARG_DEPENDS PREPEND brisk_)
-  target_link_libraries(brisk_${NAME} PUBLIC ${ARG_DEPENDS} ${ARG_LINK})
-  if(BRISK_TESTS)
-    file(GLOB tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${NAME}/*_test.cpp)
-    if(tests)
-      add_executable(brisk_${NAME}_test ${tests})
-      target_include_directories(brisk_${NAME}_test PRIVATE ${PROJECT_SOURCE_DIR}/tests)
-      target_compile_definitions(brisk_${NAME}_test
-        PRIVATE BRISK_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-      target_link_libraries(brisk_${NAME}_test PRIVATE brisk_${NAME} GTest::gtest_main)
-      gtest_discover_tests(brisk_${NAME}_test DISCOVERY_MODE PRE_TEST)
-    endif()
+  if(sources)
+    set(scope PUBLIC)
+    add_library(brisk_${NAME} STATIC ${sources})
+    target_link_libraries(brisk_${NAME} PRIVATE ${ARG_LINK})
+  else()
+    set(scope INTERFACE)
+    add_library(brisk_${NAME} INTERFACE)
+  endif()
+  target_include_directories(brisk_${NAME} ${scope}
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>)
+  target_link_libraries(brisk_${NAME} ${scope} ${ARG_DEPENDS} fmt::fmt Threads::Threads)
+  set_property(GLOBAL APPEND PROPERTY BRISK_MODULES brisk_${NAME})
+  brisk_tests(${NAME} DEPENDS ${NAME} LINK ${ARG_LINK})
+endfunction()
+
+# brisk_tests(NAME DEPENDS module… [LINK target…]): tests/NAME/*_test.cpp as one executable,
+# brisk_NAME_test; each of its tests is one test of ctest, labelled NAME.
+function(brisk_tests NAME)
+  cmake_parse_arguments(ARG "" "" "DEPENDS;LINK" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${NAME}/*_test.cpp)
+  if(NOT BRISK_TESTS OR NOT sources)
+    return()
+  endif()
+  list(TRANSFORM ARG_DEPENDS PREPEND brisk_)
+  add_executable(brisk_${NAME}_test ${sources})
+  target_include_directories(brisk_${NAME}_test PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+  target_compile_definitions(brisk_${NAME}_test PRIVATE BRISK_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_link_libraries(brisk_${NAME}_test PRIVATE ${ARG_DEPENDS} ${ARG_LINK} GTest::gtest_main)
+  gtest_discover_tests(brisk_${NAME}_test DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+                       PROPERTIES LABELS ${NAME} TIMEOUT 600)
+endfunction()
+
+# brisk_program(DEPENDS module… [LINK target…]): the command `brisk` from src/cli, target brisk_cli.
+# The tests in tests/cli run it as a process, at BRISK_PROGRAM.
+function(brisk_program)
+  cmake_parse_arguments(ARG "" "" "DEPENDS;LINK" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cli/*.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  list(TRANSFORM ARG_DEPENDS PREPEND brisk_ OUTPUT_VARIABLE libraries)
+  add_executable(brisk_cli ${sources})
+  set_target_properties(brisk_cli PROPERTIES OUTPUT_NAME brisk)
+  target_link_libraries(brisk_cli PRIVATE ${libraries} ${ARG_LINK})
+  install(TARGETS brisk_cli RUNTIME)
+  brisk_tests(cli DEPENDS ${ARG_DEPENDS})
+  if(TARGET brisk_cli_test)
+    add_dependencies(brisk_cli_test brisk_cli)
+    target_compile_definitions(brisk_cli_test PRIVATE BRISK_PROGRAM="$<TARGET_FILE:brisk_cli>")
   endif()
 endfunction()
