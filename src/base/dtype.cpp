@@ -52,15 +52,14 @@ std::uint32_t narrow(float value, int exponent_bits, int mantissa_bits, std::uin
   int exponent = 0;
   const double magnitude = std::fabs(static_cast<double>(value));
   if (magnitude == 0) return sign;
-  std::frexp(magnitude, &exponent);                      // magnitude in [2^(e-1), 2^e)
-  const int lowest = 1 - bias;                           // exponent of the smallest normal
-  const int e = std::max(exponent - 1, lowest);          // exponent of the unit's binade
+  std::frexp(magnitude, &exponent);                        // magnitude in [2^(e-1), 2^e)
+  const int lowest = 1 - bias;                             // exponent of the smallest normal
+  const int e = std::max(exponent - 1, lowest);            // exponent of the unit's binade
   const double unit = std::ldexp(1.0, e - mantissa_bits);  // distance of neighbours there
   const double steps = std::nearbyint(magnitude / unit);   // ties to even in the default mode
   // steps counts units from zero: in the normal range 2^m … 2^(m+1).
   const auto count = static_cast<std::uint32_t>(steps);
-  const std::uint32_t encoded =
-      count + (static_cast<std::uint32_t>(e - lowest) << mantissa_bits);
+  const std::uint32_t encoded = count + (static_cast<std::uint32_t>(e - lowest) << mantissa_bits);
   return sign | (encoded > largest ? overflow : encoded);
 }
 
@@ -72,8 +71,8 @@ float widen(std::uint32_t bits, int exponent_bits, int mantissa_bits, bool has_i
   float value = 0;
   const bool top = exponent == (1 << exponent_bits) - 1;
   if (top && has_infinity) {
-    value = mantissa ? std::numeric_limits<float>::quiet_NaN()
-                     : std::numeric_limits<float>::infinity();
+    value =
+        mantissa ? std::numeric_limits<float>::quiet_NaN() : std::numeric_limits<float>::infinity();
   } else if (top && mantissa == (1U << mantissa_bits) - 1) {
     value = std::numeric_limits<float>::quiet_NaN();
   } else if (exponent == 0) {
@@ -140,8 +139,7 @@ std::int64_t max_value(DType dtype) {
   if (is_bool(dtype)) return 1;
   if (dtype == DType::uint64) return std::numeric_limits<std::int64_t>::max();
   const int bits = is_signed(dtype) ? bit_size(dtype) - 1 : bit_size(dtype);
-  return bits == 63 ? std::numeric_limits<std::int64_t>::max()
-                    : (std::int64_t{1} << bits) - 1;
+  return bits == 63 ? std::numeric_limits<std::int64_t>::max() : (std::int64_t{1} << bits) - 1;
 }
 
 std::uint16_t float_to_half(float value) {

@@ -32,9 +32,9 @@ inline constexpr int dtype_count = 16;
 int byte_size(DType dtype);
 inline int bit_size(DType dtype) { return byte_size(dtype) * 8; }
 
-bool is_float(DType dtype);           // any floating-point type
-bool is_integer(DType dtype);         // any integer type, without bool
-bool is_signed(DType dtype);          // floating point or signed integer
+bool is_float(DType dtype);    // any floating-point type
+bool is_integer(DType dtype);  // any integer type, without bool
+bool is_signed(DType dtype);   // floating point or signed integer
 inline bool is_bool(DType dtype) { return dtype == DType::boolean; }
 
 /// NumPy-style name: "float32", "bool", "float8_e4m3", …

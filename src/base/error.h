@@ -48,8 +48,8 @@ inline void check(bool holds, const char* what,
 }
 
 /// Marks code that a correct program never reaches.
-[[noreturn]] inline void unreachable(const char* what, std::source_location where =
-                                                           std::source_location::current()) {
+[[noreturn]] inline void unreachable(const char* what,
+                                     std::source_location where = std::source_location::current()) {
   internal_error(what, where);
 }
 

@@ -1,0 +1,42 @@
+// Every environment variable that brisk reads, in one list: name, meaning, legal values, default.
+// Input: the environment, read once. Output: options(), the same for the life of the process.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace brisk {
+
+struct Options {
+  int debug = 0;        // BRISK_DEBUG
+  bool verify = false;  // BRISK_VERIFY
+  std::string device;   // BRISK_DEVICE; empty: the engine chooses
+  int threads = 0;      // BRISK_THREADS; 0: every processor this process may run on
+  std::string cache;    // BRISK_CACHE; empty where there is neither it nor a home folder
+  std::int64_t cache_limit_mb = 1024;  // BRISK_CACHE_LIMIT_MB
+  std::string cpu = "native";          // BRISK_CPU
+};
+
+/// One row of the list, as `brisk --help` and the documentation print it.
+struct OptionInfo {
+  std::string_view name;
+  std::string_view meaning;
+  std::string_view legal;     // what parse_options accepts, in words
+  std::string_view fallback;  // the default, in words
+};
+
+std::span<const OptionInfo> option_list();
+
+/// Looks a variable up: its value, or null where it is not set.
+using Lookup = const char* (*)(const char* name);
+
+/// Throws UserError, naming the variable and its legal values, where a value is not legal. A
+/// variable set to the empty string counts as not set.
+Options parse_options(Lookup lookup);
+
+/// The process's options, parsed at the first call; safe from several threads.
+const Options& options();
+
+}  // namespace brisk
