@@ -1,0 +1,78 @@
+// The one interface to processors: memory, code, launches and what the hardware is.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/storage.h"
+
+namespace brisk {
+
+class Device;
+
+/// Device memory; freed with its last owner. Also lets a buffer be a window of another one (offset), or
+/// foreign host memory (a mapped file) that `keep` keeps alive.
+class Buffer : public Storage {
+ public:
+  virtual Device& device() const = 0;
+  virtual std::size_t bytes() const = 0;
+  /// Address on the device: what a kernel gets. 64-byte aligned unless foreign.
+  virtual void* address() const = 0;
+};
+
+/// Loaded machine code of one kernel.
+class Program {
+ public:
+  virtual ~Program() = default;
+};
+
+struct DeviceInfo {
+  std::string id;            // "cpu", "cuda:0", "opencl:0"
+  std::string name;          // "AMD EPYC 9B14"
+  std::string architecture;  // LLVM CPU name or "sm_90a"
+  std::vector<std::string> features;
+  int compute_units = 1;  // threads of the pool, or SMs
+  std::size_t memory_bytes = 0;
+  std::size_t free_bytes = 0;
+  std::size_t cache_bytes = 0;  // last level
+};
+
+/// One launch: code, its buffer arguments (workspace last), the values of its variables and the number
+/// of tasks of each phase (see kernel/kernel.h).
+struct Launch {
+  const Program* program = nullptr;
+  std::span<void* const> buffers;
+  std::span<const std::int64_t> variables;
+  std::span<const std::int64_t> phase_tasks;
+  std::size_t scratch_bytes = 0;  // per thread
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual const DeviceInfo& info() const = 0;
+
+  /// 64-byte aligned, contents undefined. DeviceError says how much was wanted and how much there is.
+  virtual std::shared_ptr<Buffer> allocate(std::size_t bytes) = 0;
+  /// A window of `whole`, which it keeps alive.
+  virtual std::shared_ptr<Buffer> window(std::shared_ptr<Buffer> whole, std::size_t offset,
+                                         std::size_t bytes) = 0;
+  /// Host memory used in place where the device can (CPU), otherwise copied; `keep` is held as long.
+  virtual std::shared_ptr<Buffer> wrap(std::span<const std::byte> host,
+                                       std::shared_ptr<void> keep) = 0;
+  virtual void copy_in(Buffer& to, std::size_t offset, std::span<const std::byte> from) = 0;
+  virtual void copy_out(std::span<std::byte> to, const Buffer& from, std::size_t offset) = 0;
+
+  /// Loads an object file (codegen's output) whose entry point is `symbol`.
+  virtual std::unique_ptr<Program> load(std::span<const std::byte> object,
+                                        const std::string& symbol) = 0;
+  /// Runs in the order of the calls; returns at once or when done.
+  virtual void launch(const Launch& launch) = 0;
+  virtual void synchronize() = 0;
+};
+
+}  // namespace brisk

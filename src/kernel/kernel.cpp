@@ -1,0 +1,162 @@
+#include "kernel/kernel.h"
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "base/error.h"
+#include "graph/integer.h"
+
+namespace brisk {
+
+namespace {
+
+Attr with_ints(std::vector<std::int64_t> ints) {
+  Attr attr;
+  attr.ints = std::move(ints);
+  return attr;
+}
+
+}  // namespace
+
+Node make_range(int id, const Size& size) {
+  return make_node(Op::range_, DType::int64, {size.node()}, with_ints({id}));
+}
+
+Node make_param(int index, DType dtype) {
+  return make_node(Op::param_, dtype, {}, with_ints({index}));
+}
+
+Node make_local(int id, DType dtype, std::int64_t elements, Memory memory) {
+  return make_node(Op::local_, dtype, {},
+                   with_ints({id, elements, static_cast<std::int64_t>(memory)}));
+}
+
+Node reduce_over(ReduceOp op, const Node& value, std::vector<Node> ranges) {
+  if (ranges.empty()) return value;
+  ranges.insert(ranges.begin(), value);
+  return make_node(Op::reduce_, value.dtype(), std::move(ranges),
+                   with_ints({static_cast<std::int64_t>(op)}), value.lanes());
+}
+
+Node loop(LoopKind kind, const Node& range, const Node& body) {
+  return make_node(Op::loop_, DType::none, {range, body},
+                   with_ints({static_cast<std::int64_t>(kind)}));
+}
+
+Node block(std::vector<Node> statements) {
+  std::vector<Node> flat;
+  for (Node& statement : statements) {
+    if (statement.is(Op::block_)) {
+      flat.insert(flat.end(), statement.srcs().begin(), statement.srcs().end());
+    } else {
+      flat.push_back(std::move(statement));
+    }
+  }
+  if (flat.size() == 1) return flat[0];
+  return make_node(Op::block_, DType::none, std::move(flat));
+}
+
+Node branch(const Node& condition, const Node& body) {
+  if (condition.is_constant(1)) return body;
+  return make_node(Op::branch_, DType::none, {condition, body});
+}
+
+Node load_from(const Node& pointer, const Node& index, const Node& gate, int lanes) {
+  std::vector<Node> srcs = {pointer, index};
+  if (gate && !gate.is_constant(1)) srcs.push_back(gate);
+  return make_node(Op::load_, pointer.dtype(), std::move(srcs), {},
+                   std::max(lanes, index.lanes()));
+}
+
+Node store_to(const Node& pointer, const Node& index, const Node& value, const Node& gate) {
+  std::vector<Node> srcs = {pointer, index, value};
+  if (gate && !gate.is_constant(1)) srcs.push_back(gate);
+  return make_node(Op::store_, DType::none, std::move(srcs));
+}
+
+Node ramp(const Node& start, int lanes) {
+  return lanes == 1 ? start : make_node(Op::ramp_, DType::int64, {start}, {}, lanes);
+}
+
+Node splat(const Node& value, int lanes) {
+  if (value.lanes() == lanes) return value;
+  return make_node(Op::splat_, value.dtype(), {value}, {}, lanes);
+}
+
+Node lane(const Node& vector, int index) {
+  if (vector.lanes() == 1) return vector;
+  return make_node(Op::lane_, vector.dtype(), {vector}, with_ints({index}));
+}
+
+Node shuffle(const Node& a, const Node& b, std::vector<std::int64_t> lanes) {
+  std::vector<Node> srcs = {a};
+  if (b) srcs.push_back(b);
+  const int count = static_cast<int>(lanes.size());
+  return make_node(Op::shuffle_, a.dtype(), std::move(srcs), with_ints(std::move(lanes)), count);
+}
+
+Node horizontal(ReduceOp op, const Node& vector) {
+  if (vector.lanes() == 1) return vector;
+  return make_node(Op::horizontal_, vector.dtype(), {vector},
+                   with_ints({static_cast<std::int64_t>(op)}));
+}
+
+Node dot(const Node& accumulator, const Node& a, const Node& b) {
+  return make_node(Op::dot_, accumulator.dtype(), {accumulator, a, b}, {}, accumulator.lanes());
+}
+
+std::vector<Size> phase_tasks(const Kernel& kernel) {
+  const bool many = kernel.body.is(Op::block_);
+  std::vector<Size> tasks;
+  for (std::size_t i = 0; i < (many ? kernel.body.srcs().size() : 1); ++i) {
+    const Node& phase = many ? kernel.body.src(i) : kernel.body;
+    const bool parallel =
+        phase.is(Op::loop_) && phase.ints(0) == static_cast<std::int64_t>(LoopKind::parallel);
+    tasks.push_back(parallel ? Size(phase.src(0).src(0)) : Size(1));
+  }
+  return tasks;
+}
+
+std::int64_t scratch_bytes(const Kernel& kernel) {
+  std::int64_t bytes = 0;
+  for (const Node& node : topological_order({&kernel.body, 1})) {
+    if (!node.is(Op::local_) || node.ints(2) != static_cast<std::int64_t>(Memory::scratch)) continue;
+    bytes += (node.ints(1) * byte_size(node.dtype()) + 63) / 64 * 64;
+  }
+  return bytes;
+}
+
+namespace {
+
+using RangeSet = std::vector<Node>;
+
+const RangeSet& collect(const Node& node,
+                        std::unordered_map<Node, RangeSet, NodeHash>& memo) {
+  if (const auto found = memo.find(node); found != memo.end()) return found->second;
+  RangeSet set;
+  if (node.is(Op::range_)) {
+    set.push_back(node);
+  } else {
+    for (const Node& src : node.srcs()) {
+      for (const Node& range : collect(src, memo)) {
+        if (std::find(set.begin(), set.end(), range) == set.end()) set.push_back(range);
+      }
+    }
+    if (node.is(Op::reduce_)) {
+      for (std::size_t i = 1; i < node.srcs().size(); ++i) {
+        set.erase(std::remove(set.begin(), set.end(), node.src(i)), set.end());
+      }
+    }
+  }
+  return memo.emplace(node, std::move(set)).first->second;
+}
+
+}  // namespace
+
+std::vector<Node> free_ranges(const Node& expression) {
+  std::unordered_map<Node, RangeSet, NodeHash> memo;
+  return collect(expression, memo);
+}
+
+}  // namespace brisk

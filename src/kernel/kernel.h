@@ -1,0 +1,101 @@
+// Kernels, in the two forms they have between the graph and machine code. Both are made of scalar (or
+// vector) nodes over ranges, params and locals; movement operations are gone into index arithmetic.
+//
+// 1. Lowered (kernel/lower.h gives it, strategies in optimize/ take it): parts that are independent of
+//    each other; each part is a space of output ranges and stores whose values hold nested reductions:
+//      reduce(value, range…)   sum, product or maximum of value over all values of the ranges.
+//    Nothing is said about order, tiles, vectors or threads.
+// 2. Kernel (strategies give it, codegen/ and kernel/interpret take it): one statement,
+//      statement = block(statement…) | loop(range, statement) | branch(condition, statement)
+//                | store(pointer, index, value[, gate])
+//    The body is a block of phases. A phase is a loop of kind `parallel` (its values are tasks that
+//    run in any order on any thread) or any other statement (one task). All tasks of a phase end
+//    before the next phase begins. Parallel loops stand nowhere else.
+//
+// Meaning of expressions in statements: everything in a statement is evaluated when the statement
+// runs, loads included, each node once; nothing carries over to the next statement except memory and
+// the counters of the enclosing loops. `local` memory of kind `registers` belongs to one task and is
+// promoted to registers where indices are constant; `scratch` belongs to a thread, is 64-byte aligned,
+// keeps its content only within one task. Both start undefined.
+//
+// Vectors: a node has lanes(). Elementwise operations take sources of the same lanes or of one lane.
+//   load, lanes n, index of one lane:  elements index … index+n-1;  index of n lanes: a gather.
+//   store likewise. The gate has one lane or n; where it is false nothing is read (0) or written.
+//   ramp(a): a, a+1, …; lane, shuffle, horizontal, dot: see graph/ops.def.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "graph/node.h"
+
+namespace brisk {
+
+enum class LoopKind : std::int64_t { serial, parallel, unrolled };
+enum class Memory : std::int64_t { registers, scratch };
+
+/// Argument i of a kernel is a buffer of `dtype`; distinct arguments never overlap.
+struct Param {
+  DType dtype = DType::none;
+  bool written = false;
+  bool read = false;
+};
+
+/// Stores of one stage run over `ranges` (outermost first) within each point of the part's outer
+/// ranges; a later stage may read the scratch locals that earlier stages have written.
+struct Stage {
+  std::vector<Node> ranges;
+  std::vector<Node> stores;  // store(param or scratch local, index, value[, gate])
+};
+
+struct Part {
+  std::vector<Node> outer;  // ranges shared by all stages, outermost first
+  std::vector<Stage> stages;
+};
+
+struct LoweredKernel {
+  std::vector<Param> params;
+  std::vector<Node> variables;  // `variable` nodes, passed as int64 in this order
+  std::vector<Part> parts;
+};
+
+struct Kernel {
+  std::string name;  // [a-z0-9_], says the strategy and the sizes
+  std::vector<Param> params;
+  std::vector<Node> variables;
+  /// Shared working memory: param index params.size() + i, `workspace[i]` elements of its dtype
+  /// (counts may depend on variables). Undefined at the start of a launch.
+  struct Workspace {
+    DType dtype;
+    Size elements;
+  };
+  std::vector<Workspace> workspace;
+  Node body;
+};
+
+// ---- builders of kernel nodes --------------------------------------------------------------------
+
+Node make_range(int id, const Size& size);
+Node make_param(int index, DType dtype);
+Node make_local(int id, DType dtype, std::int64_t elements, Memory memory);
+Node reduce_over(ReduceOp op, const Node& value, std::vector<Node> ranges);
+Node loop(LoopKind kind, const Node& range, const Node& body);
+Node block(std::vector<Node> statements);  // flattens nested blocks
+Node branch(const Node& condition, const Node& body);
+Node load_from(const Node& pointer, const Node& index, const Node& gate = {}, int lanes = 1);
+Node store_to(const Node& pointer, const Node& index, const Node& value, const Node& gate = {});
+Node ramp(const Node& start, int lanes);
+Node splat(const Node& value, int lanes);
+Node lane(const Node& vector, int index);
+Node shuffle(const Node& a, const Node& b, std::vector<std::int64_t> lanes);  // b may be empty
+Node horizontal(ReduceOp op, const Node& vector);
+Node dot(const Node& accumulator, const Node& a, const Node& b);
+
+/// Tasks of each phase of the body: the size of its parallel loop, or 1.
+std::vector<Size> phase_tasks(const Kernel& kernel);
+/// Bytes of scratch memory that a thread needs.
+std::int64_t scratch_bytes(const Kernel& kernel);
+/// Ranges that the expression depends on and that no reduction inside it binds.
+std::vector<Node> free_ranges(const Node& expression);
+
+}  // namespace brisk
