@@ -1,0 +1,44 @@
+// What a strategy may know of a processor: a table of abilities, never its name.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace brisk {
+
+enum class Isa : std::uint8_t { x86_64, aarch64, nvptx, opencl_c };
+
+struct Target {
+  Isa isa = Isa::x86_64;
+  std::string cpu;       // LLVM CPU name: "znver4", "x86-64-v2", "neoverse-n1"
+  std::string features;  // LLVM feature string, "+avx2,+fma,…"
+
+  int vector_bytes = 16;      // widest register that arithmetic should use
+  int vector_registers = 16;  // of that width
+  bool has_fma = false;
+  bool has_int8_dot = false;      // u8 × s8, four neighbours into int32 (VNNI, dotprod/i8mm)
+  bool has_bfloat16_dot = false;  // two neighbours into float32
+  bool has_half_convert = false;  // float16 <-> float32 vectors
+  bool has_gather = false;
+  bool has_masks = false;         // predicated loads and stores
+
+  int threads = 1;  // workers of the pool: parallel tasks worth having at once
+  std::int64_t l1_bytes = 32 << 10;
+  std::int64_t l2_bytes = 1 << 20;
+
+  /// Lanes of a full vector of elements of this many bytes.
+  int lanes(int element_bytes) const { return vector_bytes / element_bytes; }
+  bool operator==(const Target&) const = default;
+};
+
+/// The machine this process runs on, by cpuid; BRISK_CPU overrides the level ("x86-64-v2", …).
+Target host_target();
+/// A target by LLVM CPU name, for ahead-of-time generation and tests: "x86-64-v2", "x86-64-v3",
+/// "x86-64-v4", "znver4", "sapphirerapids", "cortex-a76", "neoverse-n1", "neoverse-v1".
+/// UserError for unknown names.
+Target target_for(const std::string& cpu);
+/// What a kernel's code depends on, as text: part of the kernel cache's key.
+std::string fingerprint(const Target& target);
+
+}  // namespace brisk
