@@ -55,7 +55,7 @@ std::int64_t min_value(DType dtype);
 std::int64_t max_value(DType dtype);
 
 // Conversions by bits. Overflow: float16, bfloat16 and e5m2 go to infinity, e4m3 to NaN
-// (as PyTorch converts).
+// (the non-saturating mode of the OCP standard).
 std::uint16_t float_to_half(float value);
 float half_to_float(std::uint16_t bits);
 std::uint16_t float_to_bfloat16(float value);
