@@ -1,0 +1,13 @@
+// Text from an untrusted file made fit for an error message: one line, printable, bounded.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace brisk {
+
+/// `text` between single quotes; control characters, bytes that are not ASCII, quotes and
+/// backslashes appear as \xNN, and text longer than 160 characters is cut to 160 and "…".
+std::string quote(std::string_view text);
+
+}  // namespace brisk
