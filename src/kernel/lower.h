@@ -1,0 +1,29 @@
+// Group of graph nodes → lowered kernel. Movement operations vanish into index arithmetic; what stays
+// are loads from arguments, scalar arithmetic, reductions over ranges, and stores.
+#pragma once
+
+#include <unordered_set>
+#include <vector>
+
+#include "graph/node.h"
+#include "kernel/kernel.h"
+
+namespace brisk {
+
+using NodeSet = std::unordered_set<Node, NodeHash>;
+
+struct Lowering {
+  LoweredKernel kernel;
+  /// What the kernel's params are: buffer nodes, or stored nodes of other groups or this one. Windows
+  /// of the same memory appear once.
+  std::vector<Node> arguments;
+};
+
+/// Lowers the computation of `outputs`, reading nodes of `stored` (and buffers) from memory and
+/// computing everything else in place. Outputs are graph `store` nodes or nodes of `stored`.
+Lowering lower(const std::vector<Node>& outputs, const NodeSet& stored);
+
+/// The node whose memory holds a stored node's value: the base buffer of a graph store, or itself.
+const Node& memory_of(const Node& node);
+
+}  // namespace brisk
