@@ -1,33 +1,15 @@
-// The three exceptions of brisk and the check of internal invariants.
+// Throwing the public exceptions with formatted messages, and the check of internal invariants.
 #pragma once
 
 #include <fmt/core.h>
 
 #include <source_location>
-#include <stdexcept>
 #include <string>
 #include <utility>
 
+#include "brisk/error.h"
+
 namespace brisk {
-
-struct Error : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-/// The caller's mistake or a bad file: names the operation, what it got and what it wants.
-struct UserError : Error {
-  using Error::Error;
-};
-
-/// A device that is missing, out of memory, or failed.
-struct DeviceError : Error {
-  using Error::Error;
-};
-
-/// A broken invariant of brisk itself: always a bug to report.
-struct InternalError : Error {
-  using Error::Error;
-};
 
 template <typename... Args>
 [[noreturn]] void user_error(fmt::format_string<Args...> format, Args&&... args) {

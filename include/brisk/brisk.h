@@ -1,0 +1,8 @@
+// All of brisk: lazy tensors that are computed by kernels compiled for the machine at hand.
+#pragma once
+
+#include "brisk/dim.h"
+#include "brisk/dtype.h"
+#include "brisk/error.h"
+#include "brisk/tensor.h"
+#include "brisk/version.h"
