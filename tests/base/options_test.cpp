@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <string>
 #include <vector>
@@ -108,6 +110,20 @@ TEST(Options, every_row_of_the_list_says_all_there_is_to_say) {
     EXPECT_FALSE(info.legal.empty());
     EXPECT_FALSE(info.fallback.empty());
   }
+}
+
+TEST(Options, the_documentation_has_the_list) {
+  std::string page =
+      "# Environment variables\n\n"
+      "All that brisk reads, from `src/base/options.cpp`; a test holds this page to it.\n\n"
+      "| variable | meaning | may be | default |\n|---|---|---|---|\n";
+  for (const OptionInfo& info : option_list()) {
+    page += fmt::format("| `{}` | {} | {} | {} |\n", info.name, info.meaning, info.legal,
+                        info.fallback);
+  }
+  std::ifstream file(BRISK_SOURCE_DIR "/docs/options.md");
+  const std::string written{std::istreambuf_iterator<char>(file), {}};
+  EXPECT_EQ(written, page) << "docs/options.md must read:\n" << page;
 }
 
 TEST(Options, the_process_options_are_parsed_once) { EXPECT_EQ(&options(), &options()); }
