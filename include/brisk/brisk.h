@@ -1,8 +1,6 @@
-// All of brisk: lazy tensors that are computed by kernels compiled for the machine at hand.
+// The whole of brisk in one include.
 #pragma once
 
-#include "brisk/dim.h"
-#include "brisk/dtype.h"
-#include "brisk/error.h"
+#include "brisk/create.h"
+#include "brisk/functional.h"
 #include "brisk/tensor.h"
-#include "brisk/version.h"

@@ -1,0 +1,28 @@
+// Between tensors and graph nodes: what is behind a Tensor's handle.
+#pragma once
+
+#include <mutex>
+
+#include "brisk/tensor.h"
+#include "graph/node.h"
+
+namespace brisk {
+
+/// Shared by a tensor's copies; realize() replaces the node by a buffer, under the lock.
+struct TensorState {
+  mutable std::mutex mutex;
+  Node node;
+  bool number = false;     // a C++ number: promotes like a Python number
+  const char* call = "";   // the user's call that made it; static text
+};
+
+/// The tensor's node now. UserError for an undefined tensor.
+Node node_of(const Tensor& tensor);
+/// A tensor of this node, made by the current call (tensor/call.h).
+Tensor tensor_of(Node node);
+
+/// The graph's form of a shape, and back.
+Shape shape_of(const Dims& dims);
+Dims dims_of(const Shape& shape);
+
+}  // namespace brisk

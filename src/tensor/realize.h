@@ -1,0 +1,37 @@
+// How tensors are computed: the interface that realize(), item() and to_vector() call.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "graph/node.h"
+
+namespace brisk {
+
+using VariableValues = std::unordered_map<std::string, std::int64_t>;
+
+class Executor {
+ public:
+  virtual ~Executor() = default;
+  /// The roots as buffer nodes with storage, in order; a root that is one already comes back as is.
+  /// A root that is a store comes back as the buffer that it stores into.
+  virtual std::vector<Node> realize(std::span<const Node> roots, const VariableValues& values) = 0;
+  /// A buffer node's elements, row-major, in its dtype.
+  virtual std::vector<std::byte> read(const Node& buffer) = 0;
+  /// A buffer node of the dtype and shape that holds these bytes; where `owner` is given the executor
+  /// may keep it and read the bytes where they lie.
+  virtual Node upload(DType dtype, const Shape& shape, std::span<const std::byte> bytes,
+                      std::shared_ptr<const void> owner) = 0;
+  /// A buffer node of zeros.
+  virtual Node allocate(DType dtype, const Shape& shape) = 0;
+};
+
+/// The executor of this process: the engine's, unless another is set.
+Executor& executor();
+/// Sets another for the calling thread (null: the process's again); returns the one before.
+Executor* use_executor(Executor* other);
+/// The interpreter of graph/evaluate.h over memory of the host.
+std::unique_ptr<Executor> evaluator();
+
+}  // namespace brisk
