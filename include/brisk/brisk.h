@@ -1,6 +1,11 @@
-// The whole of brisk in one include.
+// All of brisk: lazy tensors that are computed by kernels compiled for the machine at hand.
 #pragma once
 
 #include "brisk/create.h"
+#include "brisk/dim.h"
+#include "brisk/dtype.h"
+#include "brisk/error.h"
 #include "brisk/functional.h"
+#include "brisk/functions.h"
 #include "brisk/tensor.h"
+#include "brisk/version.h"
