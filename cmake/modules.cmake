@@ -1,4 +1,4 @@
-# The build's three functions; each takes its sources from a folder, so a new file needs no edit.
+# The build's functions; each takes its sources from a folder, so a new file needs no edit.
 
 # brisk_module(NAME [DEPENDS module…] [LINK target…]): one static library per folder of src/, made of
 # every .cpp file in it (folders below included), and its tests. DEPENDS is the only way one folder
@@ -62,28 +62,5 @@ function(brisk_program)
   if(TARGET brisk_cli_test)
     add_dependencies(brisk_cli_test brisk_cli)
     target_compile_definitions(brisk_cli_test PRIVATE BRISK_PROGRAM="$<TARGET_FILE:brisk_cli>")
-  endif()
-endfunction()
-
-# brisk_fuzz(NAME DEPENDS module…): tests/fuzz/NAME_fuzz.cpp as the program brisk_fuzz_NAME. Under
-# the preset `fuzz` (clang) libFuzzer drives it; under others it replays its corpus,
-# tests/fuzz/corpus/NAME, as one test of ctest.
-function(brisk_fuzz NAME)
-  cmake_parse_arguments(ARG "" "" "DEPENDS" ${ARGN})
-  set(source ${PROJECT_SOURCE_DIR}/tests/fuzz/${NAME}_fuzz.cpp)
-  if(NOT BRISK_TESTS OR NOT EXISTS ${source})
-    return()
-  endif()
-  list(TRANSFORM ARG_DEPENDS PREPEND brisk_)
-  add_executable(brisk_fuzz_${NAME} ${source})
-  target_compile_definitions(brisk_fuzz_${NAME} PRIVATE BRISK_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-  target_link_libraries(brisk_fuzz_${NAME} PRIVATE ${ARG_DEPENDS})
-  if(BRISK_FUZZ)
-    target_link_options(brisk_fuzz_${NAME} PRIVATE -fsanitize=fuzzer)
-  else()
-    target_sources(brisk_fuzz_${NAME} PRIVATE ${PROJECT_SOURCE_DIR}/tests/fuzz/replay.cpp)
-    add_test(NAME fuzz.${NAME}_corpus_replays
-             COMMAND brisk_fuzz_${NAME} ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${NAME})
-    set_tests_properties(fuzz.${NAME}_corpus_replays PROPERTIES LABELS fuzz TIMEOUT 120)
   endif()
 endfunction()
