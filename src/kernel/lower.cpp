@@ -169,6 +169,7 @@ class Lowerer {
       case Op::constant_: return node;
       case Op::variable_: return note(node);
       case Op::iota_: return index[0];
+      case Op::copy_: return value(node.src(0), index, gate);
       case Op::reduce_: return compute_reduce(node, index, gate);
       case Op::load_: {
         const Node position = value(node.src(1), index, gate);

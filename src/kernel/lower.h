@@ -2,15 +2,13 @@
 // are loads from arguments, scalar arithmetic, reductions over ranges, and stores.
 #pragma once
 
-#include <unordered_set>
 #include <vector>
 
 #include "graph/node.h"
 #include "kernel/kernel.h"
+#include "schedule/fuse.h"
 
 namespace brisk {
-
-using NodeSet = std::unordered_set<Node, NodeHash>;
 
 struct Lowering {
   LoweredKernel kernel;

@@ -1,0 +1,285 @@
+#include "optimize/analysis.h"
+
+#include <algorithm>
+#include <limits>
+#include <unordered_set>
+
+#include "base/error.h"
+
+namespace brisk {
+
+namespace {
+
+bool depends(const Node& node, const Node& range,
+             std::unordered_map<Node, bool, NodeHash>& memo) {
+  if (node == range) return true;
+  if (node.srcs().empty()) return false;
+  if (const auto found = memo.find(node); found != memo.end()) return found->second;
+  bool result = false;
+  for (const Node& src : node.srcs()) result = result || depends(src, range, memo);
+  memo.emplace(node, result);
+  return result;
+}
+
+}  // namespace
+
+bool depends_on(const Node& expression, const Node& range) {
+  std::unordered_map<Node, bool, NodeHash> memo;
+  return depends(expression, range, memo);
+}
+
+std::optional<std::int64_t> stride(const Node& index, const Node& range) {
+  if (!depends_on(index, range)) return 0;
+  Substitution next = {{range, add(range, constant_int(1))}};
+  const Node difference = integer_sub(substitute(index, next), index);
+  if (!difference.is_constant()) return std::nullopt;
+  // An index that is not linear (j / 4, say) may still move by a constant now and then.
+  for (const Node& node : find_all({index}, Op::idiv_)) {
+    if (depends_on(node, range)) return std::nullopt;
+  }
+  for (const Node& node : find_all({index}, Op::mod_)) {
+    if (depends_on(node, range)) return std::nullopt;
+  }
+  return difference.int_value();
+}
+
+std::vector<Node> find_all(const std::vector<Node>& expressions, Op op) {
+  std::vector<Node> found;
+  for (const Node& node : topological_order(expressions)) {
+    if (node.is(op)) found.push_back(node);
+  }
+  return found;
+}
+
+namespace {
+
+class Vectoriser {
+ public:
+  Vectoriser(const Node& range, const Node& base, int lanes, const Substitution& others)
+      : range_(range), lanes_(lanes), others_(others), scalars_(others), memo_(others) {
+    scalars_[range] = base;
+    memo_[range] = ramp(base, lanes);
+  }
+
+  Node run(const Node& node) {
+    if (const auto found = memo_.find(node); found != memo_.end()) return found->second;
+    const Node result = moves(node) ? vector(node) : substitute(node, scalars_);
+    memo_.emplace(node, result);
+    return result;
+  }
+
+ private:
+  // True where the node's value differs from lane to lane: it depends on the range, or on a node
+  // that `others` replaced by a vector.
+  bool moves(const Node& node) {
+    if (const auto found = memo_.find(node); found != memo_.end()) return found->second.lanes() > 1;
+    if (const auto found = moves_.find(node); found != moves_.end()) return found->second;
+    bool result = false;
+    for (const Node& src : node.srcs()) result = result || moves(src);
+    moves_.emplace(node, result);
+    return result;
+  }
+
+  Node vector(const Node& node) {
+    if (node.is(Op::load_)) return vector_load(node);
+    check(is_elementwise(node.op()), "an expression that can be computed in vectors");
+    std::vector<Node> srcs;
+    for (const Node& src : node.srcs()) srcs.push_back(run(src));
+    if (node.is(Op::idiv_) || node.is(Op::mod_)) return quotient(node, srcs);
+    return make_node(node.op(), node.dtype(), std::move(srcs), node.attr(), lanes_);
+  }
+
+  // Vector units have no 64-bit division: indices that fit are divided in 32 bits.
+  Node quotient(const Node& node, const std::vector<Node>& srcs) const {
+    const Bounds a = bounds(node.src(0));
+    const Bounds b = bounds(node.src(1));
+    constexpr std::int64_t limit = std::numeric_limits<std::int32_t>::max();
+    if (node.dtype() != DType::int64 || a.least < 0 || a.greatest > limit || b.least < 1 ||
+        b.greatest > limit) {
+      return make_node(node.op(), node.dtype(), srcs, {}, lanes_);
+    }
+    const Node narrow = make_node(
+        node.op(), DType::uint32, {cast(srcs[0], DType::uint32), cast(srcs[1], DType::uint32)}, {},
+        lanes_);
+    return cast(narrow, DType::int64);
+  }
+
+  Node vector_load(const Node& node) {
+    const Node& index = node.src(1);
+    const Node gate = node.srcs().size() == 3 ? run(node.src(2)) : Node();
+    const auto step = moves_by_range_only(index) ? stride(index, range_) : std::nullopt;
+    if (step && *step == 0) {  // only the gate moves
+      return where(gate, load_from(node.src(0), substitute(index, scalars_)),
+                   constant_like(0, node.dtype()));
+    }
+    if (step && *step == 1) return load_from(node.src(0), substitute(index, scalars_), gate, lanes_);
+    Node at;
+    if (step) {
+      at = make_node(Op::mul_, DType::int64, {ramp(constant_int(0), lanes_), constant_int(*step)},
+                     {}, lanes_);
+      at = make_node(Op::add_, DType::int64, {at, substitute(index, scalars_)}, {}, lanes_);
+    } else {
+      at = splat(run(index), lanes_);
+    }
+    return load_from(node.src(0), at, gate, lanes_);
+  }
+
+  // False where a replaced vector (not the range itself) makes the index move.
+  bool moves_by_range_only(const Node& index) {
+    if (index == range_) return true;
+    if (const auto found = others_.find(index); found != others_.end()) {
+      return found->second.lanes() == 1;
+    }
+    if (index.is(Op::load_)) return !moves(index);
+    for (const Node& src : index.srcs()) {
+      if (!moves_by_range_only(src)) return false;
+    }
+    return true;
+  }
+
+  const Node range_;
+  const int lanes_;
+  const Substitution& others_;
+  Substitution scalars_;  // also holds replaced vectors, which scalar expressions never reach
+  Substitution memo_;
+  std::unordered_map<Node, bool, NodeHash> moves_;
+};
+
+}  // namespace
+
+Node vectorise(const Node& expression, const Node& range, const Node& base, int lanes,
+               const Substitution& others) {
+  if (lanes == 1) {
+    Substitution scalars = others;
+    scalars[range] = base;
+    return substitute(expression, scalars);
+  }
+  return Vectoriser(range, base, lanes, others).run(expression);
+}
+
+// ---- merging -------------------------------------------------------------------------------------
+
+namespace {
+
+int division_count(const std::vector<Node>& expressions) {
+  int count = 0;
+  for (const Node& node : topological_order(expressions)) {
+    count += node.is(Op::idiv_) || node.is(Op::mod_);
+  }
+  return count;
+}
+
+// The stores with ranges `a` and `b` (inner) replaced by one, everywhere.
+std::vector<Node> merged(const std::vector<Node>& stores, const Node& a, const Node& b,
+                         const Node& both) {
+  Substitution memo = {{a, idiv(both, b.src(0))}, {b, mod(both, b.src(0))}};
+  for (const Node& node : find_all(stores, Op::reduce_)) {
+    std::vector<Node> ranges(node.srcs().begin() + 1, node.srcs().end());
+    const auto at = std::find(ranges.begin(), ranges.end(), a);
+    if (at == ranges.end()) continue;
+    *at = both;
+    ranges.erase(at + 1);
+    memo[node] = reduce_over(static_cast<ReduceOp>(node.ints(0)), substitute(node.src(0), memo),
+                             std::move(ranges));
+  }
+  std::vector<Node> result;
+  for (const Node& store : stores) result.push_back(substitute(store, memo));
+  return result;
+}
+
+// Neighbours that every reduction over one of them binds together.
+bool neighbours(const std::vector<Node>& reductions, const Node& a, const Node& b) {
+  for (const Node& node : reductions) {
+    const auto first = node.srcs().begin() + 1;
+    const auto at = std::find(first, node.srcs().end(), a);
+    const auto bt = std::find(first, node.srcs().end(), b);
+    if (at == node.srcs().end() && bt == node.srcs().end()) continue;
+    if (at == node.srcs().end() || bt != at + 1) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void merge_ranges(Part& part, int& next_range) {
+  std::vector<Node>& stores = part.stages[0].stores;
+  const auto attempt = [&](const Node& a, const Node& b) -> std::optional<Node> {
+    const Node both = make_range(next_range, Size(a.src(0)) * Size(b.src(0)));
+    std::vector<Node> candidate = merged(stores, a, b, both);
+    if (division_count(candidate) > division_count(stores)) return std::nullopt;
+    stores = std::move(candidate);
+    ++next_range;
+    return both;
+  };
+  for (std::size_t i = part.outer.size(); i-- > 1;) {
+    if (const auto both = attempt(part.outer[i - 1], part.outer[i])) {
+      part.outer[i - 1] = *both;
+      part.outer.erase(part.outer.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+  }
+  bool changed = true;
+  while (changed) {
+    changed = false;
+    const std::vector<Node> reductions = find_all(stores, Op::reduce_);
+    for (const Node& node : reductions) {
+      for (std::size_t i = node.srcs().size(); i-- > 2 && !changed;) {
+        const Node& a = node.src(i - 1);
+        const Node& b = node.src(i);
+        changed = neighbours(reductions, a, b) && attempt(a, b).has_value();
+      }
+      if (changed) break;
+    }
+  }
+}
+
+// ---- costs and reductions ------------------------------------------------------------------------
+
+std::int64_t operation_count(const Node& expression) {
+  std::int64_t count = 0;
+  std::unordered_set<const NodeData*> seen;
+  std::vector<Node> stack = {expression};
+  while (!stack.empty()) {
+    const Node node = stack.back();
+    stack.pop_back();
+    if (!seen.insert(node.get()).second || node.is(Op::reduce_)) continue;
+    switch (node.op()) {
+      case Op::exp2_:
+      case Op::log2_:
+      case Op::sin_: count += 12; break;
+      case Op::sqrt_:
+      case Op::recip_:
+      case Op::idiv_:
+      case Op::mod_: count += 4; break;
+      case Op::load_: count += 2; break;
+      default: count += is_elementwise(node.op()) ? 1 : 0;
+    }
+    for (const Node& src : node.srcs()) stack.push_back(src);
+  }
+  return count;
+}
+
+Node identity_of(ReduceOp op, DType dtype) {
+  switch (op) {
+    case ReduceOp::add: return constant_like(0, dtype);
+    case ReduceOp::mul: return constant_like(1, dtype);
+    case ReduceOp::max: break;
+  }
+  if (is_float(dtype)) {
+    // e4m3 has no infinity.
+    return dtype == DType::float8_e4m3
+               ? constant_float(-448, dtype)
+               : constant_float(-std::numeric_limits<double>::infinity(), dtype);
+  }
+  return constant_int(min_value(dtype), dtype);
+}
+
+Node combine(ReduceOp op, const Node& a, const Node& b) {
+  switch (op) {
+    case ReduceOp::add: return add(a, b);
+    case ReduceOp::mul: return mul(a, b);
+    case ReduceOp::max: return max(a, b);
+  }
+  unreachable("a reduction");
+}
+
+}  // namespace brisk

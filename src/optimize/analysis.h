@@ -1,0 +1,36 @@
+// Questions that strategies ask about expressions over ranges, and the step from scalars to vectors.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "base/target.h"
+#include "graph/integer.h"
+#include "kernel/kernel.h"
+
+namespace brisk {
+
+bool depends_on(const Node& expression, const Node& range);
+/// How far `index` moves when the range's counter goes up by one, if that is a constant.
+std::optional<std::int64_t> stride(const Node& index, const Node& range);
+
+/// Each node of one kind in the expressions, sources first.
+std::vector<Node> find_all(const std::vector<Node>& expressions, Op op);
+
+/// The expression for `lanes` consecutive counters of `range`, from `base` on. Ranges in `others` are
+/// replaced too (by scalars), and any other node found there. Loads with stride 1 become vector loads,
+/// other strides gathers; what does not depend on the range stays scalar.
+Node vectorise(const Node& expression, const Node& range, const Node& base, int lanes,
+               const Substitution& others);
+
+/// Replaces neighbouring ranges by one wherever that costs no division in an index.
+/// Works on the output ranges of the part and on the ranges of its reductions.
+void merge_ranges(Part& part, int& next_range);
+
+/// Rough count of scalar instructions of one evaluation, reductions not counted.
+std::int64_t operation_count(const Node& expression);
+Node identity_of(ReduceOp op, DType dtype);
+Node combine(ReduceOp op, const Node& a, const Node& b);
+
+}  // namespace brisk

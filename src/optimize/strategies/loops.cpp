@@ -1,0 +1,526 @@
+// The strategy for every part: output ranges that all reductions share become parallel tasks; each
+// reduction is computed once, in the innermost loop that all of its free ranges enclose; one range is
+// turned into vectors, along the outputs ("columns") or along the reductions ("rows"), whichever reads
+// memory contiguously.
+#include <algorithm>
+#include <array>
+#include <functional>
+
+#include "base/error.h"
+#include "optimize/analysis.h"
+#include "optimize/strategies/strategy.h"
+
+namespace brisk {
+
+namespace {
+
+constexpr std::int64_t task_operations = 1 << 15;  // scalar operations that make a task worth a hand-over
+
+// One copy of the code being emitted: what the ranges and finished reductions are in it. In column
+// mode `vector` is the range that runs through the lanes.
+struct Instance {
+  Substitution values;
+  Node vector;
+  Node base;
+  int lanes = 1;
+
+  Node operator()(const Node& expression) const {
+    if (!vector) {
+      Substitution memo = values;
+      return substitute(expression, memo);
+    }
+    return vectorise(expression, vector, base, lanes, values);
+  }
+};
+
+using Instances = std::vector<Instance>;
+
+std::vector<Node> ranges_of(const Node& reduction) {
+  return {reduction.srcs().begin() + 1, reduction.srcs().end()};
+}
+
+ReduceOp op_of(const Node& reduction) { return static_cast<ReduceOp>(reduction.ints(0)); }
+
+bool contains(const std::vector<Node>& list, const Node& node) {
+  return std::find(list.begin(), list.end(), node) != list.end();
+}
+
+// Reductions in the expression that are not inside another one's value.
+std::vector<Node> outermost_reductions(const std::vector<Node>& expressions) {
+  std::vector<Node> found;
+  std::unordered_map<Node, bool, NodeHash> seen;
+  const std::function<void(const Node&)> visit = [&](const Node& node) {
+    if (!seen.emplace(node, true).second) return;
+    if (node.is(Op::reduce_)) {
+      found.push_back(node);
+      return;
+    }
+    for (const Node& src : node.srcs()) visit(src);
+  };
+  for (const Node& expression : expressions) visit(expression);
+  return found;
+}
+
+class LoopNest {
+ public:
+  LoopNest(const Part& part, Workshop& workshop) : part_(part), workshop_(workshop) {
+    stores_ = part_.stages[0].stores;
+    for (const Node& reduction : find_all(stores_, Op::reduce_)) {
+      free_[reduction] = free_ranges(reduction);
+    }
+    choose_tasks();
+    choose_vector();
+  }
+
+  Schedule run() {
+    Schedule schedule;
+    schedule.name = free_.empty() ? "map" : columns_ ? "reduce_columns" : "reduce_rows";
+    schedule.phases = {parallel()};
+    return schedule;
+  }
+
+ private:
+  // ---- decisions ---------------------------------------------------------------------------------
+
+  // Tasks: output ranges on which every reduction depends, except ones over which stores may collide.
+  void choose_tasks() {
+    for (const Node& range : part_.outer) {
+      bool shared = true;
+      for (const auto& [reduction, free] : free_) {
+        if (outer_reduction(reduction)) shared = shared && contains(free, range);
+      }
+      for (const Node& store : stores_) shared = shared && !collides(store, range);
+      (shared ? tasks_ : inner_).push_back(range);
+    }
+  }
+
+  bool outer_reduction(const Node& reduction) const {
+    // One inside another's value, over that one's ranges, is computed in its loop.
+    for (const Node& range : free_.at(reduction)) {
+      if (!contains(part_.outer, range)) return false;
+    }
+    return true;
+  }
+
+  // Two counters of the range may store to the same place: the index is read from memory by it, or
+  // does not depend on it.
+  static bool collides(const Node& store, const Node& range) {
+    const Node& index = store.src(1);
+    if (!depends_on(index, range)) return true;
+    for (const Node& load : find_all({index}, Op::load_)) {
+      if (depends_on(load, range)) return true;
+    }
+    return false;
+  }
+
+  static int contiguous_loads(const std::vector<Node>& expressions, const Node& range) {
+    int score = 0;
+    for (const Node& load : find_all(expressions, Op::load_)) {
+      const auto step = stride(load.src(1), range);
+      if (step && *step == 1) score += 2;
+      if (!step || *step > 1 || *step < 0) score -= 2;
+    }
+    return score;
+  }
+
+  void choose_vector() {
+    const Node* best = nullptr;
+    for (const Node& range : part_.outer) {
+      bool allowed = true;
+      for (const Node& store : stores_) {
+        allowed = allowed && !collides(store, range) && stride(store.src(1), range).value_or(0) != 0;
+      }
+      if (!allowed) continue;
+      if (best == nullptr || stride(stores_[0].src(1), range) == 1) best = &range;
+    }
+    if (best == nullptr) return;
+    if (free_.empty() || !contains(tasks_, *best)) {
+      vector_ = *best;
+      columns_ = contains(tasks_, *best);
+      return;
+    }
+    // A task range: along it all reductions run side by side in lanes. Better than along the
+    // reductions where memory is contiguous that way.
+    std::vector<Node> values;
+    int rows = 0;
+    std::int64_t row_size = 1;
+    for (const auto& [reduction, free] : free_) {
+      values.push_back(reduction.src(0));
+      rows = std::max(rows, contiguous_loads({reduction.src(0)}, reduction.srcs().back()));
+      row_size = std::max(row_size, Size(reduction.srcs().back().src(0)).upper());
+    }
+    const int columns = contiguous_loads(values, *best);
+    const bool wide = Size(best->src(0)).upper() >= 4;
+    if (wide && (columns >= rows || row_size < 4)) {
+      vector_ = *best;
+      columns_ = true;
+    }
+  }
+
+  int widest_lanes() const {
+    int bytes = 4;
+    for (const Node& store : stores_) bytes = std::max(bytes, byte_size(store.src(2).dtype()));
+    return std::max(1, workshop_.target().lanes(std::min(bytes, 8)));
+  }
+
+  std::int64_t point_operations() const {
+    std::int64_t total = 0;
+    for (const Node& store : stores_) {
+      std::int64_t times = 1;
+      for (const Node& range : inner_) times *= std::max<std::int64_t>(1, size_of(range));
+      total += times * (2 + operation_count(store.src(2)));
+    }
+    for (const auto& [reduction, free] : free_) {
+      std::int64_t times = 1;
+      for (const Node& range : ranges_of(reduction)) times *= std::max<std::int64_t>(1, size_of(range));
+      for (const Node& range : free) {
+        if (!contains(tasks_, range)) times *= std::max<std::int64_t>(1, size_of(range));
+      }
+      total += times * (1 + operation_count(reduction.src(0)));
+    }
+    return std::max<std::int64_t>(1, total);
+  }
+
+  static std::int64_t size_of(const Node& range) { return Size(range.src(0)).upper(); }
+
+  // ---- emission ----------------------------------------------------------------------------------
+
+  // The parallel loop: tasks are blocks of points (and of vectors, where the vector range is a task
+  // range).
+  Node parallel() {
+    std::vector<Node> points = tasks_;
+    if (columns_) points.erase(std::find(points.begin(), points.end(), vector_));
+    const std::int64_t cost = point_operations();
+    const Size length = columns_ ? Size(vector_.src(0)) : Size(1);
+    // Columns of one point per task, then points per task.
+    std::int64_t block = std::max<std::int64_t>(task_operations / cost, 1);
+    std::int64_t columns = 0;
+    Size column_tasks = 1;
+    if (columns_) {
+      const std::int64_t unit = 4L * widest_lanes();
+      columns = (block + unit - 1) / unit * unit;
+      if (columns < length.upper()) {
+        column_tasks = (length + (columns - 1)) / columns;
+        block = 1;
+      } else {
+        columns = 0;  // whole rows
+        block = std::max<std::int64_t>(1, block / std::max<std::int64_t>(1, length.upper()));
+      }
+    }
+    Size point_count = 1;
+    for (const Node& range : points) point_count = point_count * Size(range.src(0));
+    block = std::min(block, std::max<std::int64_t>(1, point_count.upper()));
+    const Size point_tasks = block == 1 ? point_count : (point_count + (block - 1)) / block;
+    const Size count = point_tasks * column_tasks;
+
+    const bool single = count == Size(1);
+    const Node task = workshop_.range(count);
+    const Node counter = single ? constant_int(0) : task;
+    Node point = idiv(counter, column_tasks.node());
+    const Node column = mod(counter, column_tasks.node());
+    Node each;
+    if (block > 1) {
+      each = workshop_.range(block);
+      point = add(mul(point, constant_int(block)), each);
+    }
+    Instance instance;
+    Node rest = point;
+    for (std::size_t i = points.size(); i-- > 0;) {
+      const Node size = points[i].src(0);
+      instance.values[points[i]] = i == 0 ? rest : mod(rest, size);
+      rest = idiv(rest, size);
+    }
+    Node body;
+    if (columns_) {
+      const Node begin = mul(column, constant_int(columns));
+      const Size here = columns == 0 ? length : Size(integer_min(constant_int(columns), integer_sub(length.node(), begin)));
+      body = columns_loop({instance}, begin, here, [&](const Instances& at) { return level(at, inner_, {}); });
+    } else {
+      body = level({instance}, inner_, {});
+    }
+    if (block > 1) {
+      body = branch(integer_less(point, point_count.node()), body);
+      body = loop(LoopKind::serial, each, body);
+    }
+    return single ? body : loop(LoopKind::parallel, task, body);
+  }
+
+  using Emit = std::function<Node(const Instances&)>;
+
+  // vector_ from `begin` over `count` counters: blocks of several vectors, vectors, then one by one.
+  Node columns_loop(const Instances& outside, const Node& begin, const Size& count, const Emit& emit) {
+    std::vector<Node> statements;
+    Node at = begin;
+    Size left = count;
+    const int lanes = widest_lanes();
+    std::vector<std::array<int, 2>> steps;  // vectors at once, lanes
+    const std::int64_t most = count.upper();
+    if (!free_.empty() && columns_ && most >= 2L * lanes) steps.push_back({most >= 4L * lanes ? 4 : 2, lanes});
+    for (int width = lanes; width > 1; width /= 2) {
+      if (most >= width && (width == lanes || (count.is_constant() && count.value() % (2 * width) >= width) || width == 4)) {
+        steps.push_back({1, width});
+      }
+    }
+    steps.push_back({1, 1});
+    for (const auto& [vectors, width] : steps) {
+      const std::int64_t step = static_cast<std::int64_t>(vectors) * width;
+      const Size rounds = step == 1 ? left : left / step;
+      if (rounds == Size(0)) continue;
+      const bool once = rounds == Size(1);
+      const Node round = workshop_.range(rounds);
+      const Node from = once ? at : add(at, mul(round, constant_int(step)));
+      Instances inside;
+      for (const Instance& instance : outside) {
+        for (int v = 0; v < vectors; ++v) {
+          Instance copy = instance;
+          const Node base = add(from, constant_int(static_cast<std::int64_t>(v) * width));
+          if (width == 1) {
+            copy.values[vector_] = base;
+          } else {
+            copy.vector = vector_;
+            copy.base = base;
+            copy.lanes = width;
+          }
+          inside.push_back(std::move(copy));
+        }
+      }
+      const Node body = emit(inside);
+      statements.push_back(once ? body : loop(LoopKind::serial, round, body));
+      if (step == 1) break;
+      at = add(at, mul(rounds.node(), constant_int(step)));
+      left = left - rounds * step;
+    }
+    return block(std::move(statements));
+  }
+
+  // Everything inside the loops opened so far: reductions that can be finished here, then the next
+  // loop, then the stores.
+  Node level(Instances instances, std::vector<Node> remaining, std::vector<Node> done) {
+    std::vector<Node> statements;
+    finish_reductions(stores_, instances, done, statements, [&](const Node& reduction) {
+      for (const Node& range : free_.at(reduction)) {
+        if (contains(remaining, range)) return false;
+      }
+      return true;
+    });
+    if (remaining.empty()) {
+      for (const Instance& instance : instances) {
+        for (const Node& store : stores_) statements.push_back(emit_store(store, instance));
+      }
+      return block(std::move(statements));
+    }
+    // The next loop: first the one that most unfinished reductions wait for; the vector range last.
+    std::size_t best = 0;
+    int best_score = -1;
+    for (std::size_t i = 0; i < remaining.size(); ++i) {
+      int score = 0;
+      for (const auto& [reduction, free] : free_) {
+        score += !contains(done, reduction) && contains(free, remaining[i]) ? 2 : 0;
+      }
+      if (remaining[i] == vector_) score = -1;
+      if (score > best_score || i == 0) {
+        best = i;
+        best_score = score;
+      }
+    }
+    const Node range = remaining[best];
+    remaining.erase(remaining.begin() + static_cast<std::ptrdiff_t>(best));
+    if (range == vector_ && !columns_) {
+      statements.push_back(columns_loop(instances, constant_int(0), Size(range.src(0)), [&](const Instances& at) { return level(at, remaining, done); }));
+    } else {
+      const Node counter = workshop_.range(Size(range.src(0)));
+      for (Instance& instance : instances) instance.values[range] = counter;
+      statements.push_back(loop(LoopKind::serial, counter, level(instances, remaining, done)));
+    }
+    return block(std::move(statements));
+  }
+
+  Node emit_store(const Node& store, const Instance& instance) const {
+    const Node gate = store.srcs().size() == 4 ? instance(store.src(3)) : Node();
+    Node value = instance(store.src(2));
+    const Node pointer = store.src(0);
+    if (!instance.vector) return store_to(pointer, instance(store.src(1)), value, gate);
+    value = splat(value, instance.lanes);
+    const auto step = stride(store.src(1), instance.vector);
+    if (step && *step == 1) {
+      Substitution memo = instance.values;
+      memo[instance.vector] = instance.base;
+      return store_to(pointer, substitute(store.src(1), memo), value, gate);
+    }
+    return store_to(pointer, splat(instance(store.src(1)), instance.lanes), value, gate);
+  }
+
+  // Emits the reductions that the expressions use and that are ready, in groups that share a loop.
+  void finish_reductions(const std::vector<Node>& expressions, Instances& instances,
+                         std::vector<Node>& done, std::vector<Node>& statements,
+                         const std::function<bool(const Node&)>& ready) {
+    for (;;) {
+      std::vector<Node> group;
+      for (const Node& reduction : find_all(expressions, Op::reduce_)) {
+        if (contains(done, reduction) || !ready(reduction) || !operands_done(reduction, done, ready)) continue;
+        if (group.empty() || ranges_of(group[0]) == ranges_of(reduction)) group.push_back(reduction);
+      }
+      if (group.empty()) return;
+      emit_reductions(group, instances, statements, done);
+      done.insert(done.end(), group.begin(), group.end());
+    }
+  }
+
+  // Reductions inside the value must be finished first, except those over this one's own ranges.
+  bool operands_done(const Node& reduction, const std::vector<Node>& done,
+                     const std::function<bool(const Node&)>& ready) const {
+    for (const Node& inner : find_all({reduction.src(0)}, Op::reduce_)) {
+      if (!contains(done, inner) && ready(inner) && outside_of(inner, reduction)) return false;
+    }
+    return true;
+  }
+
+  bool outside_of(const Node& inner, const Node& reduction) const {
+    for (const Node& range : ranges_of(reduction)) {
+      if (contains(free_.at(inner), range)) return false;
+    }
+    return true;
+  }
+
+  void emit_reductions(const std::vector<Node>& group, Instances& instances,
+                       std::vector<Node>& statements, const std::vector<Node>& done) {
+    const std::vector<Node> ranges = ranges_of(group[0]);
+    const Node last = ranges.back();
+    // Vectors along the last range, where nothing inside is in vectors already or has loops.
+    bool rows = true;
+    for (const Instance& instance : instances) rows = rows && !instance.vector;
+    for (const Node& reduction : group) {
+      for (const Node& inner : find_all({reduction.src(0)}, Op::reduce_)) {
+        rows = rows && contains(done, inner);
+      }
+      rows = rows && contiguous_loads({reduction.src(0)}, last) > -4;
+    }
+    const int lanes = rows ? row_lanes(group) : 1;
+    const std::int64_t size = size_of(last);
+    const std::int64_t cost = operation_count(group[0].src(0));
+    const int most = cost > 24 ? 2 : 4;
+    const int vectors = lanes == 1 || size < 2L * lanes ? 1 : static_cast<int>(std::min<std::int64_t>(most, size / lanes));
+
+    // Accumulators: per instance and reduction, `vectors` wide ones and one for what is left over.
+    struct Accumulator {
+      std::vector<Node> wide;
+      Node narrow;
+      int narrow_lanes = 1;
+    };
+    std::vector<std::vector<Accumulator>> accumulators(instances.size());
+    for (std::size_t i = 0; i < instances.size(); ++i) {
+      const int width = instances[i].vector ? instances[i].lanes : 1;
+      for (const Node& reduction : group) {
+        Accumulator accumulator;
+        const Node identity = identity_of(op_of(reduction), reduction.dtype());
+        accumulator.narrow_lanes = width;
+        accumulator.narrow = workshop_.registers(reduction.dtype(), width);
+        statements.push_back(store_to(accumulator.narrow, constant_int(0), splat(identity, width)));
+        for (int v = 0; lanes > 1 && v < vectors; ++v) {
+          accumulator.wide.push_back(workshop_.registers(reduction.dtype(), lanes));
+          statements.push_back(store_to(accumulator.wide.back(), constant_int(0), splat(identity, lanes)));
+        }
+        accumulators[i].push_back(std::move(accumulator));
+      }
+    }
+    const auto accumulate = [&](const Node& into, int width, const Node& reduction, const Node& value) {
+      const Node old = load_from(into, constant_int(0), {}, width);
+      return store_to(into, constant_int(0), combine(op_of(reduction), old, splat(value, width)));
+    };
+
+    // The innermost loop over `last`, given the counters of the outer ranges.
+    const auto innermost = [&](const Instances& inside) {
+      std::vector<Node> loops;
+      Node at = constant_int(0);
+      Size left = Size(last.src(0));
+      const std::array<std::array<int, 2>, 3> steps = {{{vectors, lanes}, {1, lanes}, {1, 1}}};
+      for (const auto& [count, width] : steps) {
+        const std::int64_t step = static_cast<std::int64_t>(count) * width;
+        if ((width == 1) != (step == 1) || (lanes == 1 && &count != &steps[2][0])) continue;
+        if (count == 1 && width == lanes && lanes > 1 && vectors == 1 && &count == &steps[1][0]) continue;
+        const Size rounds = step == 1 ? left : left / step;
+        if (rounds == Size(0)) continue;
+        const bool once = rounds == Size(1);
+        const Node round = workshop_.range(rounds);
+        const Node from = once ? at : add(at, mul(round, constant_int(step)));
+        std::vector<Node> body;
+        Instances here = inside;
+        if (width == 1) {
+          for (Instance& instance : here) instance.values[last] = from;
+          std::vector<Node> finished = done;
+          std::vector<Node> values;
+          for (const Node& reduction : group) values.push_back(reduction.src(0));
+          finish_reductions(values, here, finished, body, [](const Node&) { return true; });
+        }
+        for (std::size_t i = 0; i < here.size(); ++i) {
+          for (std::size_t g = 0; g < group.size(); ++g) {
+            const Accumulator& accumulator = accumulators[i][g];
+            for (int v = 0; v < count; ++v) {
+              if (width == 1) {
+                body.push_back(accumulate(accumulator.narrow, accumulator.narrow_lanes, group[g], here[i](group[g].src(0))));
+              } else {
+                const Node base = add(from, constant_int(static_cast<std::int64_t>(v) * width));
+                body.push_back(accumulate(accumulator.wide[static_cast<std::size_t>(v)], width, group[g], vectorise(group[g].src(0), last, base, width, here[i].values)));
+              }
+            }
+          }
+        }
+        loops.push_back(once ? block(std::move(body)) : loop(LoopKind::serial, round, block(std::move(body))));
+        if (step == 1) break;
+        at = add(at, mul(rounds.node(), constant_int(step)));
+        left = left - rounds * step;
+      }
+      return block(std::move(loops));
+    };
+    const std::function<Node(Instances, std::size_t)> nest = [&](Instances inside, std::size_t depth) -> Node {
+      if (depth + 1 == ranges.size()) return innermost(inside);
+      const Node counter = workshop_.range(Size(ranges[depth].src(0)));
+      for (Instance& instance : inside) instance.values[ranges[depth]] = counter;
+      return loop(LoopKind::serial, counter, nest(std::move(inside), depth + 1));
+    };
+    statements.push_back(nest(instances, 0));
+
+    for (std::size_t i = 0; i < instances.size(); ++i) {
+      for (std::size_t g = 0; g < group.size(); ++g) {
+        const Accumulator& accumulator = accumulators[i][g];
+        if (!accumulator.wide.empty()) {
+          std::vector<Node> parts;
+          for (const Node& wide : accumulator.wide) parts.push_back(load_from(wide, constant_int(0), {}, lanes));
+          while (parts.size() > 1) {  // a tree, so that the order is fixed and short
+            for (std::size_t p = 0; p + 1 < parts.size(); ++p) {
+              parts[p] = combine(op_of(group[g]), parts[p], parts[p + 1]);
+              parts.erase(parts.begin() + static_cast<std::ptrdiff_t>(p) + 1);
+            }
+          }
+          statements.push_back(accumulate(accumulator.narrow, 1, group[g], horizontal(op_of(group[g]), parts[0])));
+        }
+        instances[i].values[group[g]] = load_from(accumulator.narrow, constant_int(0), {}, accumulator.narrow_lanes);
+      }
+    }
+  }
+
+  int row_lanes(const std::vector<Node>& group) const {
+    int bytes = 4;
+    for (const Node& reduction : group) bytes = std::max(bytes, byte_size(reduction.dtype()));
+    int lanes = std::max(1, workshop_.target().lanes(bytes));
+    while (lanes > 1 && lanes > size_of(group[0].srcs().back())) lanes /= 2;
+    return lanes;
+  }
+
+  const Part& part_;
+  Workshop& workshop_;
+  std::vector<Node> stores_;
+  std::unordered_map<Node, std::vector<Node>, NodeHash> free_;  // of each reduction
+  std::vector<Node> tasks_;
+  std::vector<Node> inner_;
+  Node vector_;
+  bool columns_ = false;  // the vector range is a task range
+};
+
+}  // namespace
+
+std::optional<Schedule> loops(const Part& part, Workshop& workshop) {
+  return LoopNest(part, workshop).run();
+}
+
+}  // namespace brisk

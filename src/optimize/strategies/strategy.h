@@ -1,0 +1,54 @@
+// What strategies share: the part they schedule, the phases they give, and names for new ranges,
+// locals and working memory.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/target.h"
+#include "kernel/kernel.h"
+
+namespace brisk {
+
+/// Hands out what a kernel may have only once.
+class Workshop {
+ public:
+  Workshop(const LoweredKernel& lowered, const Target& target);
+
+  const Target& target() const { return target_; }
+  const std::vector<Param>& params() const { return params_; }
+  Node range(const Size& size) { return make_range(next_range_++, size); }
+  Node registers(DType dtype, std::int64_t elements) {
+    return make_local(next_local_++, dtype, elements, Memory::registers);
+  }
+  Node scratch(DType dtype, std::int64_t elements) {
+    return make_local(next_local_++, dtype, elements, Memory::scratch);
+  }
+  /// Working memory that all tasks share, as a pointer.
+  Node workspace(DType dtype, const Size& elements);
+  const std::vector<Kernel::Workspace>& workspaces() const { return workspaces_; }
+
+ private:
+  const Target& target_;
+  std::vector<Param> params_;
+  std::vector<Kernel::Workspace> workspaces_;
+  int next_range_ = 0;
+  int next_local_ = 0;
+};
+
+/// Statements that run one after another; a parallel loop, or one task.
+struct Schedule {
+  std::string name;
+  std::vector<Node> phases;
+};
+
+/// A strategy gives nothing where it does not recognise the part.
+using Strategy = std::optional<Schedule> (*)(const Part&, Workshop&);
+
+/// Contractions: sums over products of two operands, with everything fused around them.
+std::optional<Schedule> contraction(const Part& part, Workshop& workshop);
+/// Everything: elementwise chains, row and column reductions and what follows them, gathers, scatters.
+std::optional<Schedule> loops(const Part& part, Workshop& workshop);
+
+}  // namespace brisk

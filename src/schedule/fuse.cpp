@@ -1,0 +1,426 @@
+#include "schedule/fuse.h"
+
+#include <algorithm>
+#include <array>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "graph/integer.h"
+#include "graph/movement.h"
+
+namespace brisk {
+
+namespace {
+
+// Costs in vector-sized scalar operations: memory traffic and a launch, in the same unit.
+constexpr double cost_per_byte = 3;
+constexpr double cost_of_kernel = 50'000;
+constexpr std::size_t most_uses = 64;
+
+// One way in which a kernel reads a node: at which index.
+struct Use {
+  Node kernel;  // the stored node that the kernel computes
+  Index index;
+  bool operator==(const Use&) const = default;
+};
+
+double elements(const Shape& shape) {
+  double count = 1;
+  for (const Size& size : shape) count *= static_cast<double>(size.upper());
+  return count;
+}
+
+bool is_leaf(const Node& node) {
+  switch (node.op()) {
+    case Op::constant_:
+    case Op::buffer_:
+    case Op::variable_:
+    case Op::iota_: return true;
+    default: return false;
+  }
+}
+
+double operation_cost(const Node& node) {
+  if (!is_elementwise(node.op())) return node.is(Op::load_) ? 4 : 0;
+  switch (node.op()) {
+    case Op::exp2_:
+    case Op::log2_:
+    case Op::sin_: return 12;
+    case Op::sqrt_:
+    case Op::recip_:
+    case Op::idiv_:
+    case Op::mod_: return 4;
+    default: return 1;
+  }
+}
+
+class Fuser {
+ public:
+  explicit Fuser(std::span<const Node> roots) : order_(topological_order(roots)) {
+    for (const Node& root : roots) wanted_.insert(root);
+  }
+
+  KernelList run() {
+    force_stores();
+    for (auto node = order_.rbegin(); node != order_.rend(); ++node) visit(*node);
+    return arrange();
+  }
+
+ private:
+  // Nodes that must be in memory whatever it costs.
+  void force_stores() {
+    for (const Node& node : order_) {
+      bool below = node.is(Op::reduce_);
+      for (const Node& src : node.srcs()) below = below || (heavy_[src] && !wanted_.count(src));
+      heavy_[node] = below;
+      if (node.is(Op::store_) || node.is(Op::copy_)) wanted_.insert(node);
+      if (node.is(Op::load_) && heavy_[node.src(0)]) want_whole(node.src(0));
+      if (node.is(Op::store_) && reads_target(node)) wanted_.insert(node.srcs().back());
+    }
+  }
+
+  void want_whole(const Node& node) {
+    if (!is_leaf(node)) wanted_.insert(node);
+  }
+
+  // The stored value depends on the memory that the store overwrites, elsewhere than at the same
+  // element: then it must be complete before the first write.
+  static bool reads_target(const Node& store) {
+    const Node& memory = base_buffer(store);
+    const Node& target = store.src(0);
+    const Node& value = store.srcs().back();
+    if (is_leaf(value)) return false;
+    std::vector<Node> stack = {value};
+    NodeSet seen;
+    while (!stack.empty()) {
+      const Node node = stack.back();
+      stack.pop_back();
+      if (!seen.insert(node).second) continue;
+      if (store.srcs().size() == 2 && node == target) continue;  // the same element
+      if (node == memory || (node.is(Op::store_) && base_buffer(node) == memory)) return true;
+      const bool same = is_elementwise(node.op());
+      for (const Node& src : node.srcs()) {
+        if (same) {
+          stack.push_back(src);
+        } else {
+          // Past a movement, reduction or gather nothing is the same element any more.
+          for (const Node& below : topological_order({&src, 1})) {
+            if (below == memory) return true;
+          }
+        }
+      }
+    }
+    return false;
+  }
+
+  void visit(const Node& node) {
+    const auto found = uses_.find(node);
+    const bool forced = wanted_.count(node) != 0;
+    if (is_leaf(node) || (found == uses_.end() && !forced)) return;
+    if (forced || should_store(node, found->second)) {
+      stored_.insert(node);
+      open_kernel(node);
+      return;
+    }
+    for (const Use& use : found->second) pass_on(node, use);
+  }
+
+  // A kernel of its own: ranges over the node's elements, or over the value that a store writes.
+  void open_kernel(const Node& node) {
+    const Shape& shape = !node.is(Op::store_)      ? node.shape()
+                         : node.srcs().size() == 3 ? node.src(1).shape()
+                                                   : node.src(0).shape();
+    Index index;
+    for (const Size& size : shape) index.push_back(new_range(size));
+    if (!node.is(Op::store_)) return pass_on(node, {node, index});
+    use(node.srcs().back(), {node, node.srcs().back().rank() == 0 ? Index{} : index});
+    if (node.srcs().size() == 3) use(node.src(1), {node, index});
+    const Node* target = &node.src(0);
+    while (is_movement(target->op())) target = &target->src(0);
+    use(*target, {node, {}});  // keeps the order: an earlier store to this memory comes first
+  }
+
+  Node new_range(const Size& size) {
+    if (size == Size(1)) return constant_int(0);
+    Attr attr;
+    attr.ints = {next_range_++};
+    return make_node(Op::range_, DType::int64, {size.node()}, std::move(attr));
+  }
+
+  void use(const Node& node, Use use) {
+    if (node.is(Op::constant_)) return;
+    std::vector<Use>& uses = uses_[node];
+    if (std::find(uses.begin(), uses.end(), use) == uses.end()) uses.push_back(std::move(use));
+  }
+
+  // What a kernel reads of the sources when it evaluates `node` at this index.
+  void pass_on(const Node& node, const Use& at) {
+    if (is_movement(node.op())) {
+      Node gate;
+      use(node.src(0), {at.kernel, source_index(node, at.index, gate)});
+    } else if (node.is(Op::reduce_)) {
+      Index index = at.index;
+      for (std::size_t i = 1; i < node.attr().ints.size(); ++i) {
+        const auto axis = static_cast<std::size_t>(node.ints(i));
+        index[axis] = reduce_range(node, axis);
+      }
+      use(node.src(0), {at.kernel, std::move(index)});
+    } else if (node.is(Op::load_)) {
+      use(node.src(1), at);
+      if (node.srcs().size() == 3) use(node.src(2), {at.kernel, node.src(2).rank() == 0 ? Index{} : at.index});
+      // Where the element lies is not known: an index of its own that moves with every counter here.
+      Index index;
+      for (const Size& size : node.src(0).shape()) {
+        index.push_back(size == Size(1) ? constant_int(0) : gather_position(node, at));
+      }
+      use(node.src(0), {at.kernel, std::move(index)});
+    } else {
+      for (const Node& src : node.srcs()) {
+        use(src, {at.kernel, src.rank() == 0 ? Index{} : at.index});
+      }
+    }
+  }
+
+  Node reduce_range(const Node& node, std::size_t axis) {
+    const Size& size = node.src(0).shape()[axis];
+    if (size == Size(1)) return constant_int(0);
+    Node& range = reduce_ranges_[node][axis];
+    if (!range) range = new_range(size);
+    return range;
+  }
+
+  Node gather_position(const Node& node, const Use& at) {
+    Node sum = constant_int(0);
+    for (const Node& i : at.index) sum = add(sum, i);
+    (void)node;
+    return sum;
+  }
+
+  static double evaluations(const Use& use) {
+    NodeSet ranges;
+    for (const Node& node : topological_order(use.index)) {
+      if (node.is(Op::range_)) ranges.insert(node);
+    }
+    double count = 1;
+    for (const Node& range : ranges) count *= static_cast<double>(Size(range.src(0)).upper());
+    return count;
+  }
+
+  bool should_store(const Node& node, const std::vector<Use>& uses) {
+    if (is_movement(node.op()) || node.rank() == 0) return uses.size() > most_uses;
+    if (uses.size() > most_uses) return true;
+    const double own = std::max(1.0, elements(node.shape()));
+    double total = 0;
+    for (const Use& use : uses) total += std::max(1.0, evaluations(use));
+    if (total <= own * 1.01) return false;
+    const double again = (total - own) * cone_cost(node);
+    const double bytes = own * byte_size(node.dtype()) * 2 + total * byte_size(node.dtype());
+    return again > bytes * cost_per_byte + cost_of_kernel;
+  }
+
+  // Operations per element to compute the node from memory, everything in between virtual.
+  double cone_cost(const Node& node) const {
+    const double own = std::max(1.0, elements(node.shape()));
+    const NodeSet split = split_nodes(node);
+    double total = 0;
+    NodeSet seen;
+    std::vector<Node> stack = {node};
+    while (!stack.empty() && seen.size() < 400) {
+      const Node at = stack.back();
+      stack.pop_back();
+      if (!seen.insert(at).second) continue;
+      if (is_leaf(at) || wanted_.count(at) != 0 || split.count(at) != 0) {
+        if (!at.is(Op::constant_)) total += elements(at.shape());
+        continue;
+      }
+      total += at.is(Op::reduce_) ? elements(at.src(0).shape())
+                                  : elements(at.shape()) * operation_cost(at);
+      for (const Node& src : at.srcs()) stack.push_back(src);
+    }
+    return total / own;
+  }
+
+  // Nodes above a reduction that are read both directly and through a further reduction, like the
+  // argument of a softmax: they will be read several times, and so be stored, whatever becomes of
+  // the node.
+  NodeSet split_nodes(const Node& node) const {
+    std::array<NodeSet, 2> seen;  // reached without, and through a reduction
+    std::vector<std::pair<Node, int>> stack = {{node, 0}};
+    NodeSet split;
+    while (!stack.empty() && seen[0].size() + seen[1].size() < 400) {
+      const auto [at, through] = stack.back();
+      stack.pop_back();
+      if (!seen[static_cast<std::size_t>(through)].insert(at).second || is_leaf(at)) continue;
+      const auto heavy = heavy_.find(at);
+      if (!(at == node) && seen[0].count(at) != 0 && seen[1].count(at) != 0 &&
+          heavy != heavy_.end() && heavy->second && !is_movement(at.op())) {
+        split.insert(at);
+      }
+      for (const Node& src : at.srcs()) stack.push_back({src, through | (at.is(Op::reduce_) ? 1 : 0)});
+    }
+    return split;
+  }
+
+  // ---- order -------------------------------------------------------------------------------------
+
+  // What a kernel reads: stored nodes and buffers at the edge of its cone.
+  std::vector<Node> inputs_of(const Node& output) const {
+    std::vector<Node> inputs;
+    NodeSet seen;
+    std::vector<Node> stack(output.srcs().begin(), output.srcs().end());
+    while (!stack.empty()) {
+      const Node node = stack.back();
+      stack.pop_back();
+      if (!seen.insert(node).second) continue;
+      if (node.is(Op::buffer_) || stored_.count(node) != 0) {
+        inputs.push_back(node);
+        continue;
+      }
+      for (const Node& src : node.srcs()) stack.push_back(src);
+    }
+    std::sort(inputs.begin(), inputs.end(), [](const Node& a, const Node& b) { return a.id() < b.id(); });
+    return inputs;
+  }
+
+  KernelList arrange() {
+    // Kernels in topological order, then held back by in-place stores: whoever reads the version
+    // that a store overwrites comes before it.
+    std::vector<Node> outputs;
+    for (const Node& node : order_) {
+      if (stored_.count(node) != 0) outputs.push_back(node);
+    }
+    std::unordered_map<Node, std::size_t, NodeHash> position;
+    for (std::size_t i = 0; i < outputs.size(); ++i) position[outputs[i]] = i;
+    std::vector<std::vector<Node>> inputs(outputs.size());
+    std::vector<std::vector<std::size_t>> before(outputs.size());
+    std::unordered_map<Node, std::vector<std::size_t>, NodeHash> readers;
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      inputs[i] = inputs_of(outputs[i]);
+      for (const Node& input : inputs[i]) {
+        readers[input].push_back(i);
+        if (const auto at = position.find(input); at != position.end()) before[i].push_back(at->second);
+      }
+    }
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      if (!outputs[i].is(Op::store_)) continue;
+      const Node* version = &outputs[i].src(0);
+      while (is_movement(version->op())) version = &version->src(0);
+      for (const std::size_t reader : readers[*version]) {
+        if (reader != i && !reaches(before, reader, i)) before[i].push_back(reader);
+      }
+    }
+    return list_in_order(outputs, inputs, before);
+  }
+
+  // True where `from` can only run after `to`.
+  static bool reaches(const std::vector<std::vector<std::size_t>>& before, std::size_t from,
+                      std::size_t to) {
+    std::vector<std::size_t> stack = {from};
+    std::vector<bool> seen(before.size());
+    while (!stack.empty()) {
+      const std::size_t at = stack.back();
+      stack.pop_back();
+      if (at == to) return true;
+      if (seen[at]) continue;
+      seen[at] = true;
+      stack.insert(stack.end(), before[at].begin(), before[at].end());
+    }
+    return false;
+  }
+
+  KernelList list_in_order(const std::vector<Node>& outputs,
+                           const std::vector<std::vector<Node>>& inputs,
+                           const std::vector<std::vector<std::size_t>>& before) {
+    KernelList result;
+    std::vector<int> level(outputs.size(), -1);
+    std::vector<std::size_t> sequence;
+    std::vector<int> state(outputs.size());
+    const auto place = [&](std::size_t start) {
+      std::vector<std::pair<std::size_t, std::size_t>> stack = {{start, 0}};
+      while (!stack.empty()) {
+        auto& [at, next] = stack.back();
+        if (next == 0) state[at] = 1;
+        if (next < before[at].size()) {
+          const std::size_t b = before[at][next++];
+          check(state[b] != 1, "kernels without a cycle of in-place stores");
+          if (state[b] == 0) stack.push_back({b, 0});
+          continue;
+        }
+        state[at] = 2;
+        sequence.push_back(at);
+        stack.pop_back();
+      }
+    };
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      if (state[i] == 0) place(i);
+    }
+    for (const std::size_t i : sequence) {
+      int l = 0;
+      for (const std::size_t b : before[i]) l = std::max(l, level[b] + 1);
+      level[i] = l;
+    }
+    // Neighbours in the sequence that do not wait for each other go into one launch.
+    std::vector<std::size_t> members;
+    const auto flush = [&] {
+      if (members.empty()) return;
+      ScheduledKernel kernel;
+      for (const std::size_t i : members) {
+        kernel.outputs.push_back(outputs[i]);
+        for (const Node& input : inputs[i]) {
+          if (std::find(kernel.inputs.begin(), kernel.inputs.end(), input) == kernel.inputs.end()) {
+            kernel.inputs.push_back(input);
+          }
+        }
+      }
+      result.kernels.push_back(std::move(kernel));
+      members.clear();
+    };
+    for (const std::size_t i : sequence) {
+      bool waits = members.size() >= 4;
+      for (const std::size_t m : members) waits = waits || reaches(before, i, m);
+      if (waits || !joins(outputs, inputs, members, i)) flush();
+      members.push_back(i);
+    }
+    flush();
+    result.stored = std::move(stored_);
+    return result;
+  }
+
+  // Independent kernels share a launch where they read a common input.
+  static bool joins(const std::vector<Node>& outputs, const std::vector<std::vector<Node>>& inputs,
+                    const std::vector<std::size_t>& members, std::size_t i) {
+    if (members.empty()) return true;
+    for (const std::size_t m : members) {
+      // Two stores to one memory, or a read of what the other writes, must not run side by side.
+      const Node& mine = outputs[i].is(Op::store_) ? base_buffer(outputs[i]) : outputs[i];
+      const Node& theirs = outputs[m].is(Op::store_) ? base_buffer(outputs[m]) : outputs[m];
+      if (mine == theirs) return false;
+      for (const Node& input : inputs[i]) {
+        if ((input.is(Op::store_) ? base_buffer(input) : input) == theirs) return false;
+      }
+      for (const Node& input : inputs[m]) {
+        if ((input.is(Op::store_) ? base_buffer(input) : input) == mine) return false;
+      }
+    }
+    for (const std::size_t m : members) {
+      for (const Node& input : inputs[m]) {
+        if (std::find(inputs[i].begin(), inputs[i].end(), input) != inputs[i].end()) return true;
+      }
+    }
+    return false;
+  }
+
+  std::vector<Node> order_;
+  NodeSet wanted_;
+  NodeSet stored_;
+  std::unordered_map<Node, bool, NodeHash> heavy_;  // has a reduction at or below it
+  std::unordered_map<Node, std::vector<Use>, NodeHash> uses_;
+  std::unordered_map<Node, std::unordered_map<std::size_t, Node>, NodeHash> reduce_ranges_;
+  std::int64_t next_range_ = 0;
+};
+
+}  // namespace
+
+KernelList fuse(std::span<const Node> roots) { return Fuser(roots).run(); }
+
+}  // namespace brisk

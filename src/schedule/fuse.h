@@ -1,0 +1,31 @@
+// Graph → kernels to be: which nodes are stored, and which kernel computes which of them, in order.
+//
+// A node is virtual until storing it is cheaper than computing it wherever it is read. How often that
+// is follows from indices: the ranges that an index depends on say how many times a value is evaluated
+// (a reduction read at index i from a kernel over i, j is computed once per i).
+#pragma once
+
+#include <span>
+#include <unordered_set>
+#include <vector>
+
+#include "graph/node.h"
+
+namespace brisk {
+
+using NodeSet = std::unordered_set<Node, NodeHash>;
+
+struct ScheduledKernel {
+  std::vector<Node> outputs;  // stored nodes that it computes, graph stores among them
+  std::vector<Node> inputs;   // memory that it reads: buffers and stored nodes of earlier kernels
+};
+
+struct KernelList {
+  std::vector<ScheduledKernel> kernels;  // in an order that respects data and in-place stores
+  NodeSet stored;
+};
+
+/// Schedules the computation of `roots`: non-buffer nodes whose values must end up in memory.
+KernelList fuse(std::span<const Node> roots);
+
+}  // namespace brisk
