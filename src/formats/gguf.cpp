@@ -245,31 +245,35 @@ std::uint64_t GgufValue::size() const {
   return load<std::uint64_t>(bytes_.subspan(4));
 }
 
-std::vector<GgufValue> GgufValue::values() const {
+template <typename Take>
+void GgufValue::each(Take take) const {
   const GgufType element = element_type();
   Cursor cursor(bytes_);
   cursor.take(array_header);
+  for (std::uint64_t i = size(); i > 0; --i) take(GgufValue(key_, element, cursor.value(element)));
+}
+
+std::vector<GgufValue> GgufValue::values() const {
   std::vector<GgufValue> out;
-  out.reserve(size());
-  for (std::uint64_t i = size(); i > 0; --i) out.emplace_back(key_, element, cursor.value(element));
+  each([&](const GgufValue& value) { out.push_back(value); });
   return out;
 }
 
 std::vector<std::int64_t> GgufValue::integers() const {
   std::vector<std::int64_t> out;
-  for (const GgufValue& value : values()) out.push_back(value.integer());
+  each([&](const GgufValue& value) { out.push_back(value.integer()); });
   return out;
 }
 
 std::vector<float> GgufValue::floats() const {
   std::vector<float> out;
-  for (const GgufValue& value : values()) out.push_back(static_cast<float>(value.number()));
+  each([&](const GgufValue& value) { out.push_back(static_cast<float>(value.number())); });
   return out;
 }
 
 std::vector<std::string_view> GgufValue::strings() const {
   std::vector<std::string_view> out;
-  for (const GgufValue& value : values()) out.push_back(value.string());
+  each([&](const GgufValue& value) { out.push_back(value.string()); });
   return out;
 }
 

@@ -77,6 +77,8 @@ class GgufValue {
 
  private:
   [[noreturn]] void refuse(std::string_view wanted) const;
+  template <typename Take>
+  void each(Take take) const;  // take(element) in order
 
   std::string_view key_;
   GgufType type_;
