@@ -1,0 +1,450 @@
+#include "kernel/interpret.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "graph/elementwise.h"
+#include "graph/evaluate.h"
+#include "kernel/print.h"
+
+namespace brisk {
+
+namespace {
+
+constexpr std::size_t longest_text = 300;  // of a statement in a message
+
+// What a pointer stands for.
+struct Block {
+  std::byte* bytes = nullptr;
+  std::int64_t size = -1;  // bytes
+  std::vector<std::byte> own;  // of locals and workspace
+};
+
+// Where a node's value is while its statement runs.
+struct Slot {
+  std::byte* bytes = nullptr;
+  DType dtype = DType::none;
+  int lanes = 1;
+  Operand operand() const { return {dtype, bytes, lanes == 1 ? 0 : 1}; }
+  std::int64_t index(int lane = 0) const {
+    return reinterpret_cast<const std::int64_t*>(bytes)[lanes == 1 ? 0 : lane];
+  }
+  bool holds(int lane) const { return bytes[lanes == 1 ? 0 : lane] != std::byte{0}; }
+};
+
+struct Step;
+using Program = std::vector<Step>;
+
+// One node's evaluation: sources are evaluated by earlier steps.
+struct Step {
+  Node node;
+  bool elementwise = false;
+  Slot result;
+  std::vector<Slot> srcs;
+  std::vector<Operand> operands;
+  Block* memory = nullptr;  // of a load or store
+  struct Loop {
+    std::int64_t* counter;
+    Slot size;
+  };
+  std::vector<Loop> loops;  // of a reduction, with the sizes' values
+  Program body;             // … and what is evaluated for each of their values
+};
+
+class Machine {
+ public:
+  Machine(std::string name, const std::vector<Param>& params, const std::vector<Node>& variables,
+          std::span<const HostBuffer> buffers, std::span<const std::int64_t> values)
+      : name_(std::move(name)) {
+    check(buffers.size() == params.size(), "interpret: a buffer for each param");
+    check(values.size() == variables.size(), "interpret: a value for each variable");
+    for (std::size_t i = 0; i < params.size(); ++i) {
+      params_.push_back({buffers[i].bytes, buffers[i].size, {}});
+    }
+    for (std::size_t i = 0; i < variables.size(); ++i) {
+      std::memcpy(slot(variables[i]).bytes, &values[i], sizeof(std::int64_t));
+    }
+  }
+
+  void add_workspace(std::int64_t bytes) {
+    Block block;
+    block.own.assign(static_cast<std::size_t>(bytes), std::byte{0xff});
+    block.bytes = block.own.data();
+    block.size = bytes;
+    params_.push_back(std::move(block));
+  }
+
+  /// Locals start undefined in every task.
+  void start_task() {
+    for (auto& [local, block] : locals_) std::fill(block.own.begin(), block.own.end(), std::byte{0xff});
+  }
+
+  void run_store(const Node& store) { run(program(store)); }
+
+  bool run_condition(const Node& condition) {
+    run(program(condition));
+    return slot(condition).holds(0);
+  }
+
+  std::int64_t run_size(const Node& size) {
+    run(program(size));
+    return slot(size).index();
+  }
+
+  std::int64_t& counter(const Node& range) {
+    return *reinterpret_cast<std::int64_t*>(slot(range).bytes);
+  }
+
+ private:
+  // ---- programs ----------------------------------------------------------------------------------
+
+  struct Scope {
+    Program* program;
+    std::vector<Node> ranges;
+    std::unordered_map<const NodeData*, bool> done;
+  };
+
+  Program& program(const Node& root) {
+    if (const auto found = programs_.find(root.get()); found != programs_.end()) return found->second;
+    Program& result = programs_[root.get()];
+    std::vector<Scope> scopes(1);
+    scopes[0].program = &result;
+    emit(root, scopes);
+    return result;
+  }
+
+  // Ranges that a value depends on, those of its ranges' sizes among them.
+  const std::vector<Node>& free(const Node& node) {
+    const auto found = free_.find(node.get());
+    if (found != free_.end()) return found->second;
+    std::vector<Node> ranges;
+    const auto take = [&](const Node& range) {
+      if (std::find(ranges.begin(), ranges.end(), range) == ranges.end()) ranges.push_back(range);
+    };
+    for (const Node& src : node.srcs()) {
+      for (const Node& range : free(src)) take(range);
+    }
+    if (node.is(Op::range_)) take(node);
+    if (node.is(Op::reduce_)) {
+      std::erase_if(ranges, [&](const Node& range) {
+        return std::find(node.srcs().begin() + 1, node.srcs().end(), range) != node.srcs().end();
+      });
+    }
+    return free_.emplace(node.get(), std::move(ranges)).first->second;
+  }
+
+  // Appends the node's steps to the innermost scope whose ranges it depends on.
+  void emit(const Node& node, std::vector<Scope>& scopes) {
+    if (node.is(Op::range_)) return;
+    if (node.is(Op::variable_)) {
+      return check(slots_.contains(node.get()), "interpret: a variable that the kernel has");
+    }
+    std::size_t level = scopes.size() - 1;
+    if (level > 0) {
+      const std::vector<Node>& ranges = free(node);
+      const auto depends = [&](const Scope& scope) {
+        return std::any_of(ranges.begin(), ranges.end(), [&](const Node& range) {
+          return std::find(scope.ranges.begin(), scope.ranges.end(), range) != scope.ranges.end();
+        });
+      };
+      while (level > 0 && !depends(scopes[level])) --level;
+    }
+    if (scopes[level].done[node.get()]) return;
+    scopes[level].done[node.get()] = true;
+    if (node.is(Op::constant_)) return write_constant(node, slot(node).bytes);
+    // Steps of outer scopes that are found on the way come before this one.
+    std::vector<Scope> inner;
+    while (scopes.size() > level + 1) {
+      inner.insert(inner.begin(), std::move(scopes.back()));
+      scopes.pop_back();
+    }
+    Step step;
+    step.node = node;
+    step.elementwise = is_elementwise(node.op());
+    if (node.dtype() != DType::none) step.result = slot(node);
+    if (node.is(Op::reduce_)) {
+      reduction(node, step, scopes);
+    } else {
+      for (const Node& src : node.srcs()) {
+        if (src.is(Op::param_) || src.is(Op::local_)) {
+          step.memory = &memory(src);
+          step.srcs.emplace_back();
+          continue;
+        }
+        emit(src, scopes);
+        step.srcs.push_back(slot(src));
+        step.operands.push_back(slot(src).operand());
+      }
+    }
+    scopes[level].program->push_back(std::move(step));
+    for (Scope& scope : inner) scopes.push_back(std::move(scope));
+  }
+
+  void reduction(const Node& node, Step& step, std::vector<Scope>& scopes) {
+    Scope scope;
+    scope.program = &step.body;
+    scope.ranges.assign(node.srcs().begin() + 1, node.srcs().end());
+    for (const Node& range : scope.ranges) {
+      emit(range.src(0), scopes);
+      step.loops.push_back({&counter(range), slot(range.src(0))});
+    }
+    step.srcs = {slot(node.src(0))};
+    scopes.push_back(std::move(scope));
+    emit(node.src(0), scopes);
+    scopes.pop_back();
+  }
+
+  const Slot& slot(const Node& node) {
+    const auto found = slots_.find(node.get());
+    if (found != slots_.end()) return found->second;
+    const auto bytes = static_cast<std::size_t>(byte_size(node.dtype()) * node.lanes());
+    arena_.push_back(std::make_unique<std::uint64_t[]>((bytes + 7) / 8));
+    kept_.push_back(node);
+    const Slot fresh{reinterpret_cast<std::byte*>(arena_.back().get()), node.dtype(), node.lanes()};
+    return slots_.emplace(node.get(), fresh).first->second;
+  }
+
+  Block& memory(const Node& pointer) {
+    if (pointer.is(Op::param_)) {
+      const auto i = static_cast<std::size_t>(pointer.ints(0));
+      check(i < params_.size(), "interpret: a param that the kernel has");
+      return params_[i];
+    }
+    Block& block = locals_[pointer.get()];
+    if (block.bytes == nullptr) {
+      block.size = pointer.ints(1) * byte_size(pointer.dtype());
+      block.own.assign(static_cast<std::size_t>(block.size), std::byte{0xff});
+      block.bytes = block.own.data();
+    }
+    return block;
+  }
+
+  // ---- running -----------------------------------------------------------------------------------
+
+  void run(const Program& steps) {
+    for (const Step& step : steps) {
+      const Node& node = step.node;
+      if (step.elementwise) {
+        apply(node.op(), node.dtype(), step.operands, step.result.lanes, step.result.bytes);
+        continue;
+      }
+      switch (node.op()) {
+        case Op::load_: load(step); break;
+        case Op::store_: store(step); break;
+        case Op::reduce_: reduce(step); break;
+        case Op::horizontal_: horizontal(step); break;
+        case Op::dot_: dot(step); break;
+        case Op::ramp_: {
+          auto* out = reinterpret_cast<std::int64_t*>(step.result.bytes);
+          for (int i = 0; i < step.result.lanes; ++i) out[i] = step.srcs[0].index() + i;
+          break;
+        }
+        case Op::splat_:
+          for (int i = 0; i < step.result.lanes; ++i) copy_lane(step, i, step.srcs[0], 0);
+          break;
+        case Op::lane_: copy_lane(step, 0, step.srcs[0], static_cast<int>(node.ints(0))); break;
+        case Op::shuffle_:
+          for (int i = 0; i < step.result.lanes; ++i) {
+            const auto pick = static_cast<int>(node.ints(static_cast<std::size_t>(i)));
+            const int lanes = step.srcs[0].lanes;
+            copy_lane(step, i, step.srcs[pick < lanes ? 0 : 1], pick % lanes);
+          }
+          break;
+        default:
+          throw InternalError(fmt::format("interpret {}: '{}' is no part of a kernel", name_,
+                                          name(node.op())));
+      }
+    }
+  }
+
+  static void copy_lane(const Step& step, int to, const Slot& from, int lane) {
+    const int width = byte_size(from.dtype);
+    std::memcpy(step.result.bytes + to * width, from.bytes + lane * width,
+                static_cast<std::size_t>(width));
+  }
+
+  // Calls f(lane, address) for the lanes of an access that the gate lets through.
+  template <typename F>
+  void access(const Step& step, int lanes, std::size_t gate, F f) const {
+    const Slot& index = step.srcs[1];
+    const std::int64_t width = byte_size(step.node.src(0).dtype());
+    for (int i = 0; i < lanes; ++i) {
+      if (step.srcs.size() > gate && !step.srcs[gate].holds(i)) continue;
+      const std::int64_t at = index.lanes == 1 ? index.index() + i : index.index(i);
+      const std::int64_t size = step.memory->size;
+      if (size >= 0 && (at < 0 || at >= size / width)) {
+        throw InternalError(fmt::format("interpret {}: index {} is outside of {} elements, in {}",
+                                        name_, at, size / width, text(step.node)));
+      }
+      f(i, step.memory->bytes + at * width, static_cast<std::size_t>(width));
+    }
+  }
+
+  static std::string text(const Node& node) {
+    const std::string full = node.is(Op::store_) ? print_statement(node) : print_expression(node);
+    return full.substr(0, longest_text);
+  }
+
+  void load(const Step& step) const {
+    if (step.srcs.size() == 3) {
+      std::memset(step.result.bytes, 0,
+                  static_cast<std::size_t>(step.result.lanes * byte_size(step.result.dtype)));
+    }
+    access(step, step.result.lanes, 2, [&](int lane, const std::byte* at, std::size_t width) {
+      std::memcpy(step.result.bytes + static_cast<std::size_t>(lane) * width, at, width);
+    });
+  }
+
+  void store(const Step& step) const {
+    const Slot& value = step.srcs[2];
+    access(step, value.lanes, 3, [&](int lane, std::byte* at, std::size_t width) {
+      std::memcpy(at, value.bytes + static_cast<std::size_t>(lane) * width, width);
+    });
+  }
+
+  void reduce(const Step& step) {
+    Accumulators sum(static_cast<ReduceOp>(step.node.ints(0)), step.result.dtype);
+    reduce_loops(step, 0, sum);
+    sum.finish(step.result.bytes);
+  }
+
+  void reduce_loops(const Step& step, std::size_t depth, Accumulators& sum) {
+    if (depth == step.loops.size()) {
+      run(step.body);
+      return sum.take(0, 0, step.srcs[0].bytes, 1);
+    }
+    const std::int64_t size = step.loops[depth].size.index();
+    for (std::int64_t i = 0; i < size; ++i) {
+      *step.loops[depth].counter = i;
+      reduce_loops(step, depth + 1, sum);
+    }
+  }
+
+  // Halves are combined until one lane is left.
+  static void horizontal(const Step& step) {
+    constexpr Op ops[] = {Op::add_, Op::mul_, Op::max_};
+    const Slot& vector = step.srcs[0];
+    const int width = byte_size(vector.dtype);
+    std::vector<std::byte> rest(vector.bytes, vector.bytes + vector.lanes * width);
+    for (int lanes = vector.lanes; lanes > 1; lanes = (lanes + 1) / 2) {
+      const int half = (lanes + 1) / 2;
+      const Operand both[] = {{vector.dtype, rest.data(), 1},
+                              {vector.dtype, rest.data() + half * width, 1}};
+      apply(ops[step.node.ints(0)], vector.dtype, both, lanes - half, rest.data());
+    }
+    std::memcpy(step.result.bytes, rest.data(), static_cast<std::size_t>(width));
+  }
+
+  static void dot(const Step& step) {
+    for (int i = 0; i < step.result.lanes; ++i) {
+      if (step.result.dtype == DType::int32) {
+        const auto* a = reinterpret_cast<const std::uint8_t*>(step.srcs[1].bytes) + 4 * i;
+        const auto* b = reinterpret_cast<const std::int8_t*>(step.srcs[2].bytes) + 4 * i;
+        std::int64_t sum = reinterpret_cast<const std::int32_t*>(step.srcs[0].bytes)[i];
+        for (int j = 0; j < 4; ++j) sum += a[j] * b[j];
+        reinterpret_cast<std::int32_t*>(step.result.bytes)[i] = static_cast<std::int32_t>(sum);
+      } else {
+        const auto* a = reinterpret_cast<const std::uint16_t*>(step.srcs[1].bytes) + 2 * i;
+        const auto* b = reinterpret_cast<const std::uint16_t*>(step.srcs[2].bytes) + 2 * i;
+        double sum = reinterpret_cast<const float*>(step.srcs[0].bytes)[i];
+        for (int j = 0; j < 2; ++j) {
+          sum += static_cast<double>(bfloat16_to_float(a[j])) * bfloat16_to_float(b[j]);
+        }
+        reinterpret_cast<float*>(step.result.bytes)[i] = static_cast<float>(sum);
+      }
+    }
+  }
+
+  std::string name_;
+  std::vector<Block> params_;
+  std::unordered_map<const NodeData*, Block> locals_;
+  std::unordered_map<const NodeData*, Slot> slots_;
+  std::vector<std::unique_ptr<std::uint64_t[]>> arena_;
+  std::vector<Node> kept_;  // nodes with slots stay alive, so that their addresses stay theirs
+  std::unordered_map<const NodeData*, Program> programs_;
+  std::unordered_map<const NodeData*, std::vector<Node>> free_;
+};
+
+void run_statement(const Node& statement, Machine& machine) {
+  switch (statement.op()) {
+    case Op::block_:
+      for (const Node& part : statement.srcs()) run_statement(part, machine);
+      break;
+    case Op::loop_: {
+      const std::int64_t size = machine.run_size(statement.src(0).src(0));
+      std::int64_t& counter = machine.counter(statement.src(0));
+      for (std::int64_t i = 0; i < size; ++i) {
+        counter = i;
+        run_statement(statement.src(1), machine);
+      }
+      break;
+    }
+    case Op::branch_:
+      if (machine.run_condition(statement.src(0))) run_statement(statement.src(1), machine);
+      break;
+    default: machine.run_store(statement);
+  }
+}
+
+void run_phase(const Node& phase, Machine& machine) {
+  const bool parallel =
+      phase.is(Op::loop_) && phase.ints(0) == static_cast<std::int64_t>(LoopKind::parallel);
+  if (!parallel) {
+    machine.start_task();
+    return run_statement(phase, machine);
+  }
+  std::int64_t& counter = machine.counter(phase.src(0));
+  for (std::int64_t task = machine.run_size(phase.src(0).src(0)); task-- > 0;) {
+    counter = task;
+    machine.start_task();
+    run_statement(phase.src(1), machine);
+  }
+}
+
+// Calls f for every value of the ranges, outermost first.
+template <typename F>
+void for_ranges(std::span<const Node> ranges, Machine& machine, const F& f) {
+  if (ranges.empty()) return f();
+  const std::int64_t size = machine.run_size(ranges[0].src(0));
+  std::int64_t& counter = machine.counter(ranges[0]);
+  for (std::int64_t i = 0; i < size; ++i) {
+    counter = i;
+    for_ranges(ranges.subspan(1), machine, f);
+  }
+}
+
+}  // namespace
+
+void interpret(const Kernel& kernel, std::span<const HostBuffer> params,
+               std::span<const std::int64_t> variables) {
+  Machine machine(kernel.name, kernel.params, kernel.variables, params, variables);
+  Variables named;
+  for (std::size_t i = 0; i < variables.size(); ++i) {
+    named[kernel.variables[i].attr().name] = variables[i];
+  }
+  for (const Kernel::Workspace& space : kernel.workspace) {
+    machine.add_workspace(evaluate_size(space.elements, named) * byte_size(space.dtype));
+  }
+  if (!kernel.body.is(Op::block_)) return run_phase(kernel.body, machine);
+  for (const Node& phase : kernel.body.srcs()) run_phase(phase, machine);
+}
+
+void interpret(const LoweredKernel& kernel, std::span<const HostBuffer> params,
+               std::span<const std::int64_t> variables) {
+  Machine machine("a lowered kernel", kernel.params, kernel.variables, params, variables);
+  for (const Part& part : kernel.parts) {
+    for_ranges(part.outer, machine, [&] {
+      machine.start_task();
+      for (const Stage& stage : part.stages) {
+        for_ranges(stage.ranges, machine, [&] {
+          for (const Node& store : stage.stores) machine.run_store(store);
+        });
+      }
+    });
+  }
+}
+
+}  // namespace brisk

@@ -1,0 +1,347 @@
+#include "kernel/verify.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "graph/print.h"
+#include "graph/verify.h"
+#include "kernel/print.h"
+
+namespace brisk {
+
+namespace {
+
+using Text = std::string_view;
+using RangeList = std::vector<const NodeData*>;
+
+constexpr std::size_t longest_text = 400;  // of an expression in a message
+
+bool contains(const RangeList& list, const Node& range) {
+  return std::find(list.begin(), list.end(), range.get()) != list.end();
+}
+
+void insert(RangeList& list, const NodeData* range) {
+  if (std::find(list.begin(), list.end(), range) == list.end()) list.push_back(range);
+}
+
+bool is_pointer(const Node& node) { return node.is(Op::param_) || node.is(Op::local_); }
+bool fits(int lanes, int wanted) { return lanes == 1 || lanes == wanted; }
+
+Text index_error(const Node& index, int lanes) {
+  if (index.dtype() != DType::int64) return "the index is not int64";
+  return fits(index.lanes(), lanes) ? Text() : "the index's lanes differ";
+}
+
+Text gate_error(const Node& gate, int lanes) {
+  if (gate.dtype() != DType::boolean) return "the gate is not bool";
+  return fits(gate.lanes(), lanes) ? Text() : "the gate's lanes differ";
+}
+
+Text lanes_error(const Node& node) {
+  const int lanes = node.lanes();
+  switch (node.op()) {
+    case Op::load_: {
+      if (const Text error = index_error(node.src(1), lanes); !error.empty()) return error;
+      return node.srcs().size() == 3 ? gate_error(node.src(2), lanes) : Text();
+    }
+    case Op::store_: {
+      const int wide = node.src(2).lanes();
+      if (node.src(2).dtype() != node.src(0).dtype()) return "the value's dtype is not the memory's";
+      if (const Text error = index_error(node.src(1), wide); !error.empty()) return error;
+      return node.srcs().size() == 4 ? gate_error(node.src(3), wide) : Text();
+    }
+    case Op::ramp_:
+      if (node.dtype() != DType::int64 || node.src(0).dtype() != DType::int64) return "not int64";
+      return node.src(0).lanes() == 1 && lanes > 1 ? Text() : "wants one lane, gives several";
+    case Op::splat_:
+      if (node.dtype() != node.src(0).dtype()) return "the dtype is not the source's";
+      return node.src(0).lanes() == 1 && lanes > 1 ? Text() : "wants one lane, gives several";
+    case Op::lane_:
+      if (node.dtype() != node.src(0).dtype()) return "the dtype is not the source's";
+      if (node.ints(0) < 0 || node.ints(0) >= node.src(0).lanes()) return "no such lane";
+      return lanes == 1 ? Text() : "a lane has one lane";
+    case Op::horizontal_:
+      if (node.dtype() != node.src(0).dtype()) return "the dtype is not the source's";
+      return lanes == 1 && node.src(0).lanes() > 1 ? Text() : "wants several lanes, gives one";
+    case Op::dot_: {
+      const DType a = node.src(1).dtype();
+      const DType b = node.src(2).dtype();
+      const bool bytes = a == DType::uint8 && b == DType::int8 && node.dtype() == DType::int32;
+      const bool halves =
+          a == DType::bfloat16 && b == DType::bfloat16 && node.dtype() == DType::float32;
+      if (!bytes && !halves) return "no such product of dtypes";
+      if (node.src(0).dtype() != node.dtype()) return "the accumulator's dtype is not the result's";
+      const int wide = lanes * (bytes ? 4 : 2);
+      return node.src(0).lanes() == lanes && node.src(1).lanes() == wide &&
+                     node.src(2).lanes() == wide
+                 ? Text()
+                 : "the lanes do not fit";
+    }
+    case Op::shuffle_: {
+      if (node.srcs().empty() || node.srcs().size() > 2) return "wants one or two vectors";
+      const int from = node.src(0).lanes();
+      for (const Node& src : node.srcs()) {
+        if (src.lanes() != from || src.dtype() != node.dtype()) return "the vectors differ";
+      }
+      for (const auto pick : node.attr().ints) {
+        if (pick < 0 || pick >= from * static_cast<std::int64_t>(node.srcs().size())) {
+          return "no such lane";
+        }
+      }
+      return node.attr().ints.size() == static_cast<std::size_t>(lanes) ? Text()
+                                                                        : "one pick for each lane";
+    }
+    case Op::range_:
+      if (node.srcs().size() != 1 || node.src(0).dtype() != DType::int64 ||
+          node.src(0).lanes() != 1 || node.attr().ints.size() != 1) {
+        return "a range has an id and an int64 size";
+      }
+      return lanes == 1 && node.dtype() == DType::int64 ? Text() : "a range is one int64";
+    default: break;
+  }
+  if (is_elementwise(node.op())) {
+    int widest = 1;
+    for (const Node& src : node.srcs()) {
+      if (!fits(src.lanes(), lanes)) return "the sources' lanes differ";
+      widest = std::max(widest, src.lanes());
+    }
+    return widest == lanes ? Text() : "no source has the lanes";
+  }
+  return {};
+}
+
+// The checks that both forms share, over every node of some statements.
+class Checker {
+ public:
+  Checker(std::string form, Text pass, const std::vector<Param>& params,
+          const std::vector<Node>& variables, std::size_t workspace)
+      : form_(std::move(form)), pass_(pass), params_(params), variables_(variables), workspace_(workspace) {}
+
+  [[noreturn]] void fail(const Node& node, Text what) const {
+    std::string text = describe(node);
+    if (node.is(Op::store_) || !node.srcs().empty()) {
+      const std::string full = node.dtype() == DType::none ? print_statement(node)
+                                                           : print_expression(node);
+      text += ": " + full.substr(0, longest_text);
+    }
+    throw InternalError(fmt::format("{} after '{}': {}: {}", form_, pass_, what, text));
+  }
+
+  void nodes(std::span<const Node> roots, bool lowered) {
+    std::unordered_map<std::int64_t, Node> locals;
+    std::unordered_map<std::int64_t, Node> ranges;
+    for (const Node& node : topological_order(roots)) {
+      const OpGroup group = info(node.op()).group;
+      if (group == OpGroup::movement || node.is(Op::buffer_) || node.is(Op::copy_) ||
+          node.is(Op::iota_)) {
+        fail(node, "belongs to graphs");
+      }
+      if (node.rank() != 0) fail(node, "is no scalar or vector");
+      const bool statement = node.is(Op::store_) || node.is(Op::block_) || node.is(Op::loop_) ||
+                             node.is(Op::branch_);
+      if (statement != (node.dtype() == DType::none)) fail(node, "a statement has no dtype");
+      if (lowered && (node.lanes() != 1 || (group == OpGroup::kernel && !node.is(Op::range_) &&
+                                            !is_pointer(node)))) {
+        fail(node, "does not belong to lowered kernels");
+      }
+      pointers(node);
+      if (node.is(Op::store_)) {
+        if (node.srcs().size() < 3 || node.srcs().size() > 4) fail(node, "wants three or four sources");
+      } else if (const Text error = type_error(node); !error.empty()) {
+        fail(node, error);
+      }
+      if (const Text error = lanes_error(node); !error.empty()) fail(node, error);
+      if (node.is(Op::local_)) once(locals, node, "two locals have one id");
+      if (node.is(Op::range_)) once(ranges, node, "two ranges have one id");
+      if (node.is(Op::variable_) &&
+          std::find(variables_.begin(), variables_.end(), node) == variables_.end()) {
+        fail(node, "is not among the kernel's variables");
+      }
+      if (node.is(Op::reduce_)) reduction(node, lowered);
+      free(node);
+    }
+  }
+
+  /// Every range that a node depends on is bound, and none is bound again inside of it.
+  void bound(const Node& node, const RangeList& ranges) {
+    for (const NodeData* range : free_[node.get()]) {
+      if (std::find(ranges.begin(), ranges.end(), range) == ranges.end()) {
+        fail(node, fmt::format("r{} is not bound", range->attr.ints[0]));
+      }
+    }
+    for (const NodeData* range : inner_[node.get()]) {
+      if (std::find(ranges.begin(), ranges.end(), range) != ranges.end()) {
+        fail(node, fmt::format("r{} is bound twice", range->attr.ints[0]));
+      }
+    }
+  }
+
+  void bind(const Node& range, RangeList& ranges) {
+    if (!range.is(Op::range_)) fail(range, "is no range");
+    bound(range.src(0), ranges);
+    if (contains(ranges, range)) fail(range, "is bound twice");
+    ranges.push_back(range.get());
+  }
+
+ private:
+  void once(std::unordered_map<std::int64_t, Node>& seen, const Node& node, Text what) const {
+    const auto [at, fresh] = seen.emplace(node.ints(0), node);
+    if (!fresh && !(at->second == node)) fail(node, what);
+  }
+
+  void pointers(const Node& node) const {
+    const bool accesses = node.is(Op::load_) || node.is(Op::store_);
+    for (std::size_t i = 0; i < node.srcs().size(); ++i) {
+      const Node& src = node.src(i);
+      if (is_pointer(src) != (accesses && i == 0)) {
+        fail(node, "a pointer is the first source of a load or store, and nothing else");
+      }
+      if (src.dtype() == DType::none && !node.is(Op::block_) && !node.is(Op::loop_) &&
+          !node.is(Op::branch_)) {
+        fail(node, "a source has no value");
+      }
+    }
+    if (accesses && node.src(0).is(Op::param_)) param(node, node.src(0));
+    if (accesses && node.src(0).is(Op::local_)) local(node, node.src(0));
+  }
+
+  void param(const Node& access, const Node& pointer) const {
+    const auto i = static_cast<std::size_t>(pointer.ints(0));
+    if (i >= params_.size() + workspace_) fail(access, "no such param");
+    if (i >= params_.size()) return;
+    if (params_[i].dtype != pointer.dtype()) fail(access, "the param has another dtype");
+    if (access.is(Op::store_) && !params_[i].written) fail(access, "the param is not written");
+    if (access.is(Op::load_) && !params_[i].read) fail(access, "the param is not read");
+  }
+
+  void local(const Node& access, const Node& pointer) const {
+    const Node& index = access.src(1);
+    if (!index.is_constant()) return;
+    const Node& value = access.is(Op::store_) ? access.src(2) : access;
+    const int lanes = index.lanes() == 1 ? value.lanes() : 1;
+    if (index.int_value() < 0 || index.int_value() + lanes > pointer.ints(1)) {
+      fail(access, "the index is outside of the local");
+    }
+  }
+
+  void reduction(const Node& node, bool lowered) const {
+    if (!lowered) fail(node, "reductions belong to lowered kernels");
+    if (node.srcs().size() < 2 || node.attr().ints.size() != 1) fail(node, "reduces no range");
+    for (std::size_t i = 1; i < node.srcs().size(); ++i) {
+      if (!node.src(i).is(Op::range_)) fail(node, "reduces over no range");
+    }
+  }
+
+  // Ranges that are free in the node, and those that reductions inside of it bind.
+  void free(const Node& node) {
+    RangeList& free = free_[node.get()];
+    RangeList& inner = inner_[node.get()];
+    for (const Node& src : node.srcs()) {
+      for (const NodeData* range : free_[src.get()]) insert(free, range);
+      for (const NodeData* range : inner_[src.get()]) insert(inner, range);
+    }
+    if (node.is(Op::range_)) insert(free, node.get());
+    if (!node.is(Op::reduce_)) return;
+    for (std::size_t i = 1; i < node.srcs().size(); ++i) {
+      if (contains(inner_[node.src(0).get()], node.src(i))) fail(node, "a range is bound twice");
+      insert(inner, node.src(i).get());
+      std::erase(free, node.src(i).get());
+    }
+  }
+
+  std::string form_;
+  Text pass_;
+  const std::vector<Param>& params_;
+  const std::vector<Node>& variables_;
+  std::size_t workspace_;
+  std::unordered_map<const NodeData*, RangeList> free_;
+  std::unordered_map<const NodeData*, RangeList> inner_;
+};
+
+class Statements {
+ public:
+  explicit Statements(Checker& checker) : checker_(checker) {}
+
+  void phase(const Node& statement) {
+    if (statement.is(Op::loop_) && statement.ints(0) == static_cast<std::int64_t>(LoopKind::parallel)) {
+      loop(statement);
+    } else {
+      visit(statement);
+    }
+  }
+
+ private:
+  void visit(const Node& statement) {
+    switch (statement.op()) {
+      case Op::block_:
+        for (const Node& part : statement.srcs()) visit(part);
+        break;
+      case Op::loop_:
+        if (statement.ints(0) == static_cast<std::int64_t>(LoopKind::parallel)) {
+          checker_.fail(statement, "parallel loops stand only at the top of phases");
+        }
+        loop(statement);
+        break;
+      case Op::branch_:
+        if (statement.src(0).dtype() != DType::boolean || statement.src(0).lanes() != 1) {
+          checker_.fail(statement, "the condition is not one bool");
+        }
+        checker_.bound(statement.src(0), ranges_);
+        visit(statement.src(1));
+        break;
+      case Op::store_: checker_.bound(statement, ranges_); break;
+      default: checker_.fail(statement, "is no statement");
+    }
+  }
+
+  void loop(const Node& statement) {
+    if (statement.attr().ints.size() != 1 || statement.ints(0) < 0 || statement.ints(0) > 2) {
+      checker_.fail(statement, "the attribute is not a LoopKind");
+    }
+    checker_.bind(statement.src(0), ranges_);
+    visit(statement.src(1));
+    ranges_.pop_back();
+  }
+
+  Checker& checker_;
+  RangeList ranges_;
+};
+
+}  // namespace
+
+void verify_kernel(const LoweredKernel& kernel, std::string_view pass) {
+  Checker checker("lowered kernel", pass, kernel.params, kernel.variables, 0);
+  std::vector<Node> roots;
+  for (const Part& part : kernel.parts) {
+    roots.insert(roots.end(), part.outer.begin(), part.outer.end());
+    for (const Stage& stage : part.stages) {
+      roots.insert(roots.end(), stage.ranges.begin(), stage.ranges.end());
+      roots.insert(roots.end(), stage.stores.begin(), stage.stores.end());
+    }
+  }
+  checker.nodes(roots, true);
+  for (const Part& part : kernel.parts) {
+    RangeList outer;
+    for (const Node& range : part.outer) checker.bind(range, outer);
+    for (const Stage& stage : part.stages) {
+      RangeList ranges = outer;
+      for (const Node& range : stage.ranges) checker.bind(range, ranges);
+      for (const Node& store : stage.stores) {
+        if (!store.is(Op::store_)) checker.fail(store, "a stage is made of stores");
+        checker.bound(store, ranges);
+      }
+    }
+  }
+}
+
+void verify_kernel(const Kernel& kernel, std::string_view pass) {
+  if (!kernel.body) throw InternalError(fmt::format("kernel after '{}': has no body", pass));
+  Checker checker("kernel " + kernel.name, pass, kernel.params, kernel.variables,
+                  kernel.workspace.size());
+  checker.nodes({&kernel.body, 1}, false);
+  if (!kernel.body.is(Op::block_)) return Statements(checker).phase(kernel.body);
+  for (const Node& phase : kernel.body.srcs()) Statements(checker).phase(phase);
+}
+
+}  // namespace brisk
