@@ -1,0 +1,261 @@
+// The elementwise operations of graph/ops.def, and what works across the lanes of a vector
+// (horizontal, shuffle). Semantics are ops.def's.
+#include <numeric>
+
+#include "base/error.h"
+#include "codegen/llvm/values.h"
+
+namespace brisk::ir {
+
+namespace {
+
+using llvm::Value;
+
+// A float constant that is no NaN, in every lane.
+bool is_number(Value* value) {
+  auto* c = llvm::dyn_cast<llvm::Constant>(value);
+  if (c != nullptr && c->getType()->isVectorTy()) c = c->getSplatValue();
+  const auto* f = llvm::dyn_cast_or_null<llvm::ConstantFP>(c);
+  return f != nullptr && !f->isNaN();
+}
+
+// x86's maxps gives its second operand where either is NaN: right as it stands for a first operand
+// that is a number, otherwise the first operand's NaN is put back.
+Value* float_max(Emitter& e, Value* a, Value* b) {
+  if (e.target.isa == Isa::aarch64) {
+    return e.b.CreateBinaryIntrinsic(llvm::Intrinsic::maximum, a, b);
+  }
+  if (is_number(b)) std::swap(a, b);
+  Value* larger = e.b.CreateSelect(e.b.CreateFCmpOGT(a, b), a, b);
+  if (is_number(a)) return larger;
+  return e.b.CreateSelect(e.b.CreateFCmpUNO(a, a), a, larger);
+}
+
+Value* integer_constant(const Value* like, std::int64_t value) {
+  return llvm::ConstantInt::get(like->getType(), static_cast<std::uint64_t>(value), true);
+}
+
+struct Limits {
+  std::int64_t least;
+  std::int64_t greatest;
+};
+
+// What is known of an int64 index without looking at data, ramps included.
+std::optional<Limits> index_limits(const Node& node) {
+  constexpr std::int64_t far = std::int64_t{1} << 62;
+  const auto checked = [&](__int128 least, __int128 greatest) -> std::optional<Limits> {
+    if (least < -far || greatest > far) return std::nullopt;
+    return Limits{static_cast<std::int64_t>(least), static_cast<std::int64_t>(greatest)};
+  };
+  if (node.dtype() != DType::int64) return std::nullopt;
+  switch (node.op()) {
+    case Op::constant_: return checked(node.int_value(), node.int_value());
+    case Op::variable_: return checked(node.ints(0), node.ints(1));
+    case Op::range_: {
+      const auto size = index_limits(node.src(0));
+      if (!size) return std::nullopt;
+      return checked(0, std::max<std::int64_t>(0, size->greatest - 1));
+    }
+    case Op::splat_: return index_limits(node.src(0));
+    case Op::ramp_: {
+      const auto start = index_limits(node.src(0));
+      if (!start) return std::nullopt;
+      return checked(start->least, start->greatest + node.lanes() - 1);
+    }
+    case Op::add_: {
+      const auto a = index_limits(node.src(0));
+      const auto b = a ? index_limits(node.src(1)) : std::nullopt;
+      if (!b) return std::nullopt;
+      return checked(a->least + b->least, a->greatest + b->greatest);
+    }
+    case Op::mul_: {
+      const auto a = index_limits(node.src(0));
+      const auto b = a ? index_limits(node.src(1)) : std::nullopt;
+      if (!b || a->least < 0 || b->least < 0) return std::nullopt;
+      return checked(static_cast<__int128>(a->least) * b->least,
+                     static_cast<__int128>(a->greatest) * b->greatest);
+    }
+    case Op::idiv_:
+    case Op::mod_: {
+      const auto a = index_limits(node.src(0));
+      const auto b = a ? index_limits(node.src(1)) : std::nullopt;
+      if (!b || a->least < 0 || b->least < 1) return std::nullopt;
+      if (node.is(Op::idiv_)) return checked(0, a->greatest / b->least);
+      return checked(0, std::min(a->greatest, b->greatest - 1));
+    }
+    default: return std::nullopt;
+  }
+}
+
+Value* divide(Emitter& e, const Node& node, Value* a, Value* d) {
+  const bool quotient = node.is(Op::idiv_);
+  const bool sign = is_signed(node.dtype());
+  // Indices: no sign to mind, and in 32 bits where they fit (a vector's 64-bit quotient is slow).
+  const auto n_limits = index_limits(node.src(0));
+  const auto d_limits = n_limits ? index_limits(node.src(1)) : std::nullopt;
+  if (d_limits && n_limits->least >= 0 && d_limits->least >= 1) {
+    constexpr std::int64_t word = std::int64_t{1} << 32;
+    const bool small = n_limits->greatest < word && d_limits->greatest < word;
+    llvm::Type* type = small ? shaped_like(a, e.b.getInt32Ty()) : a->getType();
+    Value* n = e.b.CreateTrunc(a, type);
+    Value* m = e.b.CreateTrunc(d, type);
+    return e.b.CreateZExt(quotient ? e.b.CreateUDiv(n, m) : e.b.CreateURem(n, m), a->getType());
+  }
+  Value* zero = e.b.CreateICmpEQ(d, integer_constant(d, 0));
+  Value* unsafe = zero;
+  if (sign) {
+    Value* lowest = llvm::ConstantInt::get(
+        a->getType(), llvm::APInt::getSignedMinValue(a->getType()->getScalarSizeInBits()));
+    Value* wraps =
+        e.b.CreateAnd(e.b.CreateICmpEQ(d, integer_constant(d, -1)), e.b.CreateICmpEQ(a, lowest));
+    unsafe = e.b.CreateOr(zero, wraps);
+  }
+  // min / -1 wraps to min, as min / 1 does; its remainder is 0 both ways.
+  Value* safe = e.b.CreateSelect(unsafe, integer_constant(d, 1), d);
+  if (quotient) {
+    Value* q = sign ? e.b.CreateSDiv(a, safe) : e.b.CreateUDiv(a, safe);
+    return e.b.CreateSelect(zero, integer_constant(a, 0), q);
+  }
+  Value* r = sign ? e.b.CreateSRem(a, safe) : e.b.CreateURem(a, safe);
+  return e.b.CreateSelect(zero, a, r);
+}
+
+Value* shift(Emitter& e, Op op, DType dtype, Value* a, Value* count) {
+  const int bits = bit_size(dtype);
+  Value* inside = e.b.CreateICmpULT(count, integer_constant(count, bits));
+  if (op == Op::shr_ && is_signed(dtype)) {
+    return e.b.CreateAShr(a, e.b.CreateSelect(inside, count, integer_constant(count, bits - 1)));
+  }
+  Value* shifted = op == Op::shl_ ? e.b.CreateShl(a, count) : e.b.CreateLShr(a, count);
+  return e.b.CreateSelect(inside, shifted, integer_constant(a, 0));
+}
+
+Value* compare(Emitter& e, Op op, DType dtype, Value* a, Value* b) {
+  if (is_float(dtype)) {
+    return op == Op::cmplt_ ? e.b.CreateFCmpOLT(a, b) : e.b.CreateFCmpUNE(a, b);
+  }
+  if (op == Op::cmpne_) return e.b.CreateICmpNE(a, b);
+  return is_signed(dtype) ? e.b.CreateICmpSLT(a, b) : e.b.CreateICmpULT(a, b);
+}
+
+Value* float_arithmetic(Emitter& e, Op op, Value* a, Value* b) {
+  switch (op) {
+    case Op::add_: return e.b.CreateFAdd(a, b);
+    case Op::mul_: return e.b.CreateFMul(a, b);
+    case Op::max_: return float_max(e, a, b);
+    case Op::sqrt_: return e.b.CreateUnaryIntrinsic(llvm::Intrinsic::sqrt, a);
+    case Op::recip_: return e.b.CreateFDiv(llvm::ConstantFP::get(a->getType(), 1.0), a);
+    default: unreachable("an operation on floats");
+  }
+}
+
+Value* arithmetic(Emitter& e, Op op, DType dtype, Value* a, Value* b) {
+  if (is_narrow(dtype)) {
+    Value* wide_a = widen(e, a, dtype);
+    Value* wide_b = b == nullptr ? nullptr : widen(e, b, dtype);
+    if (op == Op::max_) {  // one of the two, so nothing to round
+      Value* first =
+          e.b.CreateOr(e.b.CreateFCmpOGT(wide_a, wide_b), e.b.CreateFCmpUNO(wide_a, wide_a));
+      return e.b.CreateSelect(first, a, b);
+    }
+    return narrow(e, float_arithmetic(e, op, wide_a, wide_b), dtype);
+  }
+  if (is_float(dtype)) return float_arithmetic(e, op, a, b);
+  const bool logical = is_bool(dtype);
+  switch (op) {
+    case Op::add_: return logical ? e.b.CreateOr(a, b) : e.b.CreateAdd(a, b);
+    case Op::mul_: return logical ? e.b.CreateAnd(a, b) : e.b.CreateMul(a, b);
+    case Op::max_:
+      if (logical) return e.b.CreateOr(a, b);
+      return e.b.CreateBinaryIntrinsic(
+          is_signed(dtype) ? llvm::Intrinsic::smax : llvm::Intrinsic::umax, a, b);
+    case Op::and_: return e.b.CreateAnd(a, b);
+    case Op::or_: return e.b.CreateOr(a, b);
+    case Op::xor_: return e.b.CreateXor(a, b);
+    case Op::shl_:
+    case Op::shr_: return shift(e, op, dtype, a, b);
+    default: unreachable("an operation on integers");
+  }
+}
+
+}  // namespace
+
+Value* elementwise(Emitter& e, const Node& node, std::span<Value*> srcs) {
+  const DType in = node.src(0).dtype();
+  switch (node.op()) {
+    case Op::cast_: return convert(e, srcs[0], in, node.dtype());
+    case Op::bitcast_: return reinterpret(e, srcs[0], in, node.dtype());
+    case Op::where_: return e.b.CreateSelect(srcs[0], srcs[1], srcs[2]);
+    case Op::idiv_:
+    case Op::mod_: return divide(e, node, srcs[0], srcs[1]);
+    case Op::cmplt_:
+    case Op::cmpne_:
+      if (is_narrow(in)) {
+        return compare(e, node.op(), in, widen(e, srcs[0], in), widen(e, srcs[1], in));
+      }
+      return compare(e, node.op(), in, srcs[0], srcs[1]);
+    default: return arithmetic(e, node.op(), in, srcs[0], srcs.size() > 1 ? srcs[1] : nullptr);
+  }
+}
+
+Value* combine(Emitter& e, ReduceOp op, DType dtype, Value* a, Value* b) {
+  constexpr Op ops[] = {Op::add_, Op::mul_, Op::max_};
+  return arithmetic(e, ops[static_cast<std::size_t>(op)], dtype, a, b);
+}
+
+Value* horizontal(Emitter& e, ReduceOp op, DType dtype, Value* vector) {
+  Value* rest = nullptr;  // odd lanes, in the order they were left over
+  int lanes = lane_count(vector);
+  while (lanes > 1) {
+    if (lanes % 2 != 0) {
+      Value* last = e.b.CreateExtractElement(vector, static_cast<std::uint64_t>(lanes - 1));
+      rest = rest == nullptr ? last : combine(e, op, dtype, rest, last);
+    }
+    const int half = lanes / 2;
+    if (half == 1) {
+      vector = combine(e, op, dtype, e.b.CreateExtractElement(vector, std::uint64_t{0}),
+                       e.b.CreateExtractElement(vector, std::uint64_t{1}));
+    } else {
+      std::vector<int> low(static_cast<std::size_t>(half));
+      std::iota(low.begin(), low.end(), 0);
+      std::vector<int> high(low.size());
+      std::iota(high.begin(), high.end(), half);
+      vector = combine(e, op, dtype, e.b.CreateShuffleVector(vector, low),
+                       e.b.CreateShuffleVector(vector, high));
+    }
+    lanes = half;
+  }
+  return rest == nullptr ? vector : combine(e, op, dtype, vector, rest);
+}
+
+Value* shuffle(Emitter& e, const Node& node, std::span<Value*> srcs) {
+  std::vector<int> lanes(node.attr().ints.begin(), node.attr().ints.end());
+  const int width = lane_count(srcs[0]);
+  const auto as_vector = [&](Value* value) {
+    if (value->getType()->isVectorTy()) return value;
+    auto* type = llvm::FixedVectorType::get(value->getType(), 1);
+    return e.b.CreateInsertElement(llvm::PoisonValue::get(type), value, std::uint64_t{0});
+  };
+  const auto result = [&](Value* vector) -> Value* {
+    return lanes.size() == 1 ? e.b.CreateExtractElement(vector, std::uint64_t{0}) : vector;
+  };
+  // A whole small vector again and again: one broadcast of it as an integer.
+  const int bits = width * static_cast<int>(srcs[0]->getType()->getScalarSizeInBits());
+  bool repeats = srcs.size() == 1 && width > 1 && (bits == 16 || bits == 32 || bits == 64) &&
+                 lanes.size() > static_cast<std::size_t>(width) && lanes.size() % width == 0 &&
+                 !is_bool(node.dtype());
+  for (std::size_t i = 0; repeats && i < lanes.size(); ++i) {
+    repeats = lanes[i] == static_cast<int>(i) % width;
+  }
+  if (repeats) {
+    Value* whole = e.b.CreateBitCast(srcs[0], e.b.getIntNTy(static_cast<unsigned>(bits)));
+    Value* all = e.b.CreateVectorSplat(static_cast<unsigned>(lanes.size()) / width, whole);
+    return e.b.CreateBitCast(
+        all, register_type(e.b.getContext(), node.dtype(), static_cast<int>(lanes.size())));
+  }
+  Value* a = as_vector(srcs[0]);
+  if (srcs.size() == 1) return result(e.b.CreateShuffleVector(a, lanes));
+  return result(e.b.CreateShuffleVector(a, as_vector(srcs[1]), lanes));
+}
+
+}  // namespace brisk::ir

@@ -1,0 +1,137 @@
+// From a kernel to an object file: renders LLVM IR, runs the passes that fit it, and LLVM's back
+// end.
+#include <llvm/Analysis/CGSCCPassManager.h>
+#include <llvm/Analysis/LoopAnalysisManager.h>
+#include <llvm/IR/LegacyPassManager.h>
+#include <llvm/IR/PassManager.h>
+#include <llvm/MC/TargetRegistry.h>
+#include <llvm/Passes/PassBuilder.h>
+#include <llvm/Support/TargetSelect.h>
+#include <llvm/Support/raw_ostream.h>
+#include <llvm/Target/TargetMachine.h>
+#include <llvm/Target/TargetOptions.h>
+#include <llvm/Transforms/InstCombine/InstCombine.h>
+#include <llvm/Transforms/Scalar/ADCE.h>
+#include <llvm/Transforms/Scalar/EarlyCSE.h>
+#include <llvm/Transforms/Scalar/GVN.h>
+#include <llvm/Transforms/Scalar/LICM.h>
+#include <llvm/Transforms/Scalar/LoopPassManager.h>
+#include <llvm/Transforms/Scalar/SROA.h>
+#include <llvm/Transforms/Scalar/SimplifyCFG.h>
+
+#include <mutex>
+
+#include "base/error.h"
+#include "codegen/codegen.h"
+#include "codegen/llvm/render.h"
+
+namespace brisk {
+
+namespace {
+
+std::unique_ptr<llvm::TargetMachine> machine_for(const Target& target) {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    LLVMInitializeX86TargetInfo();
+    LLVMInitializeX86Target();
+    LLVMInitializeX86TargetMC();
+    LLVMInitializeX86AsmPrinter();
+    LLVMInitializeAArch64TargetInfo();
+    LLVMInitializeAArch64Target();
+    LLVMInitializeAArch64TargetMC();
+    LLVMInitializeAArch64AsmPrinter();
+  });
+  const bool x86 = target.isa == Isa::x86_64;
+  check(x86 || target.isa == Isa::aarch64, "a CPU target");
+  const std::string triple = x86 ? "x86_64-unknown-linux-gnu" : "aarch64-unknown-linux-gnu";
+  std::string error;
+  const llvm::Target* found = llvm::TargetRegistry::lookupTarget(triple, error);
+  if (found == nullptr) throw InternalError("LLVM: " + error);
+  llvm::TargetOptions options;
+  options.AllowFPOpFusion = llvm::FPOpFusion::Standard;  // where the IR's flags say so
+  options.TrapUnreachable = false;
+  return std::unique_ptr<llvm::TargetMachine>(
+      found->createTargetMachine(triple, target.cpu, target.features, options, llvm::Reloc::PIC_,
+                                 llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
+}
+
+// Vectors and unrolling are the kernel's, so the pipeline only cleans up after rendering: locals
+// into registers, repeated addresses and loads merged, loads out of loops.
+void optimise(llvm::Module& module, llvm::TargetMachine& machine) {
+  llvm::LoopAnalysisManager loops;
+  llvm::FunctionAnalysisManager functions;
+  llvm::CGSCCAnalysisManager graph;
+  llvm::ModuleAnalysisManager modules;
+  llvm::PassBuilder builder(&machine);
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(graph);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, graph, modules);
+
+  llvm::FunctionPassManager passes;
+  passes.addPass(llvm::SROAPass(llvm::SROAOptions::PreserveCFG));
+  passes.addPass(llvm::EarlyCSEPass(true));
+  passes.addPass(llvm::InstCombinePass(llvm::InstCombineOptions().setMaxIterations(1)));
+  passes.addPass(llvm::createFunctionToLoopPassAdaptor(
+      llvm::LICMPass(llvm::LICMOptions()), /*UseMemorySSA=*/true, /*UseBlockFrequencyInfo=*/false));
+  passes.addPass(llvm::GVNPass());
+  passes.addPass(llvm::InstCombinePass(llvm::InstCombineOptions().setMaxIterations(1)));
+  passes.addPass(llvm::SimplifyCFGPass());
+  passes.addPass(llvm::ADCEPass());
+  for (llvm::Function& function : module) {
+    if (!function.isDeclaration()) passes.run(function, functions);
+  }
+}
+
+struct Compiled {
+  llvm::LLVMContext context;
+  std::unique_ptr<llvm::TargetMachine> machine;
+  std::unique_ptr<llvm::Module> module;
+
+  Compiled(const Kernel& kernel, const Target& target) : machine(machine_for(target)) {
+    context.setDiscardValueNames(true);
+    module = ir::render(kernel, target, machine->createDataLayout(), context);
+    module->setTargetTriple(machine->getTargetTriple().str());
+    optimise(*module, *machine);
+  }
+
+  llvm::SmallVector<char, 0> emit(llvm::CodeGenFileType type) {
+    llvm::SmallVector<char, 0> bytes;
+    llvm::raw_svector_ostream stream(bytes);
+    llvm::legacy::PassManager passes;
+    if (machine->addPassesToEmitFile(passes, stream, nullptr, type, /*DisableVerify=*/true)) {
+      throw InternalError("LLVM cannot emit this kind of file");
+    }
+    passes.run(*module);
+    return bytes;
+  }
+};
+
+}  // namespace
+
+CodeObject compile(const Kernel& kernel, const Target& target) {
+  Compiled compiled(kernel, target);
+  const auto bytes = compiled.emit(llvm::CodeGenFileType::ObjectFile);
+  CodeObject result;
+  const auto* first = reinterpret_cast<const std::byte*>(bytes.data());
+  result.object.assign(first, first + bytes.size());
+  result.symbol = ir::symbol_of(kernel);
+  return result;
+}
+
+std::string llvm_ir(const Kernel& kernel, const Target& target) {
+  const Compiled compiled(kernel, target);
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  compiled.module->print(stream, nullptr);
+  return text;
+}
+
+std::string assembly(const Kernel& kernel, const Target& target) {
+  Compiled compiled(kernel, target);
+  const auto bytes = compiled.emit(llvm::CodeGenFileType::AssemblyFile);
+  return {bytes.data(), bytes.size()};
+}
+
+}  // namespace brisk

@@ -1,0 +1,683 @@
+// Statements, loops, memory. Every value is emitted in the outermost loop where it can be (loads
+// stay in their statement), so that indices are ready before the inner loops and LICM has only
+// loads left.
+#include "codegen/llvm/render.h"
+
+#include <llvm/IR/Verifier.h>
+#include <llvm/Support/raw_ostream.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "codegen/decompose.h"
+#include "codegen/llvm/values.h"
+
+namespace brisk::ir {
+
+namespace {
+
+using llvm::BasicBlock;
+using llvm::Value;
+
+LoopKind kind_of(const Node& loop) { return static_cast<LoopKind>(loop.ints(0)); }
+
+bool is_true(Value* value) {
+  auto* c = llvm::dyn_cast<llvm::Constant>(value);
+  return c != nullptr && c->isAllOnesValue();
+}
+bool is_false(Value* value) {
+  auto* c = llvm::dyn_cast<llvm::Constant>(value);
+  return c != nullptr && c->isNullValue();
+}
+
+// A vector index that is start, start + stride, start + 2 stride, …
+struct Affine {
+  Node start;
+  std::int64_t stride;
+};
+
+std::optional<Affine> affine(const Node& index) {
+  switch (index.op()) {
+    case Op::ramp_: return Affine{index.src(0), 1};
+    case Op::splat_: return Affine{index.src(0), 0};
+    case Op::add_:
+      for (std::size_t i = 0; i < 2; ++i) {
+        const auto vector = index.src(i).lanes() > 1 ? affine(index.src(i)) : std::nullopt;
+        if (!vector) continue;
+        if (index.src(1 - i).lanes() == 1) {
+          return Affine{add(vector->start, index.src(1 - i)), vector->stride};
+        }
+        const auto other = affine(index.src(1 - i));
+        if (!other) return std::nullopt;
+        return Affine{add(vector->start, other->start), vector->stride + other->stride};
+      }
+      return std::nullopt;
+    case Op::mul_:
+      for (std::size_t i = 0; i < 2; ++i) {
+        const Node& factor = index.src(1 - i);
+        const auto vector =
+            index.src(i).lanes() > 1 && factor.is_constant() ? affine(index.src(i)) : std::nullopt;
+        if (vector) {
+          return Affine{mul(vector->start, factor), vector->stride * factor.int_value()};
+        }
+      }
+      return std::nullopt;
+    default: return std::nullopt;
+  }
+}
+
+class Renderer {
+ public:
+  Renderer(const Kernel& kernel, const Target& target, llvm::Module& module)
+      : kernel_(kernel),
+        module_(module),
+        context_(module.getContext()),
+        b_(context_, llvm::InstSimplifyFolder(module.getDataLayout())),
+        e_{b_, target} {
+    llvm::FastMathFlags flags;
+    flags.setAllowContract();
+    b_.setFastMathFlags(flags);
+  }
+
+  void kernel() {
+    const Node body = decompose(kernel_.body);
+    std::vector<Node> phases = {body};
+    if (body.is(Op::block_)) phases = body.srcs();
+    // In the kernel's order, so that scratch_bytes holds whatever the phases use.
+    for (const Node& node : topological_order({&body, 1})) {
+      if (!node.is(Op::local_) || memory_of(node) != Memory::scratch) continue;
+      scratch_offset_.emplace(node, scratch_size_);
+      scratch_size_ += (node.ints(1) * byte_size(node.dtype()) + 63) / 64 * 64;
+    }
+    entry_begin();
+    for (std::size_t i = 0; i < phases.size(); ++i) {
+      const Uses uses = uses_of(phases[i]);
+      llvm::Function* function = phase(phases[i], uses, i);
+      entry_case(i, function, uses);
+    }
+  }
+
+ private:
+  // ---- the entry point
+  // ---------------------------------------------------------------------------
+
+  // What a phase needs, in the order of its function's parameters; begin and end follow.
+  struct Uses {
+    std::vector<Node> params;
+    std::vector<Node> variables;
+    std::vector<Node> scratch;
+    std::vector<Node> registers;
+  };
+
+  static Memory memory_of(const Node& local) { return static_cast<Memory>(local.ints(2)); }
+
+  static Uses uses_of(const Node& phase) {
+    Uses uses;
+    for (const Node& node : topological_order({&phase, 1})) {
+      if (node.is(Op::param_)) uses.params.push_back(node);
+      if (node.is(Op::variable_)) uses.variables.push_back(node);
+      if (!node.is(Op::local_)) continue;
+      (memory_of(node) == Memory::scratch ? uses.scratch : uses.registers).push_back(node);
+    }
+    return uses;
+  }
+
+  llvm::Function* function(llvm::FunctionType* type, llvm::GlobalValue::LinkageTypes linkage,
+                           const std::string& name) {
+    auto* made = llvm::Function::Create(type, linkage, name, module_);
+    made->setDoesNotThrow();
+    made->addFnAttr("no-jump-tables", "true");
+    made->addFnAttr("no-trapping-math", "true");
+    if (e_.target.isa == Isa::x86_64) {
+      const std::string bits = std::to_string(e_.target.vector_bytes * 8);
+      made->addFnAttr("prefer-vector-width", bits);
+      made->addFnAttr("min-legal-vector-width", bits);
+    }
+    return made;
+  }
+
+  void entry_begin() {
+    auto* pointer = b_.getPtrTy();
+    auto* word = b_.getInt64Ty();
+    auto* type = llvm::FunctionType::get(b_.getVoidTy(),
+                                         {pointer, pointer, word, word, word, pointer}, false);
+    entry_ = function(type, llvm::GlobalValue::ExternalLinkage, symbol_of(kernel_));
+    auto* start = BasicBlock::Create(context_, "", entry_);
+    auto* done = BasicBlock::Create(context_, "", entry_);
+    b_.SetInsertPoint(done);
+    b_.CreateRetVoid();
+    b_.SetInsertPoint(start);
+    switch_ = b_.CreateSwitch(entry_->getArg(2), done);
+  }
+
+  void entry_case(std::size_t index, llvm::Function* phase, const Uses& uses) {
+    auto* block = BasicBlock::Create(context_, "", entry_);
+    switch_->addCase(b_.getInt64(index), block);
+    b_.SetInsertPoint(block);
+    std::vector<Value*> arguments;
+    for (const Node& param : uses.params) {
+      Value* slot = b_.CreateConstGEP1_64(b_.getPtrTy(), entry_->getArg(0),
+                                          static_cast<std::uint64_t>(param.ints(0)));
+      arguments.push_back(b_.CreateLoad(b_.getPtrTy(), slot));
+    }
+    for (const Node& variable : uses.variables) {
+      const auto found = std::find(kernel_.variables.begin(), kernel_.variables.end(), variable);
+      check(found != kernel_.variables.end(), "a kernel lists its variables");
+      Value* slot =
+          b_.CreateConstGEP1_64(b_.getInt64Ty(), entry_->getArg(1),
+                                static_cast<std::uint64_t>(found - kernel_.variables.begin()));
+      arguments.push_back(b_.CreateLoad(b_.getInt64Ty(), slot));
+    }
+    for (const Node& local : uses.scratch) {
+      arguments.push_back(
+          b_.CreateConstGEP1_64(b_.getInt8Ty(), entry_->getArg(5),
+                                static_cast<std::uint64_t>(scratch_offset_.at(local))));
+    }
+    arguments.push_back(entry_->getArg(3));
+    arguments.push_back(entry_->getArg(4));
+    b_.CreateCall(phase, arguments);
+    b_.CreateRetVoid();
+  }
+
+  // ---- phases
+  // ------------------------------------------------------------------------------------
+
+  llvm::Function* phase(const Node& body, const Uses& uses, std::size_t index) {
+    std::vector<llvm::Type*> types(uses.params.size(), b_.getPtrTy());
+    types.insert(types.end(), uses.variables.size(), b_.getInt64Ty());
+    types.insert(types.end(), uses.scratch.size(), b_.getPtrTy());
+    types.insert(types.end(), 2, b_.getInt64Ty());
+    auto* type = llvm::FunctionType::get(b_.getVoidTy(), types, false);
+    function_ = function(type, llvm::GlobalValue::InternalLinkage,
+                         fmt::format("{}_{}", symbol_of(kernel_), index));
+    function_->addFnAttr(llvm::Attribute::NoInline);
+
+    cache_.clear();
+    addresses_.clear();
+    pointers_.clear();
+    scopes_ = {{next_scope_++, 0}};
+    region_ends_.clear();
+    floor_ = 0;
+    b_.SetInsertPoint(BasicBlock::Create(context_, "", function_));
+    bind_arguments(uses);
+    if (body.is(Op::loop_) && kind_of(body) == LoopKind::parallel) {
+      llvm::Argument* begin = function_->getArg(function_->arg_size() - 2);
+      llvm::Argument* end = function_->getArg(function_->arg_size() - 1);
+      counted_loop(body, begin, end);
+    } else {
+      statement(body);
+    }
+    b_.CreateRetVoid();
+    return function_;
+  }
+
+  void bind_arguments(const Uses& uses) {
+    unsigned next = 0;
+    for (const Node& param : uses.params) {
+      function_->addParamAttr(next, llvm::Attribute::NoAlias);
+      function_->addParamAttr(next, llvm::Attribute::NoUndef);
+      pointers_[param] = function_->getArg(next++);
+    }
+    for (const Node& variable : uses.variables) bind(variable, function_->getArg(next++));
+    for (const Node& local : uses.scratch) {
+      function_->addParamAttr(next, llvm::Attribute::NoAlias);
+      function_->addParamAttr(next, llvm::Attribute::getWithAlignment(context_, llvm::Align(64)));
+      pointers_[local] = function_->getArg(next++);
+    }
+    for (const Node& local : uses.registers) {
+      auto* type = llvm::ArrayType::get(memory_type(context_, local.dtype()),
+                                        static_cast<std::uint64_t>(local.ints(1)));
+      auto* memory = b_.CreateAlloca(type);
+      memory->setAlignment(llvm::Align(64));
+      pointers_[local] = memory;
+    }
+  }
+
+  // ---- scopes
+  // ------------------------------------------------------------------------------------
+
+  // Where a value may live: the function (0) and each loop or branch around the statement. Scopes
+  // of one region share its basic blocks (an unrolled iteration adds none). A region that has
+  // another inside it ends, for the time being, at the branch into that one.
+  struct Scope {
+    std::uint64_t id;
+    std::size_t region;
+  };
+  struct Rendered {
+    Value* value;
+    std::size_t level;    // of the scope it is valid in
+    bool reads;           // depends on memory: valid within its statement only
+    std::uint64_t stamp;  // id of that scope, or of the statement
+  };
+
+  std::size_t top() const { return scopes_.size() - 1; }
+
+  void bind(const Node& node, Value* value) {
+    cache_.insert_or_assign(node, Rendered{value, top(), false, scopes_.back().id});
+  }
+
+  bool valid(const Rendered& r) const {
+    if (r.reads) return r.stamp == statement_;
+    return r.level < scopes_.size() && scopes_[r.level].id == r.stamp;
+  }
+
+  // Runs `emit` with the builder in the region of the scope at `level`.
+  template <typename Emit>
+  auto emit_at(std::size_t level, Emit&& emit) {
+    const std::size_t region = scopes_[level].region;
+    if (region == region_ends_.size()) return emit();
+    const llvm::IRBuilderBase::InsertPointGuard guard(b_);
+    b_.SetInsertPoint(region_ends_[region]);
+    return emit();
+  }
+
+  // A region that starts at the branch `end`; runs `body` in it.
+  template <typename Body>
+  void in_region(llvm::Instruction* end, Body&& body) {
+    region_ends_.push_back(end);
+    scopes_.push_back({next_scope_++, region_ends_.size()});
+    body();
+    scopes_.pop_back();
+    region_ends_.pop_back();
+  }
+
+  // ---- statements
+  // --------------------------------------------------------------------------------
+
+  void statement(const Node& node) {
+    switch (node.op()) {
+      case Op::block_:
+        for (const Node& src : node.srcs()) statement(src);
+        return;
+      case Op::loop_: loop(node); return;
+      case Op::branch_: branch(node); return;
+      case Op::store_:
+        ++statement_;
+        store(node);
+        return;
+      default: unreachable("a statement");
+    }
+  }
+
+  void loop(const Node& node) {
+    const LoopKind kind = kind_of(node);
+    check(kind != LoopKind::parallel, "a parallel loop is a phase");
+    ++statement_;
+    Value* count = value(node.src(0).src(0));
+    const auto* constant = llvm::dyn_cast<llvm::ConstantInt>(count);
+    if (constant != nullptr && (kind == LoopKind::unrolled || constant->getSExtValue() <= 1)) {
+      for (std::int64_t i = 0; i < constant->getSExtValue(); ++i) {
+        scopes_.push_back({next_scope_++, region_ends_.size()});
+        bind(node.src(0), b_.getInt64(static_cast<std::uint64_t>(i)));
+        statement(node.src(1));
+        scopes_.pop_back();
+      }
+      return;
+    }
+    counted_loop(node, b_.getInt64(0), count);
+  }
+
+  // Bottom-tested, behind a guard where it might not run at all.
+  void counted_loop(const Node& node, Value* begin, Value* end) {
+    BasicBlock* before = b_.GetInsertBlock();
+    auto* body = BasicBlock::Create(context_, "", function_);
+    auto* after = BasicBlock::Create(context_, "", function_);
+    llvm::Instruction* enter = llvm::isa<llvm::ConstantInt>(end)
+                                   ? b_.CreateBr(body)
+                                   : b_.CreateCondBr(b_.CreateICmpSLT(begin, end), body, after);
+    b_.SetInsertPoint(body);
+    llvm::PHINode* counter = b_.CreatePHI(b_.getInt64Ty(), 2);
+    counter->addIncoming(begin, before);
+    in_region(enter, [&] {
+      bind(node.src(0), counter);
+      statement(node.src(1));
+    });
+    Value* next = b_.CreateAdd(counter, b_.getInt64(1), "", true, true);
+    counter->addIncoming(next, b_.GetInsertBlock());
+    b_.CreateCondBr(b_.CreateICmpSLT(next, end), body, after);
+    b_.SetInsertPoint(after);
+  }
+
+  template <typename Body>
+  void guarded(Value* condition, Body&& body) {
+    auto* then = BasicBlock::Create(context_, "", function_);
+    auto* after = BasicBlock::Create(context_, "", function_);
+    llvm::Instruction* enter = b_.CreateCondBr(condition, then, after);
+    b_.SetInsertPoint(then);
+    in_region(enter, [&] {
+      // Nothing that only the branch needs is computed outside of it.
+      const std::size_t floor = std::exchange(floor_, top());
+      body();
+      floor_ = floor;
+    });
+    b_.CreateBr(after);
+    b_.SetInsertPoint(after);
+  }
+
+  void branch(const Node& node) {
+    ++statement_;
+    Value* condition = value(node.src(0));
+    if (is_false(condition)) return;
+    if (is_true(condition)) return statement(node.src(1));
+    guarded(condition, [&] { statement(node.src(1)); });
+  }
+
+  void store(const Node& node) {
+    const Node& index = node.src(1);
+    const DType dtype = node.src(0).dtype();
+    check(node.src(2).dtype() == dtype, "a stored value has its memory's dtype");
+    const int lanes = std::max(index.lanes(), node.src(2).lanes());
+    Value* gate = node.srcs().size() > 3 ? value(node.src(3)) : b_.getTrue();
+    if (is_false(gate)) return;
+    Value* stored = broadcast(e_, value(node.src(2)), lanes);
+    if (is_bool(dtype)) stored = b_.CreateZExt(stored, memory_type(context_, dtype, lanes));
+    const auto write = [&](Value* mask) { write_lanes(node.src(0), index, lanes, stored, mask); };
+    if (is_true(gate)) return write(nullptr);
+    if (lane_count(gate) > 1) return write(gate);
+    guarded(gate, [&] { write(nullptr); });
+  }
+
+  // `mask` is null or a vector.
+  void write_lanes(const Node& pointer, const Node& index, int lanes, Value* stored, Value* mask) {
+    const llvm::Align align(static_cast<std::uint64_t>(byte_size(pointer.dtype())));
+    auto at = index.lanes() == 1 ? std::optional(Affine{index, 1}) : affine(index);
+    if (at && at->stride == 1) {
+      Value* to = address(pointer, at->start);
+      if (mask == nullptr) {
+        b_.CreateAlignedStore(stored, to, align);
+      } else {
+        b_.CreateMaskedStore(stored, to, align, mask);
+      }
+    } else if (at && at->stride != 0 && mask == nullptr) {
+      Value* to = address(pointer, at->start);
+      for (int i = 0; i < lanes; ++i) {
+        b_.CreateAlignedStore(b_.CreateExtractElement(stored, static_cast<std::uint64_t>(i)),
+                              element(pointer.dtype(), to, at->stride * i), align);
+      }
+    } else {
+      if (mask == nullptr) mask = broadcast(e_, b_.getTrue(), lanes);
+      b_.CreateMaskedScatter(stored, addresses(pointer, index), align, mask);
+    }
+  }
+
+  // ---- expressions
+  // -------------------------------------------------------------------------------
+
+  Value* value(const Node& node) { return rendered(node).value; }
+
+  Rendered rendered(const Node& node) {
+    const auto found = cache_.find(node);
+    if (found != cache_.end() && valid(found->second)) return found->second;
+    Rendered result = render(node);
+    if (result.reads) {
+      result.level = top();
+      result.stamp = statement_;
+    } else {
+      result.stamp = scopes_[result.level].id;
+    }
+    cache_.insert_or_assign(node, result);
+    return result;
+  }
+
+  Rendered render(const Node& node) {
+    switch (node.op()) {
+      case Op::constant_: return {constant(context_, node), 0, false, 0};
+      case Op::load_: return {load(node), top(), true, 0};
+      case Op::add_:
+        if (node.dtype() == DType::int64 && node.lanes() == 1) return sum(node);
+        break;
+      case Op::cmplt_:
+        if (Rendered r; lane_limit(node, r)) return r;
+        break;
+      case Op::range_: unreachable("a range that no loop around the statement binds");
+      default: break;
+    }
+    std::vector<Value*> srcs;
+    Rendered result{nullptr, floor_, false, 0};
+    for (const Node& src : node.srcs()) {
+      const Rendered r = rendered(src);
+      result.level = std::max(result.level, r.level);
+      result.reads |= r.reads;
+      srcs.push_back(r.value);
+    }
+    result.value = emit_at(result.level, [&] { return operation(node, srcs); });
+    return result;
+  }
+
+  Value* operation(const Node& node, std::vector<Value*>& srcs) {
+    switch (node.op()) {
+      case Op::splat_: return broadcast(e_, srcs[0], node.lanes());
+      case Op::ramp_: {
+        std::vector<std::uint64_t> steps(static_cast<std::size_t>(node.lanes()));
+        for (std::size_t i = 0; i < steps.size(); ++i) steps[i] = i;
+        return b_.CreateAdd(broadcast(e_, srcs[0], node.lanes()),
+                            llvm::ConstantDataVector::get(context_, steps));
+      }
+      case Op::lane_:
+        return b_.CreateExtractElement(srcs[0], static_cast<std::uint64_t>(node.ints(0)));
+      case Op::shuffle_: return shuffle(e_, node, srcs);
+      case Op::horizontal_:
+        return horizontal(e_, static_cast<ReduceOp>(node.ints(0)), node.dtype(), srcs[0]);
+      case Op::dot_: return dot(e_, node, srcs[0], srcs[1], srcs[2]);
+      default:
+        check(is_elementwise(node.op()), "an expression of a kernel");
+        for (Value*& src : srcs) src = broadcast(e_, src, node.lanes());
+        return elementwise(e_, node, srcs);
+    }
+  }
+
+  // Terms of an index that is a sum, outermost first, so that each loop adds only what is its own.
+  struct Terms {
+    std::vector<Rendered> parts;
+    std::int64_t constant = 0;
+  };
+
+  Terms terms_of(const Node& index) {
+    Terms terms;
+    collect(index, terms);
+    std::stable_sort(terms.parts.begin(), terms.parts.end(),
+                     [](const Rendered& a, const Rendered& b) { return a.level < b.level; });
+    return terms;
+  }
+
+  void collect(const Node& node, Terms& terms) {
+    if (node.is(Op::add_) && node.lanes() == 1) {
+      collect(node.src(0), terms);
+      collect(node.src(1), terms);
+      return;
+    }
+    const Rendered part = rendered(node);
+    if (const auto* c = llvm::dyn_cast<llvm::ConstantInt>(part.value)) {
+      terms.constant += c->getSExtValue();
+    } else {
+      terms.parts.push_back(part);
+    }
+  }
+
+  Rendered sum(const Node& node) {
+    const Terms terms = terms_of(node);
+    Rendered total{b_.getInt64(0), floor_, false, 0};
+    for (const Rendered& part : terms.parts) {
+      total.level = std::max(total.level, part.level);
+      total.reads |= part.reads;
+      total.value = emit_at(total.level, [&] { return b_.CreateAdd(total.value, part.value); });
+    }
+    total.value = emit_at(total.level, [&] {
+      return b_.CreateAdd(total.value, b_.getInt64(static_cast<std::uint64_t>(terms.constant)));
+    });
+    return total;
+  }
+
+  // ramp(a) < b, b the same in every lane: lane i holds where i < b - a, compared in narrow lanes.
+  bool lane_limit(const Node& node, Rendered& result) {
+    const auto left =
+        node.lanes() > 1 && node.src(0).dtype() == DType::int64 && node.src(0).lanes() > 1
+            ? affine(node.src(0))
+            : std::nullopt;
+    if (!left || left->stride != 1 || node.lanes() > 127) return false;
+    Node right = node.src(1);
+    if (right.is(Op::splat_)) right = right.src(0);
+    if (right.lanes() != 1) return false;
+    const Rendered a = rendered(left->start);
+    const Rendered limit = rendered(right);
+    result = {nullptr, std::max({floor_, a.level, limit.level}), a.reads || limit.reads, 0};
+    result.value = emit_at(result.level, [&] {
+      const int lanes = node.lanes();
+      auto* type = e_.target.has_masks ? b_.getInt8Ty() : b_.getInt32Ty();
+      Value* count = b_.CreateSub(limit.value, a.value);
+      count = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smin, count,
+                                       b_.getInt64(static_cast<std::uint64_t>(lanes)));
+      count = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smax, count, b_.getInt64(0));
+      count = broadcast(e_, b_.CreateTrunc(count, type), lanes);
+      std::vector<llvm::Constant*> steps;
+      for (int i = 0; i < lanes; ++i) {
+        steps.push_back(llvm::ConstantInt::get(type, static_cast<std::uint64_t>(i)));
+      }
+      return b_.CreateICmpSLT(llvm::ConstantVector::get(steps), count);
+    });
+    return true;
+  }
+
+  // ---- memory
+  // ------------------------------------------------------------------------------------
+
+  Value* element(DType dtype, Value* pointer, std::int64_t index) {
+    if (index == 0) return pointer;
+    return b_.CreateConstGEP1_64(memory_type(context_, dtype), pointer,
+                                 static_cast<std::uint64_t>(index));
+  }
+
+  Value* address(const Node& pointer, const Node& index) {
+    const Terms terms = terms_of(index);
+    Rendered at{pointers_.at(pointer), floor_, false, 0};
+    llvm::Type* type = memory_type(context_, pointer.dtype());
+    for (const Rendered& part : terms.parts) {
+      at.level = std::max(at.level, part.reads ? top() : part.level);
+      Rendered& known = addresses_[{at.value, part.value}];
+      if (known.value == nullptr || !valid(known)) {
+        known.value = emit_at(at.level, [&] { return b_.CreateGEP(type, at.value, part.value); });
+        known.level = at.level;
+        known.reads = at.reads || part.reads;
+        known.stamp = known.reads ? statement_ : scopes_[at.level].id;
+      }
+      at = known;
+    }
+    return element(pointer.dtype(), at.value, terms.constant);
+  }
+
+  Value* addresses(const Node& pointer, const Node& index) {
+    return b_.CreateGEP(memory_type(context_, pointer.dtype()), pointers_.at(pointer),
+                        value(index));
+  }
+
+  // Zeros to read instead, where a scalar gate is false.
+  Value* zeros(std::int64_t bytes) {
+    auto& known = zeros_[bytes];
+    if (known == nullptr) {
+      auto* type = llvm::ArrayType::get(b_.getInt8Ty(), static_cast<std::uint64_t>(bytes));
+      known = new llvm::GlobalVariable(module_, type, true, llvm::GlobalValue::InternalLinkage,
+                                       llvm::ConstantAggregateZero::get(type), "zeros");
+      known->setAlignment(llvm::Align(64));
+    }
+    return known;
+  }
+
+  Value* load(const Node& node) {
+    const DType dtype = node.dtype();
+    const int lanes = node.lanes();
+    llvm::Type* type = memory_type(context_, dtype, lanes);
+    Value* gate = node.srcs().size() > 2 ? value(node.src(2)) : b_.getTrue();
+    Value* loaded = nullptr;
+    if (is_false(gate)) {
+      loaded = llvm::Constant::getNullValue(type);
+    } else {
+      loaded = read_lanes(node, type, is_true(gate) ? nullptr : gate);
+    }
+    if (is_bool(dtype)) {
+      loaded = b_.CreateICmpNE(loaded, llvm::Constant::getNullValue(type));
+    }
+    return loaded;
+  }
+
+  Value* read_lanes(const Node& node, llvm::Type* type, Value* gate) {
+    const Node& pointer = node.src(0);
+    const Node& index = node.src(1);
+    const int bytes = byte_size(node.dtype());
+    const llvm::Align align(static_cast<std::uint64_t>(bytes));
+    const bool each = gate != nullptr && lane_count(gate) > 1;
+    const auto from = [&](Value* at, std::int64_t size) {
+      return gate == nullptr || each ? at : b_.CreateSelect(gate, at, zeros(size));
+    };
+    const auto at = index.lanes() == 1 ? std::optional(Affine{index, 1}) : affine(index);
+    if (at && at->stride == 1) {
+      Value* source = address(pointer, at->start);
+      if (each) {
+        return b_.CreateMaskedLoad(type, source, align, gate, llvm::Constant::getNullValue(type));
+      }
+      return b_.CreateAlignedLoad(type, from(source, bytes * node.lanes()), align);
+    }
+    llvm::Type* scalar = type->getScalarType();
+    if (at && at->stride == 0 && !each) {
+      Value* one = b_.CreateAlignedLoad(scalar, from(address(pointer, at->start), bytes), align);
+      return broadcast(e_, one, node.lanes());
+    }
+    if (at && !each) {
+      Value* source = address(pointer, at->start);
+      Value* result = llvm::PoisonValue::get(type);
+      for (int i = 0; i < node.lanes(); ++i) {
+        Value* place = from(element(node.dtype(), source, at->stride * i), bytes);
+        result = b_.CreateInsertElement(result, b_.CreateAlignedLoad(scalar, place, align),
+                                        static_cast<std::uint64_t>(i));
+      }
+      return result;
+    }
+    Value* mask = broadcast(e_, gate == nullptr ? b_.getTrue() : gate, node.lanes());
+    return b_.CreateMaskedGather(type, addresses(pointer, index), align, mask,
+                                 llvm::Constant::getNullValue(type));
+  }
+
+  const Kernel& kernel_;
+  llvm::Module& module_;
+  llvm::LLVMContext& context_;
+  Builder b_;
+  Emitter e_;
+
+  llvm::Function* entry_ = nullptr;
+  llvm::SwitchInst* switch_ = nullptr;
+  std::unordered_map<Node, std::int64_t, NodeHash> scratch_offset_;
+  std::int64_t scratch_size_ = 0;
+  std::map<std::int64_t, llvm::GlobalVariable*> zeros_;
+
+  // Of the phase being rendered.
+  llvm::Function* function_ = nullptr;
+  std::unordered_map<Node, Value*, NodeHash> pointers_;
+  std::unordered_map<Node, Rendered, NodeHash> cache_;
+  std::map<std::pair<Value*, Value*>, Rendered> addresses_;
+  std::vector<Scope> scopes_;
+  std::vector<llvm::Instruction*> region_ends_;  // of every region but the innermost
+  std::size_t floor_ = 0;                        // the innermost branch's scope
+  std::uint64_t next_scope_ = 1;
+  std::uint64_t statement_ = 0;
+};
+
+}  // namespace
+
+std::string symbol_of(const Kernel& kernel) { return "brisk_" + kernel.name; }
+
+std::unique_ptr<llvm::Module> render(const Kernel& kernel, const Target& target,
+                                     const llvm::DataLayout& layout, llvm::LLVMContext& context) {
+  auto module = std::make_unique<llvm::Module>(kernel.name, context);
+  module->setDataLayout(layout);
+  Renderer(kernel, target, *module).kernel();
+#ifndef NDEBUG
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  if (llvm::verifyModule(*module, &stream)) throw InternalError("generated LLVM IR: " + text);
+#endif
+  return module;
+}
+
+}  // namespace brisk::ir

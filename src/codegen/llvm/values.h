@@ -1,0 +1,52 @@
+// Scalars and vectors of brisk's dtypes as LLVM values. In registers a bool is an i1, an integer
+// its own width, float32 and float64 themselves, and a narrow float the bits it is stored as (i16,
+// i8): arithmetic on those widens to float32 and rounds back. One lane is a scalar, more are a
+// vector.
+#pragma once
+
+#include <llvm/Analysis/InstSimplifyFolder.h>
+#include <llvm/IR/IRBuilder.h>
+
+#include <span>
+
+#include "base/target.h"
+#include "graph/node.h"
+
+namespace brisk::ir {
+
+using Builder = llvm::IRBuilder<llvm::InstSimplifyFolder>;
+
+/// Where to emit and for what: passed by reference everywhere below.
+struct Emitter {
+  Builder& b;
+  const Target& target;
+};
+
+inline bool is_narrow(DType dtype) { return is_float(dtype) && byte_size(dtype) < 4; }
+
+llvm::Type* register_type(llvm::LLVMContext& context, DType dtype, int lanes = 1);
+/// As in memory: a bool is a byte.
+llvm::Type* memory_type(llvm::LLVMContext& context, DType dtype, int lanes = 1);
+int lane_count(const llvm::Value* value);
+/// `type` with the lanes of `value`.
+llvm::Type* shaped_like(const llvm::Value* value, llvm::Type* type);
+/// A scalar in every lane; a vector stays.
+llvm::Value* broadcast(Emitter& e, llvm::Value* value, int lanes);
+
+/// A narrow float's bits <-> float32, rounding to nearest even.
+llvm::Value* widen(Emitter& e, llvm::Value* bits, DType dtype);
+llvm::Value* narrow(Emitter& e, llvm::Value* value, DType dtype);
+
+llvm::Value* convert(Emitter& e, llvm::Value* value, DType from, DType to);
+llvm::Value* reinterpret(Emitter& e, llvm::Value* value, DType from, DType to);
+llvm::Value* constant(llvm::LLVMContext& context, const Node& node);
+
+/// An operation of the groups arithmetic and integer (without exp2, log2 and sin: see decompose.h)
+/// on sources of equal lanes.
+llvm::Value* elementwise(Emitter& e, const Node& node, std::span<llvm::Value*> srcs);
+llvm::Value* combine(Emitter& e, ReduceOp op, DType dtype, llvm::Value* a, llvm::Value* b);
+llvm::Value* horizontal(Emitter& e, ReduceOp op, DType dtype, llvm::Value* vector);
+llvm::Value* shuffle(Emitter& e, const Node& node, std::span<llvm::Value*> srcs);
+llvm::Value* dot(Emitter& e, const Node& node, llvm::Value* sum, llvm::Value* a, llvm::Value* b);
+
+}  // namespace brisk::ir
