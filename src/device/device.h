@@ -14,8 +14,8 @@ namespace brisk {
 
 class Device;
 
-/// Device memory; freed with its last owner. Also lets a buffer be a window of another one (offset), or
-/// foreign host memory (a mapped file) that `keep` keeps alive.
+/// Device memory; freed with its last owner. Also lets a buffer be a window of another one
+/// (offset), or foreign host memory (a mapped file) that `keep` keeps alive.
 class Buffer : public Storage {
  public:
   virtual Device& device() const = 0;
@@ -41,8 +41,8 @@ struct DeviceInfo {
   std::size_t cache_bytes = 0;  // last level
 };
 
-/// One launch: code, its buffer arguments (workspace last), the values of its variables and the number
-/// of tasks of each phase (see kernel/kernel.h).
+/// One launch: code, its buffer arguments (workspace last), the values of its variables and the
+/// number of tasks of each phase (see kernel/kernel.h).
 struct Launch {
   const Program* program = nullptr;
   std::span<void* const> buffers;
@@ -56,12 +56,14 @@ class Device {
   virtual ~Device() = default;
   virtual const DeviceInfo& info() const = 0;
 
-  /// 64-byte aligned, contents undefined. DeviceError says how much was wanted and how much there is.
+  /// 64-byte aligned, contents undefined. DeviceError says how much was wanted and how much there
+  /// is.
   virtual std::shared_ptr<Buffer> allocate(std::size_t bytes) = 0;
   /// A window of `whole`, which it keeps alive.
   virtual std::shared_ptr<Buffer> window(std::shared_ptr<Buffer> whole, std::size_t offset,
                                          std::size_t bytes) = 0;
-  /// Host memory used in place where the device can (CPU), otherwise copied; `keep` is held as long.
+  /// Host memory used in place where the device can (CPU), otherwise copied; `keep` is held as
+  /// long.
   virtual std::shared_ptr<Buffer> wrap(std::span<const std::byte> host,
                                        std::shared_ptr<void> keep) = 0;
   virtual void copy_in(Buffer& to, std::size_t offset, std::span<const std::byte> from) = 0;

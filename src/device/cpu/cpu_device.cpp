@@ -1,0 +1,159 @@
+#include "device/cpu/cpu_device.h"
+
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+
+#include "base/error.h"
+#include "base/target.h"
+#include "device/cpu/host_memory.h"
+#include "device/cpu/object_code.h"
+#include "device/cpu/thread_pool.h"
+
+namespace brisk {
+
+namespace {
+
+class HostBuffer final : public Buffer {
+ public:
+  // Releases `keep` with itself.
+  HostBuffer(Device& device, void* address, std::size_t bytes, std::shared_ptr<void> keep)
+      : device_(device), address_(address), bytes_(bytes), keep_(std::move(keep)) {}
+
+  Device& device() const override { return device_; }
+  std::size_t bytes() const override { return bytes_; }
+  void* address() const override { return address_; }
+
+ private:
+  Device& device_;
+  void* address_;
+  std::size_t bytes_;
+  std::shared_ptr<void> keep_;
+};
+
+class CpuProgram final : public Program {
+ public:
+  CpuProgram(std::span<const std::byte> object, const std::string& symbol)
+      : code_(object, symbol), entry_(reinterpret_cast<Entry>(code_.entry())) {}
+  Entry entry() const { return entry_; }
+
+ private:
+  ObjectCode code_;
+  Entry entry_;
+};
+
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(file, line)) {
+    const auto colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "CPU";
+}
+
+// The names after '+' in LLVM's feature string.
+std::vector<std::string> feature_names(const std::string& text) {
+  std::vector<std::string> names;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find(',', at), text.size());
+    if (text[at] == '+') names.push_back(text.substr(at + 1, end - at - 1));
+    at = end + 1;
+  }
+  return names;
+}
+
+DeviceInfo describe(int threads) {
+  const Target host = host_target();
+  DeviceInfo info;
+  info.id = "cpu";
+  info.name = processor_name();
+  info.architecture = host.cpu;
+  info.features = feature_names(host.features);
+  info.compute_units = threads;
+  info.memory_bytes = total_memory();
+  info.free_bytes = available_memory();
+  const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  info.cache_bytes = cache > 0 ? static_cast<std::size_t>(cache) : 0;
+  return info;
+}
+
+class CpuDevice final : public Device {
+ public:
+  explicit CpuDevice(int threads)
+      : info_(describe(threads)), memory_(std::make_shared<HostMemory>()), pool_(threads) {}
+
+  const DeviceInfo& info() const override { return info_; }
+
+  std::shared_ptr<Buffer> allocate(std::size_t bytes) override {
+    const HostMemory::Block block = memory_->allocate(bytes);
+    std::shared_ptr<void> owner(block.memory,
+                                [memory = memory_, block](void*) { memory->free(block); });
+    return std::make_shared<HostBuffer>(*this, block.memory, bytes, std::move(owner));
+  }
+
+  std::shared_ptr<Buffer> window(std::shared_ptr<Buffer> whole, std::size_t offset,
+                                 std::size_t bytes) override {
+    want_inside(*whole, offset, bytes, "window");
+    auto* first = static_cast<std::byte*>(whole->address()) + offset;
+    return std::make_shared<HostBuffer>(*this, first, bytes, std::move(whole));
+  }
+
+  std::shared_ptr<Buffer> wrap(std::span<const std::byte> host,
+                               std::shared_ptr<void> keep) override {
+    // Kernels do not write buffers that are only read; the graph decides which are.
+    auto* first = const_cast<std::byte*>(host.data());
+    return std::make_shared<HostBuffer>(*this, first, host.size(), std::move(keep));
+  }
+
+  void copy_in(Buffer& to, std::size_t offset, std::span<const std::byte> from) override {
+    want_inside(to, offset, from.size(), "copy_in");
+    if (from.empty()) return;
+    std::memcpy(static_cast<std::byte*>(to.address()) + offset, from.data(), from.size());
+  }
+
+  void copy_out(std::span<std::byte> to, const Buffer& from, std::size_t offset) override {
+    want_inside(from, offset, to.size(), "copy_out");
+    if (to.empty()) return;
+    std::memcpy(to.data(), static_cast<const std::byte*>(from.address()) + offset, to.size());
+  }
+
+  std::unique_ptr<Program> load(std::span<const std::byte> object,
+                                const std::string& symbol) override {
+    return std::make_unique<CpuProgram>(object, symbol);
+  }
+
+  void launch(const Launch& launch) override {
+    Work work;
+    work.entry = static_cast<const CpuProgram*>(launch.program)->entry();
+    work.buffers = launch.buffers.data();
+    work.variables = launch.variables.data();
+    work.phase_tasks = launch.phase_tasks;
+    work.scratch_bytes = launch.scratch_bytes;
+    pool_.run(work);
+  }
+
+  void synchronize() override {}
+
+ private:
+  static void want_inside(const Buffer& buffer, std::size_t offset, std::size_t bytes,
+                          const char* what) {
+    if (offset <= buffer.bytes() && bytes <= buffer.bytes() - offset) return;
+    device_error("cpu: {} of {} bytes at {} in a buffer of {} bytes", what, bytes, offset,
+                 buffer.bytes());
+  }
+
+  DeviceInfo info_;
+  std::shared_ptr<HostMemory> memory_;
+  ThreadPool pool_;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> make_cpu_device(int threads) {
+  if (threads < 1) user_error("cpu: {} threads; at least one is needed", threads);
+  return std::make_unique<CpuDevice>(threads);
+}
+
+}  // namespace brisk

@@ -1,0 +1,130 @@
+#include "device/cpu/host_memory.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+#include <string>
+
+#include "base/error.h"
+
+namespace brisk {
+
+namespace {
+
+constexpr std::size_t huge_page = 2 << 20;
+// Below, asking the system how much there is would cost more than the allocation.
+constexpr std::size_t worth_asking = 64 << 20;
+
+std::size_t meminfo(const std::string& field) {
+  std::ifstream file("/proc/meminfo");
+  std::string word;
+  std::size_t kilobytes = 0;
+  while (file >> word) {
+    if (word == field && file >> kilobytes) return kilobytes << 10;
+    file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  return std::numeric_limits<std::size_t>::max();
+}
+
+// A number in a cgroup's file; unlimited where there is none ("max").
+std::size_t cgroup(const char* file) {
+  std::ifstream stream(std::string("/sys/fs/cgroup/") + file);
+  std::size_t bytes = 0;
+  return stream >> bytes ? bytes : std::numeric_limits<std::size_t>::max();
+}
+
+std::string in_units(std::size_t bytes) {
+  if (bytes >= std::size_t{1} << 30) {
+    return fmt::format("{:.2f} GiB", static_cast<double>(bytes) / (1 << 30));
+  }
+  if (bytes >= 1 << 20) return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
+  return fmt::format("{} bytes", bytes);
+}
+
+std::size_t rounded(std::size_t bytes) {
+  if (bytes >= huge_page) return (bytes + huge_page - 1) / huge_page * huge_page;
+  if (bytes >= 4096) return (bytes + 4095) / 4096 * 4096;
+  return std::max<std::size_t>(64, (bytes + 63) / 64 * 64);
+}
+
+void* from_system(std::size_t bytes) {
+  if (bytes < huge_page) return std::aligned_alloc(64, bytes);
+  void* memory = std::aligned_alloc(huge_page, bytes);
+  if (memory != nullptr) madvise(memory, bytes, MADV_HUGEPAGE);  // a hint: failure costs only speed
+  return memory;
+}
+
+}  // namespace
+
+std::size_t total_memory() { return std::min(meminfo("MemTotal:"), cgroup("memory.max")); }
+
+std::size_t available_memory() {
+  const std::size_t limit = cgroup("memory.max");
+  const std::size_t used = cgroup("memory.current");
+  const std::size_t in_group =
+      limit == std::numeric_limits<std::size_t>::max() ? limit : limit - std::min(limit, used);
+  return std::min(meminfo("MemAvailable:"), in_group);
+}
+
+HostMemory::HostMemory() : most_kept_(std::min<std::size_t>(total_memory() / 8, 1 << 30)) {}
+
+HostMemory::~HostMemory() { release_kept(); }
+
+HostMemory::Block HostMemory::allocate(std::size_t wanted) {
+  const auto fail = [&](std::size_t available) {
+    device_error("cpu: out of memory: wanted {}, available {}", in_units(wanted),
+                 in_units(available));
+  };
+  if (wanted > std::numeric_limits<std::size_t>::max() / 2) fail(available_memory());
+  const std::size_t bytes = rounded(wanted);
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = kept_.lower_bound(bytes);
+    if (found != kept_.end() && found->first <= bytes + bytes / 4) {
+      const Block block{found->second, found->first};
+      kept_bytes_ -= found->first;
+      kept_.erase(found);
+      return block;
+    }
+  }
+  // The system promises more memory than it has; a block that cannot be filled is refused here,
+  // not by a kill later.
+  if (bytes >= worth_asking && available_memory() < bytes) {
+    release_kept();
+    if (const std::size_t available = available_memory(); available < bytes) fail(available);
+  }
+  void* memory = from_system(bytes);
+  if (memory == nullptr) {
+    release_kept();
+    memory = from_system(bytes);
+  }
+  if (memory == nullptr) fail(available_memory());
+  return {memory, bytes};
+}
+
+void HostMemory::free(Block block) noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    if (block.bytes <= most_kept_ - std::min(most_kept_, kept_bytes_)) {
+      try {
+        kept_.emplace(block.bytes, block.memory);
+        kept_bytes_ += block.bytes;
+        return;
+      } catch (const std::bad_alloc&) {  // then it goes back to the system
+      }
+    }
+  }
+  std::free(block.memory);
+}
+
+void HostMemory::release_kept() noexcept {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [bytes, memory] : kept_) std::free(memory);
+  kept_.clear();
+  kept_bytes_ = 0;
+}
+
+}  // namespace brisk

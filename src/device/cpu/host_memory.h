@@ -1,0 +1,39 @@
+// Memory of the CPU device. Input: sizes; output: 64-byte aligned blocks. Freed blocks are kept for
+// the next allocation of about their size: a fresh page costs more than the kernel that fills it.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <mutex>
+
+namespace brisk {
+
+class HostMemory {
+ public:
+  HostMemory();
+  ~HostMemory();
+  HostMemory(const HostMemory&) = delete;
+  HostMemory& operator=(const HostMemory&) = delete;
+
+  struct Block {
+    void* memory = nullptr;
+    std::size_t bytes = 0;  // as allocated, at least what was asked for
+  };
+  /// DeviceError says how much was wanted and how much there is.
+  Block allocate(std::size_t bytes);
+  void free(Block block) noexcept;
+
+ private:
+  void release_kept() noexcept;
+
+  std::mutex mutex_;
+  std::multimap<std::size_t, void*> kept_;
+  std::size_t kept_bytes_ = 0;
+  std::size_t most_kept_ = 0;
+};
+
+/// Bytes of the machine, or of the container where that is less.
+std::size_t total_memory();
+std::size_t available_memory();
+
+}  // namespace brisk
