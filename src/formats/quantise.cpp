@@ -30,12 +30,24 @@ struct Integers {
 /// The levels of IQ4_NL and IQ4_XS.
 struct Iq4 {
   static constexpr float lowest = -127, highest = 113;
+
   static int index(float v) {
-    int i = 0;
-    while (i < 15 && 2 * v > static_cast<float>(iq4_levels[i] + iq4_levels[i + 1])) ++i;
-    return i;
+    const float twice = 2 * (v > lowest ? (v < highest ? v : highest) : lowest);
+    const int down = static_cast<int>(twice);
+    return table[static_cast<std::size_t>(down + (twice > static_cast<float>(down)) + 254)];
   }
-  static float nearest(float v) { return iq4_levels[index(v)]; }
+  static float nearest(float v) { return iq4_levels[static_cast<std::size_t>(index(v))]; }
+
+ private:
+  // By 254 + ⌈2v⌉: the midpoints between levels are multiples of one half.
+  static constexpr auto table = [] {
+    std::array<std::uint8_t, 2 * (127 + 113) + 1> out{};
+    for (std::size_t k = 0, i = 0; k < out.size(); ++k) {
+      while (i < 15 && static_cast<int>(k) - 254 > iq4_levels[i] + iq4_levels[i + 1]) ++i;
+      out[k] = static_cast<std::uint8_t>(i);
+    }
+    return out;
+  }();
 };
 
 float inverse(float v) { return v != 0 ? 1 / v : 0; }
@@ -385,12 +397,13 @@ Encoder encoder_of(BlockType type) {
 }
 
 void check_values(const BlockInfo& info, const float* values) {
-  // Beyond all that blocks with f16 scales hold, and far from where the fits would overflow.
-  constexpr float largest = 0x1p32f;
+  // Beyond all that blocks with f16 scales hold, and far from where the fits would overflow; the
+  // levels of MXFP4 nearest to larger values might be infinite.
+  const float largest = info.type == BlockType::mxfp4 ? 0x1p126f : 0x1p32f;
   for (int i = 0; i < info.values; ++i) {
     if (!std::isfinite(values[i]))
       user_error("cannot quantise to {}: a value is not finite", info.name);
-    if (std::fabs(values[i]) > largest && info.type != BlockType::mxfp4) throw TooLarge{};
+    if (std::fabs(values[i]) > largest) throw TooLarge{};
   }
 }
 

@@ -126,7 +126,7 @@ TEST(Quantise, refuses_values_that_no_block_can_hold) {
     values.assign(256, 0.0f);
     values[77] = large;
     for (const BlockType type : block_types) {
-      if (type == BlockType::mxfp4) {
+      if (type == BlockType::mxfp4 && large < 1e38f) {
         EXPECT_LE(relative_error(there_and_back(type, values), values), 0.21);
         continue;
       }
