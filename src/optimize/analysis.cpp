@@ -55,10 +55,12 @@ namespace {
 
 class Vectoriser {
  public:
-  Vectoriser(const Node& range, const Node& base, int lanes, const Substitution& others)
+  Vectoriser(const Node& range, const Node& base, int lanes, const Substitution& others,
+             const Node& limit)
       : range_(range), lanes_(lanes), others_(others), scalars_(others), memo_(others) {
     scalars_[range] = base;
     memo_[range] = ramp(base, lanes);
+    if (limit) inside_ = compare(ramp(base, lanes), limit);
   }
 
   Node run(const Node& node) {
@@ -104,9 +106,16 @@ class Vectoriser {
     return cast(narrow, DType::int64);
   }
 
+  Node compare(const Node& a, const Node& b) const {
+    return make_node(Op::cmplt_, DType::boolean, {a, b}, {}, lanes_);
+  }
+
   Node vector_load(const Node& node) {
     const Node& index = node.src(1);
-    const Node gate = node.srcs().size() == 3 ? run(node.src(2)) : Node();
+    Node gate = node.srcs().size() == 3 ? run(node.src(2)) : Node();
+    if (inside_) {
+      gate = gate ? make_node(Op::and_, DType::boolean, {gate, inside_}, {}, lanes_) : inside_;
+    }
     const auto step = moves_by_range_only(index) ? stride(index, range_) : std::nullopt;
     if (step && *step == 0) {  // only the gate moves
       return where(gate, load_from(node.src(0), substitute(index, scalars_)),
@@ -143,18 +152,19 @@ class Vectoriser {
   Substitution scalars_;  // also holds replaced vectors, which scalar expressions never reach
   Substitution memo_;
   std::unordered_map<Node, bool, NodeHash> moves_;
+  Node inside_;
 };
 
 }  // namespace
 
 Node vectorise(const Node& expression, const Node& range, const Node& base, int lanes,
-               const Substitution& others) {
-  if (lanes == 1) {
+               const Substitution& others, const Node& limit) {
+  if (lanes == 1 && !limit) {
     Substitution scalars = others;
     scalars[range] = base;
     return substitute(expression, scalars);
   }
-  return Vectoriser(range, base, lanes, others).run(expression);
+  return Vectoriser(range, base, lanes, others, limit).run(expression);
 }
 
 // ---- merging -------------------------------------------------------------------------------------

@@ -21,8 +21,9 @@ std::vector<Node> find_all(const std::vector<Node>& expressions, Op op);
 /// The expression for `lanes` consecutive counters of `range`, from `base` on. Ranges in `others` are
 /// replaced too (by scalars), and any other node found there. Loads with stride 1 become vector loads,
 /// other strides gathers; what does not depend on the range stays scalar.
+/// Where `limit` is given, loads that move with the range are closed for counters from it on.
 Node vectorise(const Node& expression, const Node& range, const Node& base, int lanes,
-               const Substitution& others);
+               const Substitution& others, const Node& limit = {});
 
 /// Replaces neighbouring ranges by one wherever that costs no division in an index.
 /// Works on the output ranges of the part and on the ranges of its reductions.

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "graph/integer.h"
 #include "optimize/analysis.h"
+#include "optimize/hoist.h"
 #include "optimize/strategies/strategy.h"
 
 namespace brisk {
@@ -29,10 +30,17 @@ Node Workshop::workspace(DType dtype, const Size& elements) {
 
 namespace {
 
-constexpr std::array<Strategy, 1> strategies = {loops};
+constexpr std::array<Strategy, 2> strategies = {contraction, loops};
 
 bool is_parallel(const Node& phase) {
   return phase.is(Op::loop_) && phase.ints(0) == static_cast<std::int64_t>(LoopKind::parallel);
+}
+
+Schedule schedule_part(const Part& part, Workshop& workshop) {
+  for (const Strategy strategy : strategies) {
+    if (std::optional<Schedule> schedule = strategy(part, workshop)) return std::move(*schedule);
+  }
+  unreachable("loops takes every part");
 }
 
 // Phases of independent parts side by side: the tasks of one after those of the other.
@@ -57,39 +65,33 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
   Workshop workshop(lowered, target);
   Kernel kernel;
   std::vector<Node> phases;
-  int next_range = 1 << 20;  // of merged ranges
   for (Part part : lowered.parts) {
+    int next_range = workshop.reserve_ranges(1000);
     merge_ranges(part, next_range);
-    std::optional<Schedule> schedule;
-    for (const Strategy strategy : strategies) {
-      schedule = strategy(part, workshop);
-      if (schedule) break;
+    std::vector<Part> sequence = hoist_reductions(part, workshop);
+    sequence.push_back(part);
+    std::vector<Node> mine;
+    for (Part& each : sequence) {
+      Schedule schedule = schedule_part(each, workshop);
+      if (&each == &sequence.back()) kernel.name += (kernel.name.empty() ? "" : "_and_") + schedule.name;
+      mine.insert(mine.end(), schedule.phases.begin(), schedule.phases.end());
     }
-    check(schedule.has_value(), "the strategy for every part");
-    if (!kernel.name.empty()) kernel.name += "_and_";
-    kernel.name += schedule->name;
-    for (std::size_t i = 0; i < schedule->phases.size(); ++i) {
+    for (std::size_t i = 0; i < mine.size(); ++i) {
       if (i == phases.size()) {
-        phases.push_back(schedule->phases[i]);
+        phases.push_back(mine[i]);
       } else {
-        phases[i] = beside(phases[i], schedule->phases[i], workshop);
+        phases[i] = beside(phases[i], mine[i], workshop);
       }
     }
   }
   kernel.params = lowered.params;
   kernel.variables = lowered.variables;
   kernel.workspace = workshop.workspaces();
-  // A serial phase is a block's source of its own, so it must not be flattened into the list.
-  if (phases.size() == 1 && !phases[0].is(Op::block_)) {
-    kernel.body = phases[0];
-  } else {
-    for (Node& phase : phases) {
-      if (!phase.is(Op::block_)) continue;
-      const Node once = workshop.range(1);
-      phase = loop(LoopKind::serial, once, phase);
-    }
-    kernel.body = phases.size() == 1 ? phases[0] : block(phases);
+  // A serial phase of several statements must stay one source of the body.
+  for (Node& phase : phases) {
+    if (phase.is(Op::block_)) phase = loop(LoopKind::serial, workshop.range(1), phase);
   }
+  kernel.body = block(std::move(phases));
   return kernel;
 }
 

@@ -1,7 +1,6 @@
 #include "schedule/fuse.h"
 
 #include <algorithm>
-#include <array>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -62,6 +61,7 @@ class Fuser {
 
   KernelList run() {
     force_stores();
+    find_splits();
     for (auto node = order_.rbegin(); node != order_.rend(); ++node) visit(*node);
     return arrange();
   }
@@ -221,7 +221,6 @@ class Fuser {
   // Operations per element to compute the node from memory, everything in between virtual.
   double cone_cost(const Node& node) const {
     const double own = std::max(1.0, elements(node.shape()));
-    const NodeSet split = split_nodes(node);
     double total = 0;
     NodeSet seen;
     std::vector<Node> stack = {node};
@@ -229,7 +228,7 @@ class Fuser {
       const Node at = stack.back();
       stack.pop_back();
       if (!seen.insert(at).second) continue;
-      if (is_leaf(at) || wanted_.count(at) != 0 || split.count(at) != 0) {
+      if (is_leaf(at) || wanted_.count(at) != 0 || (split_.count(at) != 0 && !(at == node))) {
         if (!at.is(Op::constant_)) total += elements(at.shape());
         continue;
       }
@@ -240,25 +239,25 @@ class Fuser {
     return total / own;
   }
 
-  // Nodes above a reduction that are read both directly and through a further reduction, like the
-  // argument of a softmax: they will be read several times, and so be stored, whatever becomes of
-  // the node.
-  NodeSet split_nodes(const Node& node) const {
-    std::array<NodeSet, 2> seen;  // reached without, and through a reduction
-    std::vector<std::pair<Node, int>> stack = {{node, 0}};
-    NodeSet split;
-    while (!stack.empty() && seen[0].size() + seen[1].size() < 400) {
-      const auto [at, through] = stack.back();
-      stack.pop_back();
-      if (!seen[static_cast<std::size_t>(through)].insert(at).second || is_leaf(at)) continue;
-      const auto heavy = heavy_.find(at);
-      if (!(at == node) && seen[0].count(at) != 0 && seen[1].count(at) != 0 &&
-          heavy != heavy_.end() && heavy->second && !is_movement(at.op())) {
-        split.insert(at);
+  // Where each node's value ends up: the reductions and stored nodes that it reaches through
+  // elementwise and movement operations. A node whose users end up in different places will be read
+  // in different loops, like the argument of a softmax, and so be stored if it is dear.
+  void find_splits() {
+    std::unordered_map<Node, std::vector<std::vector<std::uint64_t>>, NodeHash> reached;
+    for (auto at = order_.rbegin(); at != order_.rend(); ++at) {
+      const Node& node = *at;
+      std::vector<std::vector<std::uint64_t>>& users = reached[node];
+      std::vector<std::uint64_t> ends;
+      for (const auto& user : users) {
+        ends.insert(ends.end(), user.begin(), user.end());
+        if (user != users[0] && heavy_[node] && !is_movement(node.op())) split_.insert(node);
       }
-      for (const Node& src : at.srcs()) stack.push_back({src, through | (at.is(Op::reduce_) ? 1 : 0)});
+      std::sort(ends.begin(), ends.end());
+      ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
+      if (ends.size() > 8) ends.resize(8);
+      if (node.is(Op::reduce_) || node.is(Op::load_) || wanted_.count(node) != 0) ends = {node.id()};
+      for (const Node& src : node.srcs()) reached[src].push_back(ends);
     }
-    return split;
   }
 
   // ---- order -------------------------------------------------------------------------------------
@@ -413,6 +412,7 @@ class Fuser {
   std::vector<Node> order_;
   NodeSet wanted_;
   NodeSet stored_;
+  NodeSet split_;
   std::unordered_map<Node, bool, NodeHash> heavy_;  // has a reduction at or below it
   std::unordered_map<Node, std::vector<Use>, NodeHash> uses_;
   std::unordered_map<Node, std::unordered_map<std::size_t, Node>, NodeHash> reduce_ranges_;

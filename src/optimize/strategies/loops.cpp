@@ -45,22 +45,6 @@ bool contains(const std::vector<Node>& list, const Node& node) {
   return std::find(list.begin(), list.end(), node) != list.end();
 }
 
-// Reductions in the expression that are not inside another one's value.
-std::vector<Node> outermost_reductions(const std::vector<Node>& expressions) {
-  std::vector<Node> found;
-  std::unordered_map<Node, bool, NodeHash> seen;
-  const std::function<void(const Node&)> visit = [&](const Node& node) {
-    if (!seen.emplace(node, true).second) return;
-    if (node.is(Op::reduce_)) {
-      found.push_back(node);
-      return;
-    }
-    for (const Node& src : node.srcs()) visit(src);
-  };
-  for (const Node& expression : expressions) visit(expression);
-  return found;
-}
-
 class LoopNest {
  public:
   LoopNest(const Part& part, Workshop& workshop) : part_(part), workshop_(workshop) {
@@ -199,6 +183,13 @@ class LoopNest {
     if (columns_) {
       const std::int64_t unit = 4L * widest_lanes();
       columns = (block + unit - 1) / unit * unit;
+      if (length.is_constant()) {  // equal blocks, if there is a size near that gives them
+        for (std::int64_t c = columns * 2; c >= columns / 2 && c >= unit; c -= unit) {
+          if (length.value() % c != 0) continue;
+          columns = c;
+          break;
+        }
+      }
       if (columns < length.upper()) {
         column_tasks = (length + (columns - 1)) / columns;
         block = 1;
@@ -233,7 +224,8 @@ class LoopNest {
     Node body;
     if (columns_) {
       const Node begin = mul(column, constant_int(columns));
-      const Size here = columns == 0 ? length : Size(integer_min(constant_int(columns), integer_sub(length.node(), begin)));
+      const bool whole = columns == 0 || (length.is_constant() && length.value() % columns == 0);
+      const Size here = columns == 0 ? length : whole ? Size(columns) : Size(integer_min(constant_int(columns), integer_sub(length.node(), begin)));
       body = columns_loop({instance}, begin, here, [&](const Instances& at) { return level(at, inner_, {}); });
     } else {
       body = level({instance}, inner_, {});
@@ -257,7 +249,7 @@ class LoopNest {
     const std::int64_t most = count.upper();
     if (!free_.empty() && columns_ && most >= 2L * lanes) steps.push_back({most >= 4L * lanes ? 4 : 2, lanes});
     for (int width = lanes; width > 1; width /= 2) {
-      if (most >= width && (width == lanes || (count.is_constant() && count.value() % (2 * width) >= width) || width == 4)) {
+      if (most >= width && (width == lanes || (count.is_constant() && count.value() % (2L * width) >= width))) {
         steps.push_back({1, width});
       }
     }

@@ -19,6 +19,11 @@ class Workshop {
   const Target& target() const { return target_; }
   const std::vector<Param>& params() const { return params_; }
   Node range(const Size& size) { return make_range(next_range_++, size); }
+  /// The first of `count` ids for ranges that somebody else makes.
+  int reserve_ranges(int count) {
+    next_range_ += count;
+    return next_range_ - count;
+  }
   Node registers(DType dtype, std::int64_t elements) {
     return make_local(next_local_++, dtype, elements, Memory::registers);
   }

@@ -1,0 +1,33 @@
+// Lowered kernel → code ready to launch: the strategies, the code generator and the kernel cache.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/target.h"
+#include "codegen/codegen.h"
+#include "kernel/kernel.h"
+
+namespace brisk {
+
+/// What a launch needs to know of a kernel besides its code. Sizes are over the kernel's variables.
+struct KernelHeader {
+  std::string name;
+  std::vector<Size> phase_tasks;
+  std::vector<Kernel::Workspace> workspace;
+  std::int64_t scratch_bytes = 0;
+};
+
+struct KernelCode {
+  KernelHeader header;
+  CodeObject code;
+};
+
+/// From the cache, or compiled and put there.
+KernelCode compile_cached(const LoweredKernel& lowered, const std::string& key, const Target& target);
+
+/// The cache's key of a kernel for a target.
+std::string kernel_key(const LoweredKernel& lowered, const Target& target);
+
+}  // namespace brisk

@@ -1,0 +1,153 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <thread>
+
+#include "base/error.h"
+#include "base/options.h"
+#include "device/cpu/cpu_device.h"
+#include "engine/loaded.h"
+
+namespace brisk {
+
+std::vector<std::shared_ptr<LoadedKernel>> Engine::Loaded::get(
+    const std::vector<LoweredKernel>& lowered, const std::vector<std::string>& keys,
+    Engine& engine) {
+  std::vector<std::size_t> missing;
+  {
+    const std::lock_guard lock(mutex);
+    std::unordered_map<std::string, bool> listed;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      if (kernels.count(keys[i]) == 0 && listed.emplace(keys[i], true).second) missing.push_back(i);
+    }
+  }
+  std::atomic<std::size_t> next{0};
+  std::mutex failure_mutex;
+  std::exception_ptr failure;
+  const auto work = [&] {
+    for (std::size_t m = next++; m < missing.size(); m = next++) {
+      try {
+        const std::size_t i = missing[m];
+        KernelCode code = compile_cached(lowered[i], keys[i], engine.target());
+        auto kernel = std::make_shared<LoadedKernel>();
+        kernel->program = engine.device().load(code.code.object, code.code.symbol);
+        kernel->header = std::move(code.header);
+        const std::lock_guard lock(mutex);
+        kernels.emplace(keys[i], std::move(kernel));
+      } catch (...) {
+        const std::lock_guard lock(failure_mutex);
+        if (!failure) failure = std::current_exception();
+      }
+    }
+  };
+  const std::size_t most = std::max(1U, std::thread::hardware_concurrency());
+  std::vector<std::thread> threads;
+  for (std::size_t i = 1; i < std::min(most, missing.size()); ++i) threads.emplace_back(work);
+  work();
+  for (std::thread& thread : threads) thread.join();
+  if (failure) std::rethrow_exception(failure);
+  std::vector<std::shared_ptr<LoadedKernel>> result;
+  const std::lock_guard lock(mutex);
+  for (const std::string& key : keys) result.push_back(kernels.at(key));
+  return result;
+}
+
+Engine::Engine(std::unique_ptr<Device> device, Target target)
+    : device_(std::move(device)), target_(std::move(target)), loaded_(std::make_unique<Loaded>()) {}
+
+Engine::~Engine() = default;
+
+Engine& Engine::shared() {
+  static Engine engine = [] {
+    const Options& o = options();
+    if (!o.device.empty() && o.device != "cpu") {
+      throw DeviceError("BRISK_DEVICE asks for '" + o.device + "', but this build has only 'cpu'");
+    }
+    Target target = host_target();
+    if (o.threads > 0) target.threads = o.threads;
+    return Engine(make_cpu_device(target.threads), target);
+  }();
+  return engine;
+}
+
+std::vector<Node> Engine::realize(std::span<const Node> roots, const VariableValues& values) {
+  std::vector<Node> wanted;
+  for (const Node& root : roots) {
+    if (!root.is(Op::buffer_)) wanted.push_back(root);
+  }
+  std::vector<Node> computed;
+  if (!wanted.empty()) {
+    Plan plan(wanted, *this);
+    plan.run(values);
+    computed = plan.outputs();
+  }
+  device_->synchronize();
+  std::vector<Node> result;
+  std::size_t next = 0;
+  for (const Node& root : roots) {
+    if (root.is(Op::buffer_)) {
+      result.push_back(root);
+      continue;
+    }
+    Node node = computed[next++];
+    if (!is_static(node.shape())) {
+      Shape shape;
+      for (const auto size : evaluate_shape(node.shape(), values)) shape.emplace_back(size);
+      node = buffer(node.dtype(), std::move(shape), node.attr().storage);
+    }
+    result.push_back(std::move(node));
+  }
+  return result;
+}
+
+namespace {
+
+std::size_t bytes_of(DType dtype, const Shape& shape) {
+  std::size_t bytes = static_cast<std::size_t>(byte_size(dtype));
+  for (const Size& size : shape) {
+    const auto count = static_cast<std::size_t>(size.upper());
+    if (count != 0 && bytes > (std::size_t{1} << 62) / count) {
+      user_error("a tensor of shape {} and dtype {} is larger than any memory", to_string(shape),
+                 name(dtype));
+    }
+    bytes *= count;
+  }
+  return bytes;
+}
+
+}  // namespace
+
+Node Engine::upload(DType dtype, const Shape& shape, std::span<const std::byte> bytes,
+                    std::shared_ptr<const void> owner) {
+  check(bytes.size() == bytes_of(dtype, shape), "as many bytes as the shape needs");
+  std::shared_ptr<Buffer> memory;
+  if (owner) {
+    memory = device_->wrap(bytes, std::const_pointer_cast<void>(std::move(owner)));
+  } else {
+    memory = device_->allocate(std::max<std::size_t>(bytes.size(), 1));
+    device_->copy_in(*memory, 0, bytes);
+  }
+  return buffer(dtype, shape, std::move(memory));
+}
+
+Node Engine::allocate(DType dtype, const Shape& shape) {
+  const std::size_t bytes = bytes_of(dtype, shape);
+  std::shared_ptr<Buffer> memory = device_->allocate(std::max<std::size_t>(bytes, 1));
+  const std::vector<std::byte> zeros(std::min<std::size_t>(bytes, 1 << 20));
+  for (std::size_t at = 0; at < bytes; at += zeros.size()) {
+    device_->copy_in(*memory, at, std::span(zeros).first(std::min(zeros.size(), bytes - at)));
+  }
+  return buffer(dtype, shape, std::move(memory));
+}
+
+std::vector<std::byte> Engine::read(const Node& node) {
+  const auto* memory = dynamic_cast<const Buffer*>(node.attr().storage.get());
+  check(memory != nullptr, "a buffer that lies on a device");
+  std::vector<std::byte> bytes(bytes_of(node.dtype(), node.shape()));
+  device_->copy_out(bytes, *memory, 0);
+  return bytes;
+}
+
+}  // namespace brisk

@@ -1,0 +1,75 @@
+// The engine of a process: its device, the compiler for it, and the ways to run graphs on it.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/target.h"
+#include "device/device.h"
+#include "graph/evaluate.h"
+#include "graph/node.h"
+
+namespace brisk {
+
+using VariableValues = Variables;
+
+class Engine {
+ public:
+  Engine(std::unique_ptr<Device> device, Target target);
+  ~Engine();
+  /// The process's engine on the device that BRISK_DEVICE names (default: the CPU).
+  static Engine& shared();
+
+  Device& device() { return *device_; }
+  const Target& target() const { return target_; }
+
+  /// Computes the roots now; gives buffer nodes, in order. A buffer comes back as it is, a graph store
+  /// as the buffer it stores into.
+  std::vector<Node> realize(std::span<const Node> roots, const VariableValues& values = {});
+
+  Node upload(DType dtype, const Shape& shape, std::span<const std::byte> bytes,
+              std::shared_ptr<const void> owner);
+  Node allocate(DType dtype, const Shape& shape);  // zeros
+  std::vector<std::byte> read(const Node& buffer);
+
+ private:
+  friend class Plan;
+  std::unique_ptr<Device> device_;
+  Target target_;
+  struct Loaded;
+  std::unique_ptr<Loaded> loaded_;  // kernels of this process by key
+};
+
+/// A graph compiled once and run many times: inputs and outputs are fixed buffers, variables change.
+class Plan {
+ public:
+  /// Schedules and compiles the computation of `roots`. Buffers among the sources are read where they
+  /// are at every run; graph stores write theirs.
+  Plan(std::span<const Node> roots, Engine& engine);
+  ~Plan();
+  Plan(Plan&&) noexcept;
+  Plan& operator=(Plan&&) noexcept;
+
+  /// One replay, in order after what was launched before.
+  void run(const VariableValues& values = {});
+  /// Buffer nodes of the roots; every run overwrites them. Shapes may be symbolic.
+  const std::vector<Node>& outputs() const;
+
+  struct KernelInfo {
+    std::string name;
+    int arguments;
+    std::int64_t bytes;       // read and written, each argument once, at the upper bounds
+    std::int64_t operations;  // floating-point, at the upper bounds
+  };
+  std::vector<KernelInfo> kernels() const;
+  std::int64_t intermediate_bytes() const;
+  std::int64_t intermediate_lower_bound() const;  // what liveness needs at least
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace brisk

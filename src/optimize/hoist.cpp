@@ -1,0 +1,137 @@
+#include "optimize/hoist.h"
+
+#include <algorithm>
+
+#include "optimize/analysis.h"
+
+namespace brisk {
+
+namespace {
+
+constexpr std::int64_t partial_results = 16;
+constexpr double few_operations = 1 << 16;
+
+double extent(const std::vector<Node>& ranges) {
+  double count = 1;
+  for (const Node& range : ranges) count *= static_cast<double>(Size(range.src(0)).upper());
+  return count;
+}
+
+std::vector<Node> ranges_of(const Node& reduction) {
+  return {reduction.srcs().begin() + 1, reduction.srcs().end()};
+}
+
+bool contains(const std::vector<Node>& list, const Node& node) {
+  return std::find(list.begin(), list.end(), node) != list.end();
+}
+
+// The part's outer ranges among these, in the part's order; nothing where others are among them.
+std::vector<Node> outer_ranges(const Part& part, const std::vector<Node>& free) {
+  std::vector<Node> result;
+  for (const Node& range : part.outer) {
+    if (contains(free, range)) result.push_back(range);
+  }
+  return result;
+}
+
+Node position(const std::vector<Node>& ranges) {
+  Node at = constant_int(0);
+  for (const Node& range : ranges) at = add(mul(at, range.src(0)), range);
+  return at;
+}
+
+void replace(Part& part, const Node& from, const Node& to) {
+  Substitution memo = {{from, to}};
+  for (Node& store : part.stages[0].stores) store = substitute(store, memo);
+}
+
+// A part that stores `value` over `outer`; gives the load that stands for it.
+Node store_apart(const Node& value, const std::vector<Node>& outer, Workshop& workshop,
+                 std::vector<Part>& parts) {
+  Size elements = 1;
+  for (const Node& range : outer) elements = elements * Size(range.src(0));
+  const Node memory = workshop.workspace(value.dtype(), elements);
+  Part part;
+  part.outer = outer;
+  part.stages.push_back({{}, {store_to(memory, position(outer), value)}});
+  parts.push_back(std::move(part));
+  return load_from(memory, position(outer));
+}
+
+bool inside_larger(const Node& reduction, const std::vector<Node>& all, double own) {
+  for (const Node& other : all) {
+    if (other == reduction || extent(free_ranges(other)) < 8 * own) continue;
+    const std::vector<Node> below = find_all({other.src(0)}, Op::reduce_);
+    if (contains(below, reduction)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
+  std::vector<Part> before;
+  const double outputs = extent(part.outer);
+  const double tasks_wanted = 2.0 * workshop.target().threads;
+  bool changed = true;
+  while (changed) {
+    changed = false;
+    const std::vector<Node> all = find_all(part.stages[0].stores, Op::reduce_);
+    for (const Node& reduction : all) {
+      const std::vector<Node> free = free_ranges(reduction);
+      const std::vector<Node> outer = outer_ranges(part, free);
+      if (outer.size() != free.size()) continue;  // over another reduction's range
+      const double own = extent(outer);
+      const double work = own * extent(ranges_of(reduction));
+      const bool starves = own < tasks_wanted && outputs >= 8 * own &&
+                           outputs * static_cast<double>(operation_count(part.stages[0].stores[0].src(2))) + work > few_operations;
+      if (outer.size() < part.outer.size() && (starves || inside_larger(reduction, all, own))) {
+        replace(part, reduction, store_apart(reduction, outer, workshop, before));
+        changed = true;
+        break;
+      }
+    }
+  }
+  // Large reductions to few results: partial results first.
+  std::vector<Part> result;
+  before.push_back(part);
+  for (Part& each : before) {
+    for (const Node& reduction : find_all(each.stages[0].stores, Op::reduce_)) {
+      const std::vector<Node> free = free_ranges(reduction);
+      const std::vector<Node> ranges = ranges_of(reduction);
+      const Size size(ranges[0].src(0));
+      if (extent(each.outer) >= tasks_wanted || outer_ranges(each, free).size() != free.size() ||
+          extent(free) * extent(ranges) < few_operations || !size.is_constant() ||
+          size.value() < 2 * partial_results) {
+        continue;
+      }
+      const std::int64_t length = size.value() / partial_results;
+      const auto op = static_cast<ReduceOp>(reduction.ints(0));
+      const auto over = [&](const Node& counter, std::vector<Node> rest, const Node& at) {
+        std::vector<Node> bound = {counter};
+        bound.insert(bound.end(), rest.begin(), rest.end());
+        Substitution memo = {{ranges[0], at}};
+        return reduce_over(op, substitute(reduction.src(0), memo), bound);
+      };
+      const std::vector<Node> rest(ranges.begin() + 1, ranges.end());
+      const Node chunk = workshop.range(partial_results);
+      const Node inside = workshop.range(length);
+      std::vector<Node> outer = outer_ranges(each, free);
+      outer.push_back(chunk);
+      const Node partial = over(inside, rest, add(mul(chunk, constant_int(length)), inside));
+      Node total = reduce_over(op, store_apart(partial, outer, workshop, result), {chunk});
+      const std::int64_t left = size.value() - length * partial_results;
+      if (left > 0) {
+        const Node tail = workshop.range(left);
+        total = combine(op, total, over(tail, rest, add(tail, constant_int(length * partial_results))));
+      }
+      replace(each, reduction, total);
+    }
+    result.push_back(each);
+  }
+  part = result.back();
+  result.pop_back();
+  return result;
+}
+
+}  // namespace brisk

@@ -1,0 +1,414 @@
+// Matrix products, convolutions and their batched forms: sums over products of two operands X and Y,
+// where X depends on output ranges M and the summed ranges K, Y on N and K, both on the batch ranges.
+// N holds the range along which the output is contiguous.
+//
+// Phases: operands that are no plain matrices are computed into working memory (so a norm or a
+// dequantisation before the product is evaluated once per element); then tasks over blocks of N. A
+// task packs its panel of Y, K × (2 vectors), into its own cache and runs register tiles of
+// MR × 2 vectors down M over it; what follows the sum is computed on the tile in registers.
+#include <algorithm>
+#include <functional>
+
+#include "base/error.h"
+#include "optimize/analysis.h"
+#include "optimize/strategies/strategy.h"
+
+namespace brisk {
+
+namespace {
+
+using Ranges = std::vector<Node>;
+
+Size extent(const Ranges& ranges) {
+  Size count = 1;
+  for (const Node& range : ranges) count = count * Size(range.src(0));
+  return count;
+}
+
+// Position of a point of the ranges in row-major order, and the counters at a position.
+Node position(const Ranges& ranges) {
+  Node at = constant_int(0);
+  for (const Node& range : ranges) at = add(mul(at, range.src(0)), range);
+  return at;
+}
+
+void place(Substitution& values, const Ranges& ranges, Node at) {
+  for (std::size_t i = ranges.size(); i-- > 0;) {
+    values[ranges[i]] = i == 0 ? at : mod(at, ranges[i].src(0));
+    at = idiv(at, ranges[i].src(0));
+  }
+}
+
+// One operand: its expression and, once it lies in memory as [batch…, rows…, K], where.
+struct Operand {
+  Node value;
+  Ranges rows;
+};
+
+class Contraction {
+ public:
+  Contraction(const Part& part, Workshop& workshop) : part_(part), workshop_(workshop) {}
+
+  bool recognise() {
+    const std::vector<Node>& stores = part_.stages[0].stores;
+    sums_ = find_all(stores, Op::reduce_);
+    if (sums_.empty() || sums_.size() > 2) return false;
+    k_ = {sums_[0].srcs().begin() + 1, sums_[0].srcs().end()};
+    for (const Node& sum : sums_) {
+      const Ranges mine(sum.srcs().begin() + 1, sum.srcs().end());
+      if (static_cast<ReduceOp>(sum.ints(0)) != ReduceOp::add || sum.dtype() != DType::float32 ||
+          mine != k_ || !sum.src(0).is(Op::mul_)) {
+        return false;
+      }
+    }
+    contiguous_ = {};
+    for (const Node& range : part_.outer) {
+      bool one = true;
+      for (const Node& store : stores) {
+        one = one && stride(store.src(1), range) == 1;
+        if (!find_all({store.src(1)}, Op::load_).empty()) return false;
+      }
+      if (one) contiguous_ = range;
+    }
+    if (!contiguous_) return false;
+    for (const Node& sum : sums_) {
+      Operand x{sum.src(0).src(0), {}};
+      Operand y{sum.src(0).src(1), {}};
+      if (!depends_on(y.value, contiguous_)) std::swap(x, y);
+      if (depends_on(x.value, contiguous_) || !depends_on(y.value, contiguous_)) return false;
+      x_.push_back(x);
+      y_.push_back(y);
+    }
+    for (const Node& range : part_.outer) {
+      const bool in_x = any(x_, range);
+      const bool in_y = any(y_, range);
+      if (!in_x && !in_y) return false;
+      (in_x && in_y ? batch_ : in_x ? m_ : n_).push_back(range);
+    }
+    if (n_.back() != contiguous_ || m_.empty()) return false;
+    for (const Node& range : k_) {
+      if (!any(x_, range) || !any(y_, range)) return false;
+    }
+    const double m = static_cast<double>(extent(m_).upper());
+    const double n = static_cast<double>(extent(n_).upper());
+    const double k = static_cast<double>(extent(k_).upper());
+    lanes_ = workshop_.target().lanes(4);
+    return m >= 2 && n >= lanes_ / 2 && k >= 4 && m * n * k >= 16'384;
+  }
+
+  Schedule run() {
+    Schedule schedule;
+    schedule.name = "contraction";
+    choose_tile();
+    // Y along a short innermost range (a small image, say) goes to memory as one long row first.
+    const bool short_rows = n_.size() > 1 && Size(n_.back().src(0)).upper() < 2L * lanes_;
+    for (Operand& x : x_) {
+      if (!is_row_major(x)) stage(x, m_, schedule, true);
+    }
+    if (short_rows) {
+      const Ranges whole = n_;
+      const Node flat = workshop_.range(extent(n_));
+      for (Operand& y : y_) stage(y, whole, schedule, false);
+      place(n_values_, whole, flat);
+      n_ = {flat};
+      for (Operand& y : y_) {
+        Substitution memo = {{flat_source_, flat}};
+        y.value = substitute(y.value, memo);
+      }
+    }
+    schedule.phases.push_back(main_phase());
+    return schedule;
+  }
+
+ private:
+  static bool any(const std::vector<Operand>& operands, const Node& range) {
+    return std::any_of(operands.begin(), operands.end(),
+                       [&](const Operand& o) { return depends_on(o.value, range); });
+  }
+
+  // MR × NV vectors of accumulators for each sum, so that all stay in registers.
+  void choose_tile() {
+    const int registers = workshop_.target().vector_registers;
+    const auto sums = static_cast<int>(sums_.size());
+    nv_ = 2;
+    int most = std::max(1, (registers - nv_ * sums - 2) / (nv_ * sums));
+    most = std::min(most, 14);
+    const std::int64_t m = extent(m_).upper();
+    if (m <= most) {
+      mr_ = static_cast<int>(m);
+      while (nv_ < 4 && (mr_ * (nv_ + 1) + nv_ + 1) * sums + 1 <= registers &&
+             extent(n_).upper() >= static_cast<std::int64_t>(nv_ + 1) * lanes_) {
+        ++nv_;
+      }
+      return;
+    }
+    mr_ = most;
+    double best = 1e9;
+    for (int candidate = most; candidate >= std::max(1, most * 2 / 3); --candidate) {
+      const double tiles = static_cast<double>((m + candidate - 1) / candidate);
+      const double waste = tiles * candidate / static_cast<double>(m) * (1 + 1.5 / candidate);
+      if (waste < best - 1e-9) {
+        best = waste;
+        mr_ = candidate;
+      }
+    }
+  }
+
+  // A float32 load whose elements lie one after the other along K.
+  bool is_row_major(const Operand& x) const {
+    return k_.size() == 1 && x.value.is(Op::load_) && x.value.srcs().size() == 2 &&
+           stride(x.value.src(1), k_[0]) == 1;
+  }
+
+  // Computes the operand into working memory: [batch, rows, K] (by_rows) or [batch, K, rows].
+  void stage(Operand& operand, const Ranges& rows, Schedule& schedule, bool by_rows) {
+    Ranges order = batch_of(operand);
+    const Ranges& first = by_rows ? rows : k_;
+    const Ranges& second = by_rows ? k_ : rows;
+    order.insert(order.end(), first.begin(), first.end());
+    order.insert(order.end(), second.begin(), second.end());
+    const Node memory = workshop_.workspace(DType::float32, extent(order));
+    Part part;
+    part.outer = order;
+    part.stages.push_back({{}, {store_to(memory, position(order), operand.value)}});
+    int next_range = workshop_.reserve_ranges(2 * static_cast<int>(order.size()) + 8);
+    merge_ranges(part, next_range);
+    const std::optional<Schedule> packing = loops(part, workshop_);
+    join(schedule, *packing);
+    Ranges flat_order = batch_of(operand);
+    if (by_rows) {
+      flat_order.insert(flat_order.end(), rows.begin(), rows.end());
+      const Node k = flat_k();
+      operand.value = load_from(memory, add(mul(position(flat_order), extent(k_).node()), k));
+    } else {
+      if (!flat_source_) flat_source_ = workshop_.range(extent(rows));
+      flat_order.push_back(flat_k());
+      operand.value = load_from(memory, add(mul(position(flat_order), extent(rows).node()), flat_source_));
+    }
+    staged_.push_back(operand.value);
+  }
+
+  // Packings of several operands run side by side.
+  void join(Schedule& schedule, const Schedule& packing) {
+    if (schedule.phases.empty()) {
+      schedule.phases = packing.phases;
+    } else {
+      schedule.phases.insert(schedule.phases.end(), packing.phases.begin(), packing.phases.end());
+    }
+  }
+
+  Ranges batch_of(const Operand& operand) const {
+    Ranges mine;
+    for (const Node& range : batch_) {
+      if (depends_on(operand.value, range)) mine.push_back(range);
+    }
+    return mine;
+  }
+
+  // K as one counter.
+  Node flat_k() {
+    if (!flat_k_) flat_k_ = workshop_.range(extent(k_));
+    return flat_k_;
+  }
+
+  bool staged(const Operand& operand) const {
+    return std::any_of(staged_.begin(), staged_.end(), [&](const Node& node) {
+      return node.src(0) == operand.value.src(0) && operand.value.is(Op::load_);
+    });
+  }
+
+  // The operand at K position `k`.
+  void place_k(Substitution& values, const Node& k) {
+    place(values, k_, k);
+    if (flat_k_) values[flat_k_] = k;
+  }
+
+  Node main_phase() {
+    const Size m = extent(m_);
+    const Size n = Size(n_.back().src(0));
+    const std::int64_t nr = static_cast<std::int64_t>(nv_) * lanes_;
+    const Size n_blocks = (n + (nr - 1)) / nr;
+    const Size m_tiles = (m + (mr_ - 1)) / mr_;
+    Ranges points = batch_;
+    points.insert(points.end(), n_.begin(), n_.end() - 1);
+    const Size columns = extent(points) * n_blocks;
+    // M is split too where blocks of N alone would leave threads idle.
+    const std::int64_t wanted = 4L * workshop_.target().threads;
+    std::int64_t groups = 1;
+    if (columns.upper() < wanted) groups = std::min(m_tiles.upper(), (wanted + columns.upper() - 1) / columns.upper());
+    const Size tiles_each = (m_tiles + (groups - 1)) / groups;
+    const Node task = workshop_.range(columns * groups);
+    Node rest = columns * groups == Size(1) ? constant_int(0) : task;
+    const Node group = groups == 1 ? constant_int(0) : mod(rest, constant_int(groups));
+    rest = groups == 1 ? rest : idiv(rest, constant_int(groups));
+    const Node n_block = n_blocks == Size(1) ? constant_int(0) : mod(rest, n_blocks.node());
+    rest = idiv(rest, n_blocks.node());
+    Substitution values;
+    place(values, points, rest);
+    const Node n0 = mul(n_block, constant_int(nr));
+    const bool ragged = !n.is_constant() || n.value() % nr != 0;
+    const Node limit = ragged ? n.node() : Node();
+
+    std::vector<Node> statements;
+    const std::int64_t depth = extent(k_).upper();
+    // Panels of Y, unless a single tile reads it, in place and in order.
+    std::vector<Node> panels;
+    for (const Operand& y : y_) {
+      const bool direct = m_tiles == Size(1) && contiguous_load(y.value);
+      panels.push_back(direct ? Node() : workshop_.scratch(DType::float32, depth * nr));
+      if (!direct) statements.push_back(pack(panels.back(), y, values, n0, limit));
+    }
+    const Node tile = workshop_.range(tiles_each);
+    const Node index = add(mul(group, tiles_each.node()), tiles_each == Size(1) ? constant_int(0) : tile);
+    Node body = register_tile(values, mul(index, constant_int(mr_)), m, n0, limit, panels);
+    if (groups > 1) body = branch(cmplt(index, m_tiles.node()), body);
+    statements.push_back(tiles_each == Size(1) ? body : loop(LoopKind::serial, tile, body));
+    return loop(LoopKind::parallel, task, block(std::move(statements)));
+  }
+
+  bool contiguous_load(const Node& value) const {
+    return value.is(Op::load_) && stride(value.src(1), n_.back()) == 1;
+  }
+
+  Node pack(const Node& panel, const Operand& y, const Substitution& outside, const Node& n0,
+            const Node& limit) {
+    // The outer ranges of K as loops of their own, so that indices stay free of divisions.
+    Ranges loops_over = k_;
+    if (staged(y)) loops_over = {flat_k_};
+    Substitution values = outside;
+    Node k = constant_int(0);
+    Ranges counters;
+    for (const Node& range : loops_over) {
+      counters.push_back(workshop_.range(Size(range.src(0))));
+      values[range] = counters.back();
+      k = add(mul(k, range.src(0)), counters.back());
+    }
+    std::vector<Node> row;
+    for (int v = 0; v < nv_; ++v) {
+      const Node base = add(n0, constant_int(static_cast<std::int64_t>(v) * lanes_));
+      const Node value = vectorise(y.value, n_.back(), base, lanes_, values, limit);
+      const Node at = add(mul(k, constant_int(static_cast<std::int64_t>(nv_) * lanes_)), constant_int(static_cast<std::int64_t>(v) * lanes_));
+      row.push_back(store_to(panel, at, splat(value, lanes_)));
+    }
+    Node body = block(std::move(row));
+    for (std::size_t i = counters.size(); i-- > 0;) body = loop(LoopKind::serial, counters[i], body);
+    return body;
+  }
+
+  // The rows m0 … m0+MR-1 of the task's columns: accumulate over K, then finish and store.
+  Node register_tile(const Substitution& outside, const Node& m0, const Size& m, const Node& n0,
+                     const Node& limit, const std::vector<Node>& panels) {
+    std::vector<Node> statements;
+    const std::int64_t nr = static_cast<std::int64_t>(nv_) * lanes_;
+    std::vector<Node> accumulators;
+    for (std::size_t s = 0; s < sums_.size(); ++s) {
+      accumulators.push_back(workshop_.registers(DType::float32, mr_ * nr));
+      for (int i = 0; i < mr_ * nv_; ++i) {
+        statements.push_back(store_to(accumulators[s], constant_int(static_cast<std::int64_t>(i) * lanes_), splat(constant_float(0), lanes_)));
+      }
+    }
+    const bool ragged = !m.is_constant() || m.value() % mr_ != 0;
+    std::vector<Node> rows;  // row of the output, clamped to the last for reading
+    for (int r = 0; r < mr_; ++r) {
+      const Node row = add(m0, constant_int(r));
+      rows.push_back(ragged ? integer_min(row, (m - 1).node()) : row);
+    }
+    const Node k = workshop_.range(extent(k_));
+    std::vector<Node> products;
+    for (std::size_t s = 0; s < sums_.size(); ++s) {
+      for (int r = 0; r < mr_; ++r) {
+        Substitution at = outside;
+        place(at, m_, rows[static_cast<std::size_t>(r)]);
+        place_k(at, k);
+        const Node x = substitute(x_[s].value, at);
+        for (int v = 0; v < nv_; ++v) {
+          Node y;
+          if (panels[s]) {
+            y = load_from(panels[s], add(mul(k, constant_int(nr)), constant_int(static_cast<std::int64_t>(v) * lanes_)), {}, lanes_);
+          } else {
+            Substitution values = outside;
+            place_k(values, k);
+            y = vectorise(y_[s].value, n_.back(), add(n0, constant_int(static_cast<std::int64_t>(v) * lanes_)), lanes_, values, limit);
+          }
+          const Node at_register = constant_int((static_cast<std::int64_t>(r) * nv_ + v) * lanes_);
+          const Node old = load_from(accumulators[s], at_register, {}, lanes_);
+          products.push_back(store_to(accumulators[s], at_register, add(old, mul(splat(x, lanes_), y))));
+        }
+      }
+    }
+    statements.push_back(loop(LoopKind::serial, k, block(std::move(products))));
+
+    for (int r = 0; r < mr_; ++r) {
+      std::vector<Node> finish;
+      for (int v = 0; v < nv_; ++v) {
+        Substitution at = outside;
+        place(at, m_, add(m0, constant_int(r)));
+        for (std::size_t s = 0; s < sums_.size(); ++s) {
+          at[sums_[s]] = load_from(accumulators[s], constant_int((static_cast<std::int64_t>(r) * nv_ + v) * lanes_), {}, lanes_);
+        }
+        const Node base = add(n0, constant_int(static_cast<std::int64_t>(v) * lanes_));
+        for (const Node& store : part_.stages[0].stores) finish.push_back(finish_store(store, at, base, limit));
+      }
+      const Node inside = ragged && r > 0 ? cmplt(add(m0, constant_int(r)), m.node()) : Node();
+      const Node body = block(std::move(finish));
+      statements.push_back(inside ? branch(inside, body) : body);
+    }
+    return block(std::move(statements));
+  }
+
+  Node finish_store(const Node& store, Substitution& at, const Node& base, const Node& limit) {
+    // Where N went through memory as one row, the original ranges follow from the flat one.
+    Node index = store.src(1);
+    Node value = store.src(2);
+    Node gate = store.srcs().size() == 4 ? store.src(3) : Node();
+    if (!n_values_.empty()) {
+      Substitution unflat = n_values_;
+      index = substitute(index, unflat);
+      Substitution again = n_values_;
+      for (const Node& sum : sums_) again[sum] = sum;  // already a finished value
+      value = substitute(value, again);
+      if (gate) gate = substitute(gate, again);
+    }
+    const Node& range = n_.back();
+    value = splat(vectorise(value, range, base, lanes_, at, limit), lanes_);
+    if (gate) gate = vectorise(gate, range, base, lanes_, at, limit);
+    if (limit) {
+      const Node inside = make_node(Op::cmplt_, DType::boolean, {ramp(base, lanes_), limit}, {}, lanes_);
+      gate = gate ? make_node(Op::and_, DType::boolean, {gate, inside}, {}, lanes_) : inside;
+    }
+    if (stride(index, range) == 1) {
+      Substitution scalar = at;
+      scalar[range] = base;
+      return store_to(store.src(0), substitute(index, scalar), value, gate);
+    }
+    return store_to(store.src(0), splat(vectorise(index, range, base, lanes_, at), lanes_), value, gate);
+  }
+
+  const Part& part_;
+  Workshop& workshop_;
+  std::vector<Node> sums_;
+  std::vector<Operand> x_;
+  std::vector<Operand> y_;
+  Ranges m_;
+  Ranges n_;
+  Ranges k_;
+  Ranges batch_;
+  Node contiguous_;
+  Node flat_k_;
+  Node flat_source_;
+  Substitution n_values_;
+  std::vector<Node> staged_;
+  int lanes_ = 1;
+  int mr_ = 1;
+  int nv_ = 2;
+};
+
+}  // namespace
+
+std::optional<Schedule> contraction(const Part& part, Workshop& workshop) {
+  Contraction strategy(part, workshop);
+  if (!strategy.recognise()) return std::nullopt;
+  return strategy.run();
+}
+
+}  // namespace brisk
