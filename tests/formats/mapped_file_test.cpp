@@ -1,9 +1,12 @@
 #include "formats/mapped_file.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-#include <cstring>
+#include <csignal>
+#include <cstdint>
 
 #include "formats/file_writer.h"
 #include "formats/quote.h"
@@ -74,11 +77,13 @@ TEST(MappedFile, says_what_is_wrong_with_a_path) {
 }
 
 TEST(MappedFile, says_that_a_file_is_not_readable) {
-  if (::geteuid() == 0) GTEST_SKIP() << "root may read every file";
   const TemporaryFolder folder;
   const auto path = folder.write("secret", "hello");
-  ::chmod(path.c_str(), 0);
+  ASSERT_EQ(::chmod(path.c_str(), 0), 0);
+  const bool root = ::geteuid() == 0;  // may read everything, so be somebody else
+  ASSERT_TRUE(!root || ::seteuid(65534) == 0);
   EXPECT_EQ(open_error(path), "cannot open '" + path.native() + "': Permission denied");
+  ASSERT_TRUE(!root || ::seteuid(0) == 0);
 }
 
 TEST(FileWriter, replaces_the_target_only_on_commit) {
@@ -94,6 +99,25 @@ TEST(FileWriter, replaces_the_target_only_on_commit) {
   }
   { FileWriter(path).append(as_bytes("abandoned")); }
   EXPECT_EQ(text_of(MappedFile::open(path)), "new");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
+}
+
+TEST(FileWriter, leaves_the_target_when_there_is_no_room) {
+  const TemporaryFolder folder;
+  const auto path = folder.write("a", "old");
+  rlimit kept{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &kept), 0);
+  const auto handler = ::signal(SIGXFSZ, SIG_IGN);  // then write() fails
+  const rlimit small{.rlim_cur = 1000, .rlim_max = kept.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const std::string error = user_error_of([&] {
+    FileWriter writer(path);
+    writer.append(as_bytes(std::string(5000, 'x')));
+  });
+  ::setrlimit(RLIMIT_FSIZE, &kept);
+  ::signal(SIGXFSZ, handler);
+  EXPECT_EQ(error, "cannot write '" + path.native() + "': File too large");
+  EXPECT_EQ(text_of(MappedFile::open(path)), "old");
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
 }
 
