@@ -34,7 +34,8 @@ struct Iq4 {
   static int index(float v) {
     const float twice = 2 * (v > lowest ? (v < highest ? v : highest) : lowest);
     const int down = static_cast<int>(twice);
-    return table[static_cast<std::size_t>(down + (twice > static_cast<float>(down)) + 254)];
+    const int up = twice > static_cast<float>(down) ? down + 1 : down;
+    return table[up + 254];
   }
   static float nearest(float v) { return iq4_levels[static_cast<std::size_t>(index(v))]; }
 

@@ -49,6 +49,7 @@ std::string SafetensorsWriter::header() const {
   std::vector<std::string> entries;
   if (!metadata_.empty()) {
     std::vector<std::string> pairs;
+    pairs.reserve(metadata_.size());
     for (const auto& [key, value] : metadata_) {
       pairs.push_back(json_string(key) + ":" + json_string(value));
     }
