@@ -155,12 +155,12 @@ struct Tokenizer::State {
   explicit State(TokenizerSpec given) : spec(std::move(given)) {
     check_spec(spec);
     texts = spec.tokens;
-    index.reserve(texts.size());
+    index = TokenIndex(texts);
     for (std::size_t i = 0; i < texts.size(); ++i) {
       const auto id = static_cast<TokenId>(i);
       if (!takes_part(spec, id)) continue;
       if (spec.byte_level && kind(id) == TokenKind::normal) alphabet_to_bytes(texts[i], texts[i]);
-      index.add(texts[i], id);
+      index.add(id);
     }
     using Model = TokenizerSpec::Model;
     model = spec.model == Model::wordpiece ? make_wordpiece_model(spec, texts)

@@ -15,7 +15,7 @@ std::uint64_t mix(std::uint64_t x) {  // the finalizer of MurmurHash3
   return x ^ x >> 33;
 }
 
-std::uint64_t hash(std::string_view text) {
+std::uint64_t hash_of(std::string_view text) {
   std::uint64_t state = text.size() * 0x9e3779b97f4a7c15ULL;
   const char* at = text.data();
   std::size_t left = text.size();
@@ -35,35 +35,31 @@ std::size_t capacity_for(std::size_t count) {
 
 }  // namespace
 
-std::size_t TokenIndex::slot_of(std::string_view text) const {
-  std::size_t slot = hash(text) & (slots_.size() - 1);
-  while (slots_[slot].text && std::string_view(slots_[slot].text, slots_[slot].size) != text)
+TokenIndex::TokenIndex(std::span<const std::string> texts)
+    : texts_(texts), slots_(capacity_for(texts.size())) {}
+
+std::size_t TokenIndex::slot_of(std::string_view text, std::uint64_t hash) const {
+  const auto tag = static_cast<std::uint32_t>(hash >> 32);
+  std::size_t slot = hash & (slots_.size() - 1);
+  while (slots_[slot].id != no_token &&
+         (slots_[slot].tag != tag || texts_[slots_[slot].id] != text))
     slot = (slot + 1) & (slots_.size() - 1);
   return slot;
 }
 
-void TokenIndex::reserve(std::size_t count) {
-  if (capacity_for(count) <= slots_.size()) return;
-  std::vector<Slot> old(capacity_for(count));
-  std::swap(old, slots_);
-  for (const Slot& slot : old)
-    if (slot.text) slots_[slot_of({slot.text, slot.size})] = slot;
-}
-
-void TokenIndex::add(std::string_view text, TokenId id) {
+void TokenIndex::add(TokenId id) {
+  const std::string& text = texts_[id];
   if (text.empty()) return;
-  reserve(count_ + 1);
-  Slot& slot = slots_[slot_of(text)];
-  if (slot.text) return;
-  slot = {text.data(), static_cast<std::uint32_t>(text.size()), id};
-  ++count_;
+  const std::uint64_t hash = hash_of(text);
+  Slot& slot = slots_[slot_of(text, hash)];
+  if (slot.id != no_token) return;
+  slot = {static_cast<std::uint32_t>(hash >> 32), id};
   longest_ = std::max(longest_, text.size());
 }
 
 TokenId TokenIndex::find(std::string_view text) const {
   if (text.empty() || text.size() > longest_) return no_token;
-  const Slot& slot = slots_[slot_of(text)];
-  return slot.text ? slot.id : no_token;
+  return slots_[slot_of(text, hash_of(text))].id;
 }
 
 std::size_t MergeIndex::slot_of(std::uint64_t pair) const {

@@ -4,30 +4,34 @@
 #include "llm/tokenizer_spec.h"
 
 #include <cstdint>
+#include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 namespace brisk {
 
-/// Text → id, by open addressing. Holds views: the texts must outlive it.
+/// Text → id, by open addressing.
 class TokenIndex {
  public:
-  void reserve(std::size_t count);
-  /// Keeps what is there already when the text is known. Empty texts are not stored.
-  void add(std::string_view text, TokenId id);
+  TokenIndex() = default;
+  /// `texts`, by id, must outlive the index; add() decides which of them are found.
+  explicit TokenIndex(std::span<const std::string> texts);
+  /// Of equal texts the first stays. Empty ones are not found.
+  void add(TokenId id);
   TokenId find(std::string_view text) const;
   std::size_t longest() const { return longest_; }  // bytes
 
  private:
   struct Slot {
-    const char* text = nullptr;
-    std::uint32_t size = 0;
+    std::uint32_t tag = 0;  // of the text's hash, so that few other texts are looked at
     TokenId id = no_token;
   };
-  std::size_t slot_of(std::string_view text) const;
+  std::size_t slot_of(std::string_view text, std::uint64_t hash) const;
+  std::span<const std::string> texts_;
   std::vector<Slot> slots_;  // a power of two, at most half full
-  std::size_t count_ = 0, longest_ = 0;
+  std::size_t longest_ = 0;
 };
 
 /// Pair of ids → rank of their merge and id of the result.

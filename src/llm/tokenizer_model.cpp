@@ -48,14 +48,20 @@ constexpr Alphabet alphabet;
 }  // namespace
 
 bool alphabet_to_bytes(std::string_view text, std::string& out) {
-  std::string bytes;
-  for (std::size_t at = 0; at < text.size();) {
-    const Utf8Char c = decode_utf8(text, at);
-    if (!c.valid || c.code >= alphabet.byte_of_code.size() || alphabet.byte_of_code[c.code] < 0)
-      return false;
-    bytes.push_back(static_cast<char>(alphabet.byte_of_code[c.code]));
-    at += c.length;
+  std::string bytes(text.size(), '\0');
+  std::size_t size = 0;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    unsigned code = static_cast<unsigned char>(text[at]);
+    if (code >= 0x80) {  // the alphabet's other characters take two bytes
+      if (code < 0xc2 || code > 0xdf || at + 1 == text.size()) return false;
+      const unsigned next = static_cast<unsigned char>(text[++at]);
+      if ((next & 0xc0) != 0x80) return false;
+      code = (code & 0x1f) << 6 | (next & 0x3f);
+    }
+    if (code >= alphabet.byte_of_code.size() || alphabet.byte_of_code[code] < 0) return false;
+    bytes[size++] = static_cast<char>(alphabet.byte_of_code[code]);
   }
+  bytes.resize(size);
   out = std::move(bytes);
   return true;
 }
