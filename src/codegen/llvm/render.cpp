@@ -328,16 +328,21 @@ class Renderer {
     llvm::Instruction* enter = llvm::isa<llvm::ConstantInt>(end)
                                    ? b_.CreateBr(body)
                                    : b_.CreateCondBr(b_.CreateICmpSLT(begin, end), body, after);
+    // The counter is complete before anything uses it: the builder simplifies as it goes.
+    auto* latch = BasicBlock::Create(context_, "", function_);
     b_.SetInsertPoint(body);
     llvm::PHINode* counter = b_.CreatePHI(b_.getInt64Ty(), 2);
+    b_.SetInsertPoint(latch);
+    Value* next = b_.CreateAdd(counter, b_.getInt64(1), "", true, true);
+    b_.CreateCondBr(b_.CreateICmpSLT(next, end), body, after);
     counter->addIncoming(begin, before);
+    counter->addIncoming(next, latch);
+    b_.SetInsertPoint(body);
     in_region(enter, [&] {
       bind(node.src(0), counter);
       statement(node.src(1));
     });
-    Value* next = b_.CreateAdd(counter, b_.getInt64(1), "", true, true);
-    counter->addIncoming(next, b_.GetInsertBlock());
-    b_.CreateCondBr(b_.CreateICmpSLT(next, end), body, after);
+    b_.CreateBr(latch);
     b_.SetInsertPoint(after);
   }
 
