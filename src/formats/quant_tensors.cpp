@@ -1,0 +1,182 @@
+#include "formats/quant_tensors.h"
+
+#include "base/error.h"
+#include "brisk/create.h"
+
+namespace brisk {
+
+namespace {
+
+// The blocks of a matrix: uint8 [rows, blocks, bytes of a block]. Below, every field keeps the two
+// leading axes; the letters are those of quant_blocks.h.
+class Blocks {
+ public:
+  Blocks(const Tensor& raw, std::int64_t blocks, std::int64_t bytes)
+      : bytes_(raw.reshape({raw.size(0), blocks, bytes})) {}
+
+  Tensor field(std::int64_t offset, std::int64_t length) const {
+    return bytes_.narrow(2, offset, length);
+  }
+  Tensor word(std::int64_t offset) const {  // u16, [rows, blocks, 1]
+    return field(offset, 1).cast(DType::uint16) | (field(offset + 1, 1).cast(DType::uint16) << 8);
+  }
+  Tensor half(std::int64_t offset) const {
+    return word(offset).bitcast(DType::float16).cast(DType::float32);
+  }
+
+ private:
+  Tensor bytes_;
+};
+
+// A vector along the axis before the last of [rows, blocks, groups, count, inner].
+Tensor along_fields(std::int64_t count, std::int64_t step, DType dtype) {
+  return (arange(count) * step).cast(dtype).reshape({1, 1, 1, count, 1});
+}
+
+// Packed fields of 1, 2 or 4 bits: every group of `inner` bytes holds its first `inner` values in
+// the lowest bits of its bytes, the next ones above them. uint8 [rows, blocks, values].
+Tensor unpack(const Tensor& bytes, std::int64_t inner, std::int64_t bits) {
+  const Dim groups = bytes.size(2) / inner;
+  const std::int64_t count = 8 / bits;
+  const Tensor split = bytes.reshape({bytes.size(0), bytes.size(1), groups, 1, inner});
+  const Tensor fields = split >> along_fields(count, bits, DType::uint8);
+  return (fields & ((1 << bits) - 1))
+      .reshape({bytes.size(0), bytes.size(1), bytes.size(2) * count});
+}
+
+// [rows, blocks, n] under [rows, blocks, n / inner, inner], to meet one scale a group.
+Tensor grouped(const Tensor& values, std::int64_t inner) {
+  return values.reshape({values.size(0), values.size(1), values.size(2) / inner, inner});
+}
+
+Tensor to_float(const Tensor& values) { return values.cast(DType::float32); }
+Tensor to_int(const Tensor& values) { return values.cast(DType::int8); }
+
+// The level of each nibble, out of two registers of eight levels each.
+Tensor iq4_level(const Tensor& nibble) {
+  std::uint64_t halves[2] = {};
+  for (std::size_t i = 0; i < iq4_levels.size(); ++i) {
+    halves[i / 8] |= std::uint64_t{static_cast<std::uint8_t>(iq4_levels[i])} << 8 * (i % 8);
+  }
+  const auto levels = [](std::uint64_t half) {
+    return Tensor(static_cast<std::int64_t>(half)).cast(DType::int64);
+  };
+  const Tensor packed = where(nibble < 8, levels(halves[0]), levels(halves[1]));
+  const Tensor shift = (nibble & 7).cast(DType::int64) * 8;
+  return (packed >> shift).cast(DType::int8);
+}
+
+// fp4_doubled of each nibble: the magnitudes are the nibbles of one register.
+Tensor fp4_level(const Tensor& nibble) {
+  std::uint32_t magnitudes = 0;
+  for (std::size_t i = 0; i < 8; ++i) {
+    magnitudes |= static_cast<std::uint32_t>(fp4_doubled[i]) << 4 * i;
+  }
+  const Tensor packed = Tensor(static_cast<std::int64_t>(magnitudes)).cast(DType::uint32);
+  const Tensor shift = (nibble & 7).cast(DType::uint32) * 4;
+  const Tensor magnitude = to_int((packed >> shift) & 15);
+  return where(nibble < 8, magnitude, -magnitude);
+}
+
+// 2^(e - 128) by its bits: half of 2^(e - 127), which e - 1 in the exponent's place is; below the
+// normal numbers (e = 0 and 1) it is 2^-128 and 2^-127, whose bits are 1 << 21 and 1 << 22.
+Tensor half_of_power(const Tensor& exponent) {
+  const Tensor e = exponent.cast(DType::uint32);
+  const Tensor low = Tensor(1 << 21) << e;
+  return where(e < 2, low.cast(DType::uint32), (e - 1) << 23).bitcast(DType::float32);
+}
+
+// The 6-bit scales and minima of Q4_K and Q5_K: float32 [rows, blocks, 8, 1] each.
+struct ScalesMinima {
+  Tensor scales;
+  Tensor minima;
+};
+ScalesMinima k_scales(const Tensor& bytes) {
+  const auto part = [&](int i) {
+    return bytes.narrow(2, 4 * i, 4).reshape({bytes.size(0), bytes.size(1), 1, 4});
+  };
+  const Tensor a = part(0);
+  const Tensor b = part(1);
+  const Tensor c = part(2);
+  const Tensor first = (arange(2) < 1).reshape({1, 1, 2, 1});
+  const auto high = [](const Tensor& x) { return (x >> 6) << 4; };
+  const auto finish = [&](const Tensor& low, const Tensor& rest) {
+    return to_float(where(first, low & 63, rest)).reshape({bytes.size(0), bytes.size(1), 8, 1});
+  };
+  return {finish(a, (c & 15) | high(a)), finish(b, (c >> 4) | high(b))};
+}
+
+Tensor k_values(const Blocks& x, const Tensor& q) {
+  const ScalesMinima s = k_scales(x.field(4, 12));
+  const auto each = [](const Tensor& d) { return d.unsqueeze(-1); };
+  return (each(x.half(0)) * s.scales) * grouped(to_float(q), 32) - each(x.half(2)) * s.minima;
+}
+
+Tensor high_bits_5(const Blocks& x, std::int64_t offset) {
+  return unpack(x.field(offset, 4), 1, 1) << 4;
+}
+
+Tensor decode(const Blocks& x, BlockType type) {
+  switch (type) {
+    case BlockType::q4_0: return x.half(0) * to_float(to_int(unpack(x.field(2, 16), 16, 4)) - 8);
+    case BlockType::q4_1: return x.half(0) * to_float(unpack(x.field(4, 16), 16, 4)) + x.half(2);
+    case BlockType::q5_0:
+      return x.half(0) * to_float(to_int(unpack(x.field(6, 16), 16, 4) | high_bits_5(x, 2)) - 16);
+    case BlockType::q5_1:
+      return x.half(0) * to_float(unpack(x.field(8, 16), 16, 4) | high_bits_5(x, 4)) + x.half(2);
+    case BlockType::q8_0: return x.half(0) * to_float(x.field(2, 32).bitcast(DType::int8));
+    case BlockType::iq4_nl: return x.half(0) * to_float(iq4_level(unpack(x.field(2, 16), 16, 4)));
+    case BlockType::mxfp4:
+      return half_of_power(x.field(0, 1)) * to_float(fp4_level(unpack(x.field(1, 16), 16, 4)));
+    case BlockType::q2_k: {
+      const Tensor scales = x.field(0, 16);
+      const Tensor q = to_float(unpack(x.field(16, 64), 32, 2));
+      const auto each = [](const Tensor& d) { return d.unsqueeze(-1); };
+      return (x.half(80) * to_float(scales & 15)).unsqueeze(-1) * grouped(q, 16) -
+             each(x.half(82) * to_float(scales >> 4));
+    }
+    case BlockType::q3_k: {
+      const Tensor low = unpack(x.field(96, 8), 8, 4);
+      const Tensor high = unpack(x.field(104, 4), 4, 2) << 4;
+      const Tensor scale = x.half(108) * to_float(to_int(low | high) - 32);
+      const Tensor q = unpack(x.field(32, 64), 32, 2) | (unpack(x.field(0, 32), 32, 1) << 2);
+      return scale.unsqueeze(-1) * grouped(to_float(to_int(q) - 4), 16);
+    }
+    case BlockType::q4_k: return k_values(x, unpack(x.field(16, 128), 32, 4));
+    case BlockType::q5_k:
+      return k_values(x, unpack(x.field(48, 128), 32, 4) | (unpack(x.field(16, 32), 32, 1) << 4));
+    case BlockType::q6_k: {
+      const Tensor scale = x.half(208) * to_float(x.field(192, 16).bitcast(DType::int8));
+      const Tensor q = unpack(x.field(0, 128), 64, 4) | (unpack(x.field(128, 64), 32, 2) << 4);
+      return scale.unsqueeze(-1) * grouped(to_float(to_int(q) - 32), 16);
+    }
+    case BlockType::iq4_xs: {
+      const Tensor low = unpack(x.field(4, 4), 1, 4);
+      const Tensor high = unpack(x.field(2, 2), 1, 2) << 4;
+      const Tensor scale = x.half(0) * to_float(to_int(low | high) - 32);
+      return scale.unsqueeze(-1) * grouped(to_float(iq4_level(unpack(x.field(8, 128), 16, 4))), 32);
+    }
+    case BlockType::f16: return x.half(0);
+    case BlockType::bf16: return x.word(0).bitcast(DType::bfloat16).cast(DType::float32);
+    case BlockType::f32: {
+      const Tensor high = x.word(2).cast(DType::uint32) << 16;
+      return (x.word(0).cast(DType::uint32) | high).bitcast(DType::float32);
+    }
+    default: user_error("dequantise: {} is not a type of weights", block_info(type).name);
+  }
+}
+
+}  // namespace
+
+Tensor dequantise(const Tensor& raw, BlockType type, std::int64_t columns) {
+  const BlockInfo& info = block_info(type);
+  if (raw.rank() != 2 || raw.dtype() != DType::uint8 || columns % info.values != 0 ||
+      raw.size(1) != Dim(columns / info.values * info.bytes)) {
+    user_error("dequantise: {} columns of {} do not lie in {} of shape {}", columns, info.name,
+               name(raw.dtype()), to_string(raw.dims()));
+  }
+  const std::int64_t blocks = columns / info.values;
+  return decode(Blocks(raw, blocks, info.bytes), type).reshape({raw.size(0), columns});
+}
+
+}  // namespace brisk
