@@ -50,10 +50,12 @@ class Tensor {
   /// Computes this tensor and keeps it stored; `bound` gives the values of the sizes' variables.
   const Tensor& realize(const Bound& bound = {}) const;
   bool is_realized() const;
+  /// Overwrites the memory of this realized tensor; what reads it later sees the new values.
+  void copy_from(std::span<const std::byte> bytes);
   /// The only element, converted.
   template <typename T>
   T item(const Bound& bound = {}) const;
-  /// All elements in row-major order, converted to T: bool (as char), the integers, float, double.
+  /// All elements in row-major order, converted to T: bool, char, the integers, float, double.
   template <typename T>
   std::vector<T> to_vector(const Bound& bound = {}) const;
   /// The elements' bytes in row-major order, in the tensor's dtype.
@@ -353,5 +355,8 @@ inline Tensor& operator/=(Tensor& a, const Tensor& b) { return a = div(a, b); }
 
 /// Computes several tensors at once, sharing what they have in common.
 void realize(const std::vector<Tensor>& tensors, const Bound& bound = {});
+/// Computes them and leaves the handles as they are: for a graph that runs again and again over
+/// inputs that copy_from() and `bound` change.
+std::vector<Tensor> compute(const std::vector<Tensor>& tensors, const Bound& bound = {});
 
 }  // namespace brisk

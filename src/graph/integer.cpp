@@ -370,7 +370,10 @@ Node integer_mod(const Node& a, const Node& b) {
   const Bounds bb = bounds(b);
   if (ba.least < 0 || bb.least <= 0) return raw(Op::mod_, a, b);
   if (ba.greatest < bb.least) return a;
-  const Split parts = split(linear(a), b);
+  Split parts = split(linear(a), b);
+  if (b.is_constant()) {  // (13*x + y) mod 10 = (3*x + y) mod 10: what window views leave
+    for (auto& term : parts.rest.terms) term.factor %= b.int_value();
+  }
   const Node rest = build(parts.rest);
   const Bounds br = bounds(rest);
   if (b.is_constant()) {

@@ -1,0 +1,31 @@
+// Tensors on the engine's device: the executor of every process that does not ask for another.
+#include "engine/engine.h"
+#include "tensor/realize.h"
+
+namespace brisk {
+
+namespace {
+
+class EngineExecutor : public Executor {
+ public:
+  std::vector<Node> realize(std::span<const Node> roots, const VariableValues& values) override {
+    return Engine::shared().realize(roots, values);
+  }
+  std::vector<std::byte> read(const Node& buffer) override { return Engine::shared().read(buffer); }
+  Node upload(DType dtype, const Shape& shape, std::span<const std::byte> bytes,
+              std::shared_ptr<const void> owner) override {
+    return Engine::shared().upload(dtype, shape, bytes, std::move(owner));
+  }
+  Node allocate(DType dtype, const Shape& shape) override {
+    return Engine::shared().allocate(dtype, shape);
+  }
+  void write(const Node& buffer, std::span<const std::byte> bytes) override {
+    Engine::shared().write(buffer, bytes);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Executor> engine_executor() { return std::make_unique<EngineExecutor>(); }
+
+}  // namespace brisk

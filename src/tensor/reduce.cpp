@@ -1,0 +1,338 @@
+// Reductions over axes, positions of extremes, running reductions, softmax.
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+#include "brisk/create.h"
+#include "tensor/build.h"
+
+namespace brisk {
+
+namespace {
+
+// The sums of narrow floats run in float32 and are rounded once, those of integers in int64.
+Tensor accumulated(ReduceOp op, const Tensor& x, const Axes& axes, bool keepdim) {
+  const Node node = node_of(x);
+  const DType dtype = node.dtype();
+  const Node wide = cast(node, accumulate_dtype(dtype));
+  const Node result = reduce_axes(op, wide, axes_of(axes, node.rank()), keepdim);
+  return tensor_of(is_float(dtype) ? cast(result, dtype) : result);
+}
+
+void want_elements(const Node& node, const std::vector<int>& axes) {
+  for (const int axis : axes) {
+    if (node.shape()[axis] == Size(0)) {
+      call_error("axis {} of shape {} has no elements, and nothing has no extreme", axis,
+                 to_string(node.shape()));
+    }
+  }
+}
+
+Size count_of(const Tensor& x, const Axes& axes) {
+  const Node node = node_of(x);
+  Size count = 1;
+  for (const int axis : axes_of(axes, node.rank())) count = count * node.shape()[axis];
+  return count;
+}
+
+// 1 / (count - correction), never of a negative number, in x's dtype.
+Tensor share(const Tensor& x, const Size& count, int correction) {
+  if (count.is_constant()) {
+    const auto n = static_cast<double>(std::max<std::int64_t>(count.value() - correction, 0));
+    return constant_of(1 / n, x);
+  }
+  const Node n = to_dtype((count - Size(correction)).node(), x.dtype());
+  return tensor_of(recip(max(n, constant_like(0, x.dtype()))));
+}
+
+}  // namespace
+
+Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
+  const Call call("sum");
+  return accumulated(ReduceOp::add, x, axes, keepdim);
+}
+
+Tensor prod(const Tensor& x, const Axes& axes, bool keepdim) {
+  const Call call("prod");
+  return accumulated(ReduceOp::mul, x, axes, keepdim);
+}
+
+Tensor mean(const Tensor& x, const Axes& axes, bool keepdim) {
+  const Call call("mean");
+  const Tensor wide = widen(x);
+  const Tensor total = sum(wide, axes, keepdim);
+  return (total * share(wide, count_of(x, axes), 0)).cast(float_result(x.dtype()));
+}
+
+Tensor amax(const Tensor& x, const Axes& axes, bool keepdim) {
+  const Call call("amax");
+  const Node node = node_of(x);
+  const std::vector<int> over = axes_of(axes, node.rank());
+  want_elements(node, over);
+  return tensor_of(reduce_axes(ReduceOp::max, node, over, keepdim));
+}
+
+Tensor amin(const Tensor& x, const Axes& axes, bool keepdim) {
+  const Call call("amin");
+  const Node node = node_of(x);
+  const std::vector<int> over = axes_of(axes, node.rank());
+  want_elements(node, over);
+  const DType dtype = node.dtype();
+  // Turned around, reduced, turned back: see smaller() in tensor/build.h.
+  const auto turn = [dtype](const Node& n) {
+    if (is_float(dtype)) return mul(n, constant_float(-1, dtype));
+    return is_bool(dtype) ? logical_not(n) : bit_xor(n, constant_int(-1, dtype));
+  };
+  return tensor_of(turn(reduce_axes(ReduceOp::max, turn(node), over, keepdim)));
+}
+
+Tensor any(const Tensor& x, const Axes& axes, bool keepdim) {
+  const Call call("any");
+  const Node truth = to_dtype(node_of(x), DType::boolean);
+  return tensor_of(reduce_axes(ReduceOp::max, truth, axes_of(axes, truth.rank()), keepdim));
+}
+
+Tensor all(const Tensor& x, const Axes& axes, bool keepdim) {
+  const Call call("all");
+  const Node lie = logical_not(to_dtype(node_of(x), DType::boolean));
+  const Node found = reduce_axes(ReduceOp::max, lie, axes_of(axes, lie.rank()), keepdim);
+  return tensor_of(logical_not(found));
+}
+
+Tensor max(const Tensor& x) {
+  const Call call("max");
+  return amax(x);
+}
+Tensor min(const Tensor& x) {
+  const Call call("min");
+  return amin(x);
+}
+
+// ---- positions of extremes -------------------------------------------------------------------------
+
+namespace {
+
+// The first position along an axis where x is `extreme` (which keeps the axis) or NaN. Counted from
+// the end, the first is the greatest.
+Tensor first_position(const Tensor& x, const Tensor& extreme, int axis, bool keepdim) {
+  const Node node = node_of(x);
+  const Size count = node.shape()[axis];
+  const DType small = count.upper() < (std::int64_t{1} << 31) ? DType::int32 : DType::int64;
+  Node hit = equal(node, fit(node_of(extreme), node.shape()));
+  if (is_float(node.dtype())) hit = bit_or(hit, cmpne(node, node));
+  const Node from_end = to_dtype(count.node(), small);
+  const Node at = cast(positions(count, axis, node.rank()), small);
+  const Node rest = add(from_end, mul(at, constant_int(-1, small)));
+  const Node masked = where(hit, expand(rest, node.shape()), constant_int(0, small));
+  const Node found = reduce_axes(ReduceOp::max, masked, {axis}, keepdim);
+  const Node position = add(from_end, mul(found, constant_int(-1, small)));
+  return tensor_of(cast(position, DType::int64));
+}
+
+ValuesIndices extreme(const Tensor& x, int axis, bool keepdim,
+                      Tensor (*reduce)(const Tensor&, const Axes&, bool)) {
+  const int at = axis_of(axis, x.rank());
+  if (x.rank() == 0) return {x, zeros({}, DType::int64)};
+  const Tensor kept = reduce(x, at, true);
+  const Tensor values = keepdim ? kept : squeeze(kept, at);
+  return {values, first_position(x, kept, at, keepdim)};
+}
+
+}  // namespace
+
+ValuesIndices max(const Tensor& x, int axis, bool keepdim) {
+  const Call call("max");
+  return extreme(x, axis, keepdim, amax);
+}
+ValuesIndices min(const Tensor& x, int axis, bool keepdim) {
+  const Call call("min");
+  return extreme(x, axis, keepdim, amin);
+}
+Tensor argmax(const Tensor& x, int axis, bool keepdim) {
+  const Call call("argmax");
+  return extreme(x, axis, keepdim, amax).indices;
+}
+Tensor argmin(const Tensor& x, int axis, bool keepdim) {
+  const Call call("argmin");
+  return extreme(x, axis, keepdim, amin).indices;
+}
+Tensor argmax(const Tensor& x) {
+  const Call call("argmax");
+  return argmax(flatten(x), 0);
+}
+Tensor argmin(const Tensor& x) {
+  const Call call("argmin");
+  return argmin(flatten(x), 0);
+}
+
+// ---- moments and norms -----------------------------------------------------------------------------
+
+Tensor var(const Tensor& x, const Axes& axes, int correction, bool keepdim) {
+  const Call call("var");
+  const Tensor wide = widen(x);
+  const Tensor deviation = wide - mean(wide, axes, true);
+  const Tensor squares = sum(square(deviation), axes, keepdim);
+  return (squares * share(wide, count_of(x, axes), correction)).cast(float_result(x.dtype()));
+}
+
+Tensor std(const Tensor& x, const Axes& axes, int correction, bool keepdim) {
+  const Call call("std");
+  return sqrt(var(widen(x), axes, correction, keepdim)).cast(float_result(x.dtype()));
+}
+
+Tensor norm(const Tensor& x, double p, const Axes& axes, bool keepdim) {
+  const Call call("norm");
+  const DType dtype = float_result(x.dtype());
+  const Tensor size = widen(x).abs();
+  if (p == 0) return sum((size != 0).cast(size.dtype()), axes, keepdim).cast(dtype);
+  if (std::isinf(p)) {
+    return (p > 0 ? amax(size, axes, keepdim) : amin(size, axes, keepdim)).cast(dtype);
+  }
+  if (p == 1) return sum(size, axes, keepdim).cast(dtype);
+  if (p == 2) return sqrt(sum(square(size), axes, keepdim)).cast(dtype);
+  return pow(sum(pow(size, p), axes, keepdim), 1 / p).cast(dtype);
+}
+
+Tensor count_nonzero(const Tensor& x, const Axes& axes) {
+  const Call call("count_nonzero");
+  return sum(x.cast(DType::boolean), axes);
+}
+
+// ---- running reductions ------------------------------------------------------------------------------
+
+namespace {
+
+// out[i] = op over x[0 … i] along the last axis: a reduction over windows that end at i, in two levels
+// once the axis is long: inside blocks, then over the blocks' totals.
+constexpr std::int64_t scan_block = 256;
+
+Node combine(ReduceOp op, const Node& a, const Node& b) {
+  return op == ReduceOp::add ? add(a, b) : op == ReduceOp::mul ? mul(a, b) : max(a, b);
+}
+
+Node scan_last(ReduceOp op, const Node& x) {
+  const int axis = x.rank() - 1;
+  const std::int64_t length = fixed(x.shape()[axis]);
+  const Node identity = op == ReduceOp::add   ? Node()
+                        : op == ReduceOp::mul ? constant_like(1, x.dtype())
+                                              : lowest(x.dtype());
+  if (length <= 1) return x;
+  if (length <= 2 * scan_block) {
+    const Node padded = pad_axis(x, axis, length - 1, 0, identity);
+    return reduce_axes(op, windows(padded, axis, length, length, 1, 1), {axis + 1}, false);
+  }
+  const std::int64_t blocks = (length + scan_block - 1) / scan_block;
+  Shape split(x.shape().begin(), x.shape().end() - 1);
+  split.push_back(blocks);
+  split.push_back(scan_block);
+  const Node padded = pad_axis(x, axis, 0, blocks * scan_block - length, identity);
+  const Node inside = scan_last(op, reshape(padded, split));
+  Shape totals_shape(split.begin(), split.end() - 1);
+  const Node totals =
+      reshape(cut(inside, axis + 1, scan_block - 1, scan_block), std::move(totals_shape));
+  // Block i starts from the totals of the blocks before it.
+  const Node before = pad_axis(cut(scan_last(op, totals), axis, 0, blocks - 1), axis, 1, 0, identity);
+  Shape column = before.shape();
+  column.push_back(1);
+  const Node whole = combine(op, inside, expand(reshape(before, column), split));
+  Shape flat = padded.shape();
+  return cut(reshape(whole, std::move(flat)), axis, 0, length);
+}
+
+Tensor scan(ReduceOp op, const Tensor& x, int axis) {
+  const Tensor last = transpose(x, axis, -1);
+  return transpose(tensor_of(scan_last(op, node_of(last))), axis, -1);
+}
+
+Tensor accumulated_scan(ReduceOp op, const Tensor& x, int axis) {
+  const int at = axis_of(axis, x.rank());
+  const DType dtype = x.dtype();
+  const Tensor wide = x.cast(accumulate_dtype(dtype));
+  if (x.rank() == 0) return wide;
+  const Tensor result = scan(op, wide, at);
+  return is_float(dtype) ? result.cast(dtype) : result;
+}
+
+// The last position so far where x equals the running extreme (or is NaN, once one came).
+ValuesIndices running(const Tensor& x, int axis, bool largest) {
+  const int at = axis_of(axis, x.rank());
+  if (x.rank() == 0) return {x, zeros({}, DType::int64)};
+  const Node node = node_of(x);
+  const DType dtype = node.dtype();
+  const auto turn = [&](const Node& n) {
+    if (largest) return n;
+    if (is_float(dtype)) return mul(n, constant_float(-1, dtype));
+    return is_bool(dtype) ? logical_not(n) : bit_xor(n, constant_int(-1, dtype));
+  };
+  const Tensor values = tensor_of(turn(node_of(scan(ReduceOp::max, tensor_of(turn(node)), at))));
+  Tensor hit = x == values;
+  if (is_float(dtype)) hit = hit | isnan(x);
+  const Tensor position = tensor_of(positions(node.shape()[at], at, node.rank()));
+  return {values, scan(ReduceOp::max, where(hit, position, 0), at)};
+}
+
+}  // namespace
+
+Tensor cumsum(const Tensor& x, int axis) {
+  const Call call("cumsum");
+  return accumulated_scan(ReduceOp::add, x, axis);
+}
+Tensor cumprod(const Tensor& x, int axis) {
+  const Call call("cumprod");
+  return accumulated_scan(ReduceOp::mul, x, axis);
+}
+ValuesIndices cummax(const Tensor& x, int axis) {
+  const Call call("cummax");
+  return running(x, axis, true);
+}
+ValuesIndices cummin(const Tensor& x, int axis) {
+  const Call call("cummin");
+  return running(x, axis, false);
+}
+
+// ---- softmax -----------------------------------------------------------------------------------------
+
+namespace {
+
+// x minus its greatest value along the axes, in the compute dtype.
+Tensor below_greatest(const Tensor& x, int axis) { return x - amax(x, axis, true); }
+
+}  // namespace
+
+Tensor softmax(const Tensor& x, int axis) {
+  const Call call("softmax");
+  const int at = axis_of(axis, x.rank());
+  const Tensor e = exp2(below_greatest(widen(x), at) * std::numbers::log2e);
+  return (e * reciprocal(sum(e, at, true))).cast(float_result(x.dtype()));
+}
+
+Tensor log_softmax(const Tensor& x, int axis) {
+  const Call call("log_softmax");
+  const int at = axis_of(axis, x.rank());
+  const Tensor shifted = below_greatest(widen(x), at);
+  const Tensor total = sum(exp2(shifted * std::numbers::log2e), at, true);
+  return (shifted - log(total)).cast(float_result(x.dtype()));
+}
+
+Tensor logsumexp(const Tensor& x, const Axes& axes, bool keepdim) {
+  const Call call("logsumexp");
+  const Tensor wide = widen(x);
+  const Tensor greatest = amax(wide, axes, true);
+  const Tensor shift = where(isfinite(greatest), greatest, 0);  // all -inf: the sum is 0
+  const Tensor total = sum(exp2((wide - shift) * std::numbers::log2e), axes, true);
+  const Tensor result = (log(total) + shift).cast(float_result(x.dtype()));
+  return keepdim ? result : squeeze(result, Axes(axes_of(axes, x.rank())));
+}
+
+Tensor logcumsumexp(const Tensor& x, int axis) {
+  const Call call("logcumsumexp");
+  const int at = axis_of(axis, x.rank());
+  const Tensor wide = widen(x);
+  const Tensor greatest = amax(wide, at, true);
+  const Tensor shift = where(isfinite(greatest), greatest, 0);
+  // Relative to the greatest of the whole axis: what is 88 below it underflows.
+  const Tensor total = cumsum(exp2((wide - shift) * std::numbers::log2e), at);
+  return (log(total) + shift).cast(float_result(x.dtype()));
+}
+
+}  // namespace brisk
