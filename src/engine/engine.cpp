@@ -142,12 +142,25 @@ Node Engine::allocate(DType dtype, const Shape& shape) {
   return buffer(dtype, shape, std::move(memory));
 }
 
-std::vector<std::byte> Engine::read(const Node& node) {
-  const auto* memory = dynamic_cast<const Buffer*>(node.attr().storage.get());
+namespace {
+
+Buffer& memory_of(const Node& node) {
+  auto* memory = dynamic_cast<Buffer*>(node.attr().storage.get());
   check(memory != nullptr, "a buffer that lies on a device");
+  return *memory;
+}
+
+}  // namespace
+
+std::vector<std::byte> Engine::read(const Node& node) {
   std::vector<std::byte> bytes(bytes_of(node.dtype(), node.shape()));
-  device_->copy_out(bytes, *memory, 0);
+  device_->copy_out(bytes, memory_of(node), 0);
   return bytes;
+}
+
+void Engine::write(const Node& node, std::span<const std::byte> bytes) {
+  check(bytes.size() == bytes_of(node.dtype(), node.shape()), "as many bytes as the buffer holds");
+  device_->copy_in(memory_of(node), 0, bytes);
 }
 
 }  // namespace brisk

@@ -33,6 +33,7 @@ class Engine {
               std::shared_ptr<const void> owner);
   Node allocate(DType dtype, const Shape& shape);  // zeros
   std::vector<std::byte> read(const Node& buffer);
+  void write(const Node& buffer, std::span<const std::byte> bytes);
 
  private:
   friend class Plan;

@@ -250,7 +250,10 @@ class Fuser {
       std::vector<std::uint64_t> ends;
       for (const auto& user : users) {
         ends.insert(ends.end(), user.begin(), user.end());
-        if (user != users[0] && heavy_[node] && !is_movement(node.op())) split_.insert(node);
+        if (user == users[0] || !heavy_[node]) continue;
+        const Node* value = &node;
+        while (is_movement(value->op())) value = &value->src(0);
+        split_.insert(*value);
       }
       std::sort(ends.begin(), ends.end());
       ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
