@@ -111,7 +111,8 @@ std::vector<Row> make_rows() {
        {split(o200k(contraction + "?", three_digits))}},
       {"granite-embed-multi-97m", {split(o200k(contraction + "?", three_digits))}, true},
       {"tiny_aya cohere2moe",
-       {groups_of_three(R"(\d++\b)"), split(o200k(contraction + "?", three_digits))}},
+       {groups_of_three(R"(\d++(?![\p{L}\p{M}\p{Nl}\p{Pc}]))"),
+        split(o200k(contraction + "?", three_digits))}},
       {"youtu",
        {split("[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|" +
               han_and_kana),

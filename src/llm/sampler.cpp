@@ -61,10 +61,15 @@ void Sampler::reset() {
 }
 
 void Sampler::collect(std::span<const float> logits) {
-  for (std::size_t i = 0; i < logits.size(); ++i)
-    if (!(logits[i] < std::numeric_limits<float>::infinity()))
-      user_error("sampler: the logit of token {} is {}; the model's output is not usable", i,
-                 logits[i]);
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  bool usable = true;  // without an early exit the loop is vectorised
+  for (const float logit : logits) usable &= logit < infinity;
+  if (!usable) {
+    const auto bad =
+        std::find_if(logits.begin(), logits.end(), [](float logit) { return !(logit < infinity); });
+    user_error("sampler: the logit of token {} is {}; the model's output is not usable",
+               bad - logits.begin(), *bad);
+  }
   adjusted_.assign(logits.begin(), logits.end());
   const auto inside = [&](std::int32_t token) {
     return token >= 0 && static_cast<std::size_t>(token) < logits.size();
@@ -76,7 +81,7 @@ void Sampler::collect(std::span<const float> logits) {
     float& logit = adjusted_[token];
     logit = logit > 0 ? logit / options_.repeat_penalty : logit * options_.repeat_penalty;
     logit -= static_cast<float>(count) * options_.frequency_penalty + options_.presence_penalty;
-    if (!(logit < std::numeric_limits<float>::infinity()))
+    if (!(logit < infinity))
       user_error("sampler: with the penalties the logit of token {} is {}", token, logit);
   }
 }
@@ -116,8 +121,9 @@ void Sampler::keep_top_k() {
 void Sampler::sort_first(std::size_t count) {
   count = std::min(count, candidates_.size());
   if (count <= sorted_) return;
-  std::partial_sort(candidates_.begin() + sorted_, candidates_.begin() + count, candidates_.end(),
-                    LikelierFirst());
+  const auto begin = candidates_.begin() + sorted_, end = candidates_.begin() + count;
+  std::nth_element(begin, end - 1, candidates_.end(), LikelierFirst());
+  std::sort(begin, end, LikelierFirst());
   sorted_ = count;
 }
 
@@ -180,10 +186,12 @@ std::int32_t Sampler::draw() {
 std::int32_t Sampler::sample(std::span<const float> logits) {
   collect(logits);
   if (options_.temperature == 0) {
-    const auto best = std::max_element(adjusted_.begin(), adjusted_.end());
-    if (best == adjusted_.end() || std::isinf(*best))
-      user_error("sampler: no token is left of {}", logits.size());
-    return static_cast<std::int32_t>(best - adjusted_.begin());
+    std::int32_t best = -1;
+    float most = -std::numeric_limits<float>::infinity();
+    for (std::size_t i = 0; i < adjusted_.size(); ++i)
+      if (adjusted_[i] > most) most = adjusted_[i], best = static_cast<std::int32_t>(i);
+    if (best < 0) user_error("sampler: no token is left of {}", logits.size());
+    return best;
   }
   keep_top_k();
   if (candidates_.empty()) user_error("sampler: no token is left of {}", logits.size());

@@ -74,7 +74,8 @@ class Reader {
   void read_vocabulary() {
     for (const std::string_view token : file_.get("tokenizer.ggml.tokens").strings())
       spec_.tokens.emplace_back(token);
-    if (const GgufValue* scores = find("scores")) spec_.scores = scores->floats();
+    if (const GgufValue* scores = find("scores"))
+      for (const float score : scores->floats()) spec_.scores.push_back(score);
     if (const GgufValue* kinds = find("token_type")) {
       for (const std::int64_t kind : kinds->integers())
         spec_.kinds.push_back(kind >= 1 && kind <= 6 ? static_cast<TokenKind>(kind)
@@ -133,7 +134,7 @@ class Reader {
       spec_.model = TokenizerSpec::Model::merge_by_score;
       spec_.scores.resize(spec_.tokens.size());
       for (std::size_t i = 0; i < spec_.scores.size(); ++i)
-        spec_.scores[i] = -static_cast<float>(i);
+        spec_.scores[i] = -static_cast<double>(i);
       return;
     }
     for (const std::string_view merge : merges->strings()) {

@@ -120,7 +120,7 @@ class Reader {
       spec_.model = TokenizerSpec::Model::unigram;
       for (const Json& entry : vocabulary) {
         spec_.tokens.push_back(entry.at(0).get<std::string>());
-        spec_.scores.push_back(entry.at(1).get<float>());
+        spec_.scores.push_back(entry.at(1).get<double>());
       }
       spec_.kinds.resize(spec_.tokens.size(), TokenKind::normal);
       spec_.fuse_unknown = true;
@@ -275,7 +275,7 @@ class Reader {
     std::string regex = regex_of(step.at("pattern"));
     // Two expressions of known models that would take quadratic time; the same cuts in linear time.
     if (regex == R"(\d{1,3}(?=(?:\d{3})*\b))")
-      return {PreTokenizeStep::Kind::digit_groups, R"(\d++\b)"};
+      return {PreTokenizeStep::Kind::digit_groups, R"(\d++(?![\p{L}\p{M}\p{Nl}\p{Pc}]))"};
     if (regex == R"(\s+$)") regex = R"((?<!\s)\s++\z)";
     return split_step(std::move(regex), behavior_of(step, "Isolated"),
                       flag_of(step, "invert", false));

@@ -45,7 +45,7 @@ struct TokenizerSpec {
 
   Model model = Model::merge_by_rank;
   std::vector<std::string> tokens;  // by id, spelled as in the file
-  std::vector<float> scores;        // merge_by_score and unigram: one per token
+  std::vector<double> scores;       // merge_by_score and unigram: one per token
   std::vector<TokenKind> kinds;     // none: all normal
   std::vector<Merge> merges;        // merge_by_rank
   std::vector<AddedToken> added;

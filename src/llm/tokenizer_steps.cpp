@@ -21,7 +21,7 @@ std::vector<NormalizeStep> bert_normalizer(bool clean, bool separate_han, bool s
                                            bool lower) {
   std::vector<NormalizeStep> steps;
   if (clean) {
-    steps.push_back(normalize_replace(R"([\x{0}\x{fffd}]|(?![\t\n\r])\p{C})", ""));
+    steps.push_back(normalize_replace(R"([\x{0}\x{fffd}]|(?![\t\n\r])[\p{Cc}\p{Cf}\p{Co}])", ""));
     steps.push_back(normalize_replace(R"(\s)", " "));
   }
   if (separate_han) {

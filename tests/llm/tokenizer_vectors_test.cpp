@@ -115,7 +115,7 @@ TokenizerSpec tiktoken_spec(const std::string& file) {
       if ((count += 6) >= 8) bytes += static_cast<char>(bits >> (count -= 8));
     }
     EXPECT_EQ(rank, std::to_string(spec.tokens.size()));
-    spec.scores.push_back(-static_cast<float>(spec.tokens.size()));
+    spec.scores.push_back(-static_cast<double>(spec.tokens.size()));
     spec.tokens.push_back(bytes_to_alphabet(bytes));
   }
   spec.model = TokenizerSpec::Model::merge_by_score;
