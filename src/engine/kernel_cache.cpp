@@ -18,8 +18,8 @@
 #include <cctype>
 #include <chrono>
 #include <cstring>
+#include <exception>
 #include <mutex>
-#include <new>
 #include <string>
 #include <thread>
 #include <unordered_set>
@@ -279,6 +279,11 @@ struct KernelCache::Impl {
   }
   std::int64_t number(Sql which) { return run(which).number(0); }
 
+  void warn(const std::string& what) const {
+    write_log(
+        fmt::format("brisk: kernel cache{}{}: {}", file.empty() ? "" : " ", file.native(), what));
+  }
+
   // Opens the file, or what comes next to it.
   void open(const FileLock& lock) {
     int status = SQLITE_CANTOPEN;
@@ -296,12 +301,11 @@ struct KernelCache::Impl {
     const std::string reason = file.empty() ? "no home folder" : sqlite3_errstr(status);
     close(lock);
     if (!file.empty() && connect(immutable_uri(file), SQLITE_OPEN_READONLY) == SQLITE_OK) {
-      write_log(fmt::format("brisk: kernel cache {}: {}; it is only read", file.native(), reason));
+      warn(reason + "; it is only read");
       return;
     }
     close(lock);
-    write_log(fmt::format("brisk: kernel cache {}: {}; kernels are kept in memory only",
-                          file.native(), reason));
+    warn(reason + "; kernels are kept in memory only");
     limit = std::min(limit, memory_limit);
     writable = connect(":memory:", SQLITE_OPEN_READWRITE) == SQLITE_OK;
   }
@@ -358,10 +362,15 @@ struct KernelCache::Impl {
     return primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB || primary == SQLITE_ERROR;
   }
 
-  // Both are called with the lock held and the file closed.
-  bool remove() {
+  // These are called with the lock held and the file closed.
+  void remove_wal() {
     std::error_code error;
     for (const char* suffix : {"-wal", "-shm"}) fs::remove(with_suffix(file, suffix), error);
+  }
+
+  bool remove() {
+    std::error_code error;
+    remove_wal();
     return fs::remove(file, error);
   }
 
@@ -370,15 +379,18 @@ struct KernelCache::Impl {
     std::error_code error;
     const std::string prefix = file.filename().native() + ".corrupt-";
     // Only the last one stays, so that damaged files are bounded too.
-    for (const auto& entry : fs::directory_iterator(file.parent_path(), error)) {
-      if (entry.path().filename().native().starts_with(prefix)) fs::remove(entry.path(), error);
+    const fs::directory_iterator end;
+    for (fs::directory_iterator at(file.parent_path(), error); !error && at != end;
+         at.increment(error)) {
+      const fs::path other = at->path();
+      if (other.filename().native().starts_with(prefix)) fs::remove(other, error);
     }
+    // The WAL goes first: cut off here, the damaged file is found without it.
     const fs::path aside = with_suffix(file, fmt::format(".corrupt-{}", now_us() / 1'000'000));
+    remove_wal();
     fs::rename(file, aside, error);
     if (error) return false;
-    remove();
-    write_log(fmt::format("brisk: kernel cache {}: damaged; set aside as {} and begun anew",
-                          file.native(), aside.filename().native()));
+    warn(fmt::format("damaged; set aside as {} and begun anew", aside.filename().native()));
     return true;
   }
 
@@ -392,8 +404,7 @@ struct KernelCache::Impl {
       case SQLITE_READONLY:
       case SQLITE_CANTOPEN:
         if (!std::exchange(writable, false)) break;
-        write_log(fmt::format("brisk: kernel cache {}: {}; no more kernels are kept", file.native(),
-                              sqlite3_errstr(status)));
+        warn(fmt::format("{}; no more kernels are kept", sqlite3_errstr(status)));
         break;
       default: break;  // another process had its turn, or memory is short: as if nothing was asked
     }
@@ -515,8 +526,8 @@ std::optional<std::vector<std::byte>> KernelCache::find(std::string_view key) {
   std::optional<std::vector<std::byte>> value;
   try {
     value = impl_->find(hash);
-  } catch (const std::bad_alloc&) {
-    // A miss: whoever makes the value anew says what memory is missing.
+  } catch (const std::exception&) {
+    // Memory is short: a miss, and whoever makes the value anew will say so.
   }
   ++(value ? impl_->hits : impl_->misses);
   return value;
@@ -528,7 +539,7 @@ void KernelCache::insert(std::string_view key, Bytes value) {
   if (!impl_->writable || static_cast<std::int64_t>(value.size()) > impl_->limit / 2) return;
   try {
     impl_->judge(impl_->transaction([&] { return impl_->store(hash, value); }));
-  } catch (const std::bad_alloc&) {
+  } catch (const std::exception&) {
     impl_->run(rollback);
   }
 }
