@@ -323,6 +323,9 @@ void apply(Op op, DType dtype, std::span<const Operand> srcs, std::int64_t count
   if (op == Op::where_) return choose(dtype, srcs, count, result);
   if (op == Op::cast_) return cast_elements(srcs[0], dtype, count, result);
   if (op == Op::bitcast_) {
+    if (is_bool(dtype)) {  // true is 1, whatever the bits
+      return map<std::uint8_t>(srcs[0], count, result, [](std::uint8_t x) { return truth(x != 0); });
+    }
     return with_bytes(byte_size(dtype), [&](auto zero) {
       using T = decltype(zero);
       map<T>(srcs[0], count, result, [](T x) { return x; });

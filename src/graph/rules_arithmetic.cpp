@@ -213,7 +213,9 @@ std::vector<Rule> make_rules() {
       rule("shl_zero", x << 0, x),
       rule("shr_zero", x >> 0, x),
       rule("bitcast_bitcast", pattern(Op::bitcast_, pattern(Op::bitcast_, x)),
-           [x](const Match& m) { return bitcast(m[x], m.dtype()); }),
+           [x](const Match& m) {
+             return is_bool(m.root().src(0).dtype()) ? Node() : bitcast(m[x], m.dtype());
+           }),
 
       // quotients
       rule("div_one", x / 1, x),
