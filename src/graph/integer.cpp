@@ -54,8 +54,13 @@ Bounds merge(Bounds a, Bounds b) {
 
 }  // namespace
 
-Bounds bounds(const Node& node) {
+namespace {
+
+// Expressions may share parts over and over: after `visits` nodes only the dtype is asked.
+Bounds bounds_within(const Node& node, int& visits) {
   const Bounds all = dtype_bounds(node.dtype());
+  if (--visits < 0) return all;
+  const auto bounds = [&](const Node& src) { return bounds_within(src, visits); };
   const auto wide = [&](Bounds b) {  // narrow integers wrap: then nothing is known
     return b.least < all.least || b.greatest > all.greatest ? all : b;
   };
@@ -109,6 +114,13 @@ Bounds bounds(const Node& node) {
     case Op::splat_: return bounds(node.src(0));
     default: return all;
   }
+}
+
+}  // namespace
+
+Bounds bounds(const Node& node) {
+  int visits = 4096;
+  return bounds_within(node, visits);
 }
 
 // ---- order and normal form -----------------------------------------------------------------------
@@ -175,18 +187,39 @@ Linear linear(const Node& node) {
   return result;
 }
 
-// x/c*c + x%c = x, for every pair of terms where it applies.
+// True where a and b are not negative and have one remainder by c.
+bool is_congruent(const Node& a, const Node& b, std::int64_t c) {
+  Linear difference = linear(a);
+  difference.add(linear(b), -1);
+  for (const Linear::Term& term : difference.terms) {
+    if (term.factor % c != 0) return false;
+  }
+  return difference.constant % c == 0 && bounds(a).least >= 0 && bounds(b).least >= 0;
+}
+
+// y/c*c + x%c = y where x = y modulo c, for every pair of terms where it applies.
 void join_quotients(Linear& sum) {
   for (std::size_t i = 0; i < sum.terms.size(); ++i) {
     const Linear::Term rest = sum.terms[i];
     if (!rest.atom.is(Op::mod_) || !rest.atom.src(1).is_constant()) continue;
     const std::int64_t c = rest.atom.src(1).int_value();
+    if (c <= 0) continue;
     const Node quotient = integer_div(rest.atom.src(0), rest.atom.src(1));
     for (const Linear::Term& term : sum.terms) {
-      if (!(term.atom == quotient) || term.factor != rest.factor * c) continue;
-      sum.add(quotient, -term.factor);
+      if (term.factor != rest.factor * c) continue;
+      Node whole;
+      if (term.atom == quotient) {
+        whole = rest.atom.src(0);
+      } else if (term.atom.is(Op::idiv_) && term.atom.src(1) == rest.atom.src(1) &&
+                 is_congruent(term.atom.src(0), rest.atom.src(0), c)) {
+        whole = term.atom.src(0);
+      } else {
+        continue;
+      }
+      const Linear::Term part = term;
+      sum.add(part.atom, -part.factor);
       sum.add(rest.atom, -rest.factor);
-      sum.add(linear(rest.atom.src(0)), rest.factor);
+      sum.add(linear(whole), rest.factor);
       join_quotients(sum);
       return;
     }
@@ -208,7 +241,9 @@ Node build(const Linear& sum) {
 bool is_below(const Node& value, const Node& limit) {
   if (value.is_constant(0)) return bounds(limit).least > 0;
   if (value.is(Op::range_)) return value.src(0) == limit;
-  if (value.is(Op::mod_)) return value.src(1) == limit && bounds(value.src(0)).least >= 0;
+  if (value.is(Op::mod_)) {  // x mod 0 is x
+    return value.src(1) == limit && bounds(value.src(0)).least >= 0 && bounds(limit).least > 0;
+  }
   return false;
 }
 
