@@ -242,6 +242,76 @@ void merge_ranges(Part& part, int& next_range) {
   }
 }
 
+// ---- splitting -----------------------------------------------------------------------------------
+
+namespace {
+
+// The constants by which indices divide the range, ascending; nothing where they are no chain.
+std::vector<std::int64_t> divisors_of(const std::vector<Node>& stores, const Node& range) {
+  std::vector<std::int64_t> divisors;
+  for (const Op op : {Op::idiv_, Op::mod_}) {
+    for (const Node& node : find_all(stores, op)) {
+      if (node.dtype() != DType::int64 || !node.src(1).is_constant()) continue;
+      const Node& over = node.src(0);
+      const bool direct = over == range;
+      const bool nested = (over.is(Op::mod_) || over.is(Op::idiv_)) && over.src(0) == range &&
+                          over.src(1).is_constant();
+      if (!direct && !nested) continue;
+      const std::int64_t outer = over.is(Op::idiv_) && nested ? over.src(1).int_value() : 1;
+      divisors.push_back(node.src(1).int_value() * outer);
+    }
+  }
+  std::sort(divisors.begin(), divisors.end());
+  divisors.erase(std::unique(divisors.begin(), divisors.end()), divisors.end());
+  std::int64_t below = 1;
+  const Size size(range.src(0));
+  for (const std::int64_t d : divisors) {
+    if (d % below != 0) return {};
+    below = d;
+  }
+  if (divisors.empty() || !size.is_constant() || size.value() % below != 0 || size.value() == below) {
+    return {};
+  }
+  return divisors;
+}
+
+}  // namespace
+
+void split_ranges(Part& part, int& next_range) {
+  std::vector<Node>& stores = part.stages[0].stores;
+  std::vector<Node> bound;
+  for (const Node& node : find_all(stores, Op::reduce_)) {
+    for (std::size_t i = 1; i < node.srcs().size(); ++i) {
+      if (std::find(bound.begin(), bound.end(), node.src(i)) == bound.end()) bound.push_back(node.src(i));
+    }
+  }
+  for (const Node& range : bound) {
+    const std::vector<std::int64_t> divisors = divisors_of(stores, range);
+    if (divisors.empty()) continue;
+    std::vector<Node> digits;  // outermost first
+    Node sum = constant_int(0);
+    std::int64_t size = Size(range.src(0)).value();
+    for (std::size_t i = divisors.size() + 1; i-- > 0;) {
+      const std::int64_t unit = i == 0 ? 1 : divisors[i - 1];
+      digits.push_back(make_range(next_range++, size / unit));
+      sum = add(sum, mul(digits.back(), constant_int(unit)));
+      size = unit;
+    }
+    Substitution memo = {{range, sum}};
+    for (const Node& node : find_all(stores, Op::reduce_)) {
+      std::vector<Node> ranges(node.srcs().begin() + 1, node.srcs().end());
+      const auto at = std::find(ranges.begin(), ranges.end(), range);
+      if (at == ranges.end()) continue;
+      ranges.insert(ranges.erase(at), digits.begin(), digits.end());
+      memo[node] = reduce_over(static_cast<ReduceOp>(node.ints(0)), substitute(node.src(0), memo),
+                               std::move(ranges));
+    }
+    std::vector<Node> candidate;
+    for (const Node& store : stores) candidate.push_back(substitute(store, memo));
+    if (division_count(candidate) < division_count(stores)) stores = std::move(candidate);
+  }
+}
+
 // ---- costs and reductions ------------------------------------------------------------------------
 
 std::int64_t operation_count(const Node& expression) {

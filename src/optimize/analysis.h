@@ -29,6 +29,10 @@ Node vectorise(const Node& expression, const Node& range, const Node& base, int 
 /// Works on the output ranges of the part and on the ranges of its reductions.
 void merge_ranges(Part& part, int& next_range);
 
+/// The opposite where indices divide a summed range by constants (the fields of quantised blocks): one
+/// range per digit, so that the innermost is read in order and the divisions are gone.
+void split_ranges(Part& part, int& next_range);
+
 /// Rough count of scalar instructions of one evaluation, reductions not counted.
 std::int64_t operation_count(const Node& expression);
 Node identity_of(ReduceOp op, DType dtype);

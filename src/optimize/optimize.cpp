@@ -67,12 +67,15 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
   std::vector<Node> phases;
   for (Part part : lowered.parts) {
     int next_range = workshop.reserve_ranges(1000);
+    split_ranges(part, next_range);
     merge_ranges(part, next_range);
-    std::vector<Part> sequence = hoist_reductions(part, workshop);
+    std::optional<Schedule> whole = attention(part, workshop);
+    std::vector<Part> sequence;
+    if (!whole) sequence = hoist_reductions(part, workshop);
     sequence.push_back(part);
     std::vector<Node> mine;
     for (Part& each : sequence) {
-      Schedule schedule = schedule_part(each, workshop);
+      Schedule schedule = whole ? std::move(*whole) : schedule_part(each, workshop);
       if (&each == &sequence.back()) kernel.name += (kernel.name.empty() ? "" : "_and_") + schedule.name;
       mine.insert(mine.end(), schedule.phases.begin(), schedule.phases.end());
     }

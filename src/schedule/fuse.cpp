@@ -62,6 +62,7 @@ class Fuser {
   KernelList run() {
     force_stores();
     find_splits();
+    find_attention();
     for (auto node = order_.rbegin(); node != order_.rend(); ++node) visit(*node);
     return arrange();
   }
@@ -196,18 +197,35 @@ class Fuser {
     return sum;
   }
 
+  // How many different indices there are: over the ranges they depend on, or, where an axis is a mere
+  // digit of one range (i / 32, i % 16), over the digit's values.
   static double evaluations(const Use& use) {
+    NodeSet digits;
     NodeSet ranges;
-    for (const Node& node : topological_order(use.index)) {
-      if (node.is(Op::range_)) ranges.insert(node);
+    for (const Node& at : use.index) {
+      const Node* inner = &at;
+      while (inner->is(Op::idiv_) || inner->is(Op::mod_)) inner = &inner->src(0);
+      if (inner->is(Op::range_)) {
+        digits.insert(at);
+        continue;
+      }
+      for (const Node& node : topological_order({&at, 1})) {
+        if (node.is(Op::range_)) ranges.insert(node);
+      }
     }
     double count = 1;
     for (const Node& range : ranges) count *= static_cast<double>(Size(range.src(0)).upper());
+    for (const Node& digit : digits) {
+      const Node* inner = &digit;
+      while (!inner->is(Op::range_)) inner = &inner->src(0);
+      if (ranges.count(*inner) == 0) count *= static_cast<double>(bounds(digit).greatest + 1);
+    }
     return count;
   }
 
   bool should_store(const Node& node, const std::vector<Use>& uses) {
     if (is_movement(node.op()) || node.rank() == 0) return uses.size() > most_uses;
+    if (virtual_.count(node) != 0) return false;
     if (uses.size() > most_uses) return true;
     const double own = std::max(1.0, elements(node.shape()));
     double total = 0;
@@ -261,6 +279,63 @@ class Fuser {
       if (node.is(Op::reduce_) || node.is(Op::load_) || wanted_.count(node) != 0) ends = {node.id()};
       for (const Node& src : node.srcs()) reached[src].push_back(ends);
     }
+  }
+
+  // The one special rule: where a softmax of a contraction is contracted again, everything between
+  // the two contractions stays virtual, however often it is read; the attention strategy computes
+  // each score once.
+  void find_attention() {
+    for (const Node& node : order_) {
+      if (!is_sum_of_products(node)) continue;
+      for (const Node& operand : node.src(0).srcs()) {
+        const std::vector<Node> inside = softmax_of_contraction(operand);
+        virtual_.insert(inside.begin(), inside.end());
+      }
+    }
+  }
+
+  static bool is_sum_of_products(const Node& node) {
+    return node.is(Op::reduce_) && static_cast<ReduceOp>(node.ints(0)) == ReduceOp::add &&
+           node.attr().ints.size() == 2 && node.src(0).is(Op::mul_);
+  }
+
+  // The nodes from `weights` down to the first contraction, if that is what it is.
+  std::vector<Node> softmax_of_contraction(const Node& weights) const {
+    std::vector<Node> inside;
+    std::vector<Node> sums;
+    NodeSet seen;
+    std::vector<Node> stack = {weights};
+    int maxima = 0;
+    int exponentials = 0;
+    int contractions = 0;
+    while (!stack.empty()) {
+      const Node at = stack.back();
+      stack.pop_back();
+      if (is_leaf(at) || !seen.insert(at).second) continue;
+      if (wanted_.count(at) != 0) {
+        if (heavy_.at(at)) return {};
+        continue;
+      }
+      inside.push_back(at);
+      if (inside.size() > 200) return {};
+      exponentials += at.is(Op::exp2_);
+      if (is_sum_of_products(at)) {
+        ++contractions;
+        continue;
+      }
+      if (at.is(Op::reduce_)) {
+        if (at.attr().ints.size() != 2) return {};
+        const auto op = static_cast<ReduceOp>(at.ints(0));
+        maxima += op == ReduceOp::max;
+        if (op == ReduceOp::add) sums.push_back(at);
+      } else if (!is_elementwise(at.op()) && !is_movement(at.op())) {
+        return {};
+      }
+      for (const Node& src : at.srcs()) stack.push_back(src);
+    }
+    const bool found = maxima == 1 && exponentials >= 1 && contractions == 1 && sums.size() == 1;
+    if (!found || weights.dtype() != DType::float32) return {};
+    return inside;
   }
 
   // ---- order -------------------------------------------------------------------------------------
@@ -416,6 +491,7 @@ class Fuser {
   NodeSet wanted_;
   NodeSet stored_;
   NodeSet split_;
+  NodeSet virtual_;  // never stored: inside an attention
   std::unordered_map<Node, bool, NodeHash> heavy_;  // has a reduction at or below it
   std::unordered_map<Node, std::vector<Use>, NodeHash> uses_;
   std::unordered_map<Node, std::unordered_map<std::size_t, Node>, NodeHash> reduce_ranges_;

@@ -391,7 +391,21 @@ class LoopNest {
     const std::int64_t size = size_of(last);
     const std::int64_t cost = operation_count(group[0].src(0));
     const int most = cost > 24 ? 2 : 4;
-    const int vectors = lanes == 1 || size < 2L * lanes ? 1 : static_cast<int>(std::min<std::int64_t>(most, size / lanes));
+    int vectors = lanes == 1 || size < 2L * lanes ? 1 : static_cast<int>(std::min<std::int64_t>(most, size / lanes));
+    // Where the last range is one vector, the ranges around it give the independent sums: so many
+    // copies of each of their rounds.
+    std::vector<std::int64_t> copies(ranges.size(), 1);
+    if (lanes > 1 && size == lanes && Size(last.src(0)).is_constant()) {
+      for (std::size_t d = ranges.size() - 1; d-- > 0 && vectors < most;) {
+        const Size around(ranges[d].src(0));
+        for (std::int64_t f = most / vectors; f > 1 && around.is_constant(); --f) {
+          if (around.value() % f != 0) continue;
+          copies[d] = f;
+          vectors *= static_cast<int>(f);
+          break;
+        }
+      }
+    }
 
     // Accumulators: per instance and reduction, `vectors` wide ones and one for what is left over.
     struct Accumulator {
@@ -421,15 +435,18 @@ class LoopNest {
     };
 
     // The innermost loop over `last`, given the counters of the outer ranges.
+    const bool spread = std::any_of(copies.begin(), copies.end(), [](auto f) { return f > 1; });
+    int next_copy = 0;
     const auto innermost = [&](const Instances& inside) {
+      const auto copy = static_cast<std::size_t>(next_copy++);
       std::vector<Node> loops;
       Node at = constant_int(0);
       Size left = Size(last.src(0));
-      const std::array<std::array<int, 2>, 3> steps = {{{vectors, lanes}, {1, lanes}, {1, 1}}};
+      const std::array<std::array<int, 2>, 3> steps = {{{spread ? 1 : vectors, lanes}, {1, lanes}, {1, 1}}};
       for (const auto& [count, width] : steps) {
         const std::int64_t step = static_cast<std::int64_t>(count) * width;
         if ((width == 1) != (step == 1) || (lanes == 1 && &count != &steps[2][0])) continue;
-        if (count == 1 && width == lanes && lanes > 1 && vectors == 1 && &count == &steps[1][0]) continue;
+        if (count == 1 && width == lanes && lanes > 1 && steps[0][0] == 1 && &count == &steps[1][0]) continue;
         const Size rounds = step == 1 ? left : left / step;
         if (rounds == Size(0)) continue;
         const bool once = rounds == Size(1);
@@ -452,7 +469,7 @@ class LoopNest {
                 body.push_back(accumulate(accumulator.narrow, accumulator.narrow_lanes, group[g], here[i](group[g].src(0))));
               } else {
                 const Node base = add(from, constant_int(static_cast<std::int64_t>(v) * width));
-                body.push_back(accumulate(accumulator.wide[static_cast<std::size_t>(v)], width, group[g], vectorise(group[g].src(0), last, base, width, here[i].values)));
+                body.push_back(accumulate(accumulator.wide[spread ? copy : static_cast<std::size_t>(v)], width, group[g], vectorise(group[g].src(0), last, base, width, here[i].values)));
               }
             }
           }
@@ -466,9 +483,16 @@ class LoopNest {
     };
     const std::function<Node(Instances, std::size_t)> nest = [&](Instances inside, std::size_t depth) -> Node {
       if (depth + 1 == ranges.size()) return innermost(inside);
-      const Node counter = workshop_.range(Size(ranges[depth].src(0)));
-      for (Instance& instance : inside) instance.values[ranges[depth]] = counter;
-      return loop(LoopKind::serial, counter, nest(std::move(inside), depth + 1));
+      const Size rounds = Size(ranges[depth].src(0)) / copies[depth];
+      const Node counter = workshop_.range(rounds);
+      std::vector<Node> body;
+      for (std::int64_t c = 0; c < copies[depth]; ++c) {
+        for (Instance& instance : inside) {
+          instance.values[ranges[depth]] = add(mul(counter, constant_int(copies[depth])), constant_int(c));
+        }
+        body.push_back(nest(inside, depth + 1));
+      }
+      return loop(LoopKind::serial, counter, block(std::move(body)));
     };
     statements.push_back(nest(instances, 0));
 

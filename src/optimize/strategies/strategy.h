@@ -51,6 +51,8 @@ struct Schedule {
 /// A strategy gives nothing where it does not recognise the part.
 using Strategy = std::optional<Schedule> (*)(const Part&, Workshop&);
 
+/// Softmax of a contraction, contracted with a third operand.
+std::optional<Schedule> attention(const Part& part, Workshop& workshop);
 /// Contractions: sums over products of two operands, with everything fused around them.
 std::optional<Schedule> contraction(const Part& part, Workshop& workshop);
 /// Everything: elementwise chains, row and column reductions and what follows them, gathers, scatters.
