@@ -1,0 +1,140 @@
+#include "llm/model.h"
+
+#include "base/error.h"
+#include "brisk/create.h"
+#include "formats/gguf.h"
+#include "llm/tokenizer_load.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace brisk {
+
+namespace {
+
+std::unique_ptr<const Tokenizer> load_tokenizer(const ModelFile& file) {
+  if (const GgufFile* gguf = file.gguf()) {
+    if (gguf->find("tokenizer.ggml.model") == nullptr) return nullptr;
+    return std::make_unique<const Tokenizer>(tokenizer_spec_from_gguf(*gguf));
+  }
+  for (const char* name : {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"}) {
+    if (std::filesystem::exists(file.folder() / name)) {
+      return std::make_unique<const Tokenizer>(tokenizer_spec_from_folder(file.folder()));
+    }
+  }
+  return nullptr;
+}
+
+std::int64_t context_for(const Model& model, const SessionOptions& options) {
+  if (options.context < 1) user_error("a context of {} tokens is too small", options.context);
+  if (options.batch < 1) user_error("a batch of {} tokens is too small", options.batch);
+  return std::min(options.context, model.config().context);
+}
+
+}  // namespace
+
+Model::Model(ModelFile file) : file_(std::move(file)) {}
+
+Model Model::load(const std::filesystem::path& path) { return load(ModelFile::open(path)); }
+
+Model Model::load(ModelFile file) {
+  const auto start = std::chrono::steady_clock::now();
+  Model model(std::move(file));
+  model.config_ = model.file_.config();
+  model.weights_ = load_weights(model.file_, model.config_);
+  model.tokenizer_ = load_tokenizer(model.file_);
+  if (model.tokenizer_ && model.tokenizer_->size() > model.config_.vocabulary) {
+    user_error("{}: its tokenizer has {} tokens, its embedding {}", model.file_.name(),
+               model.tokenizer_->size(), model.config_.vocabulary);
+  }
+  model.load_seconds_ =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return model;
+}
+
+Session::Session(const Model& model, const SessionOptions& options)
+    : model_(model),
+      cache_(model.config(), context_for(model, options), options.cache_dtype),
+      transformer_(model.config(), model.weights(), cache_),
+      batch_(std::min(options.batch, cache_.context)),
+      tokens_(empty({batch_}, DType::int32)),
+      position_variable_(Dim::variable("position", 0, cache_.context - 1)),
+      count_variable_(batch_ > 1 ? Dim::variable("tokens", 1, batch_) : Dim(1)) {}
+
+const ModelStep& Session::decode_step() {
+  if (!decode_) {
+    const auto output = transformer_(tokens_.narrow(0, 0, 1), position_variable_, false);
+    decode_.emplace(std::vector{output.logits}, lies_on_engine(tokens_));
+  }
+  return *decode_;
+}
+
+ModelStep& Session::prompt_step(bool every_row) {
+  std::optional<ModelStep>& step = every_row ? trace_ : prompt_;
+  if (!step) {
+    const auto output =
+        transformer_(tokens_.narrow(0, 0, count_variable_), position_variable_, every_row);
+    std::vector<Tensor> wanted = {output.logits};
+    if (every_row) wanted.push_back(output.first_block);
+    step.emplace(wanted, lies_on_engine(tokens_));
+  }
+  return *step;
+}
+
+void Session::want(std::span<const TokenId> tokens) const {
+  if (tokens.empty()) user_error("a step wants at least one token");
+  for (const TokenId token : tokens) {
+    if (token < 0 || token >= model_.config().vocabulary) {
+      user_error("token {} is outside the vocabulary of {}", token, model_.config().vocabulary);
+    }
+  }
+  const auto count = static_cast<std::int64_t>(tokens.size());
+  if (count > context() - position_) {
+    user_error("the context of {} tokens is full: {} are in it and {} more do not fit", context(),
+               position_, count);
+  }
+}
+
+ModelStep& Session::run(std::span<const TokenId> tokens, bool every_row) {
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(batch_));
+  std::copy(tokens.begin(), tokens.end(), ids.begin());
+  tokens_.copy_from(std::as_bytes(std::span(ids)));
+  const auto count = static_cast<std::int64_t>(tokens.size());
+  if (count == 1 && !every_row) {
+    decode_step();
+    decode_->run({{"position", position_}});
+    position_ += 1;
+    return *decode_;
+  }
+  ModelStep& step = prompt_step(every_row);
+  step.run({{"position", position_}, {"tokens", count}});
+  position_ += count;
+  return step;
+}
+
+std::vector<float> Session::advance(std::span<const TokenId> tokens) {
+  want(tokens);
+  while (static_cast<std::int64_t>(tokens.size()) > batch_) {
+    run(tokens.first(static_cast<std::size_t>(batch_)), false);
+    tokens = tokens.subspan(static_cast<std::size_t>(batch_));
+  }
+  return run(tokens, false).read(0, model_.config().vocabulary);
+}
+
+Session::Trace Session::trace(std::span<const TokenId> tokens) {
+  want(tokens);
+  const auto count = static_cast<std::int64_t>(tokens.size());
+  if (count > batch_) user_error("a trace of {} tokens is longer than the batch {}", count, batch_);
+  const ModelStep& step = run(tokens, true);
+  return {step.read(0, count * model_.config().vocabulary),
+          step.read(1, count * model_.config().width)};
+}
+
+void Session::rewind(std::int64_t position) {
+  if (position < 0 || position > position_) {
+    user_error("rewind to {}: the session holds {} tokens", position, position_);
+  }
+  position_ = position;
+}
+
+}  // namespace brisk

@@ -1,0 +1,95 @@
+// A language model ready to run, and a session with it. Input: a GGUF file or a Hugging Face folder,
+// then token ids; output: logits. A model's weights stay in the file's mapping and are shared by its
+// sessions; a session holds a cache and the tokens so far, and is used by one thread.
+#pragma once
+
+#include "llm/config.h"
+#include "llm/kv_cache.h"
+#include "llm/model_step.h"
+#include "llm/tokenizer.h"
+#include "llm/transformer.h"
+#include "llm/weights.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace brisk {
+
+class Model {
+ public:
+  /// UserError of one line where the file is no model that brisk runs.
+  static Model load(const std::filesystem::path& path);
+  static Model load(ModelFile file);
+
+  const ModelFile& file() const { return file_; }
+  const ModelConfig& config() const { return config_; }
+  const ModelWeights& weights() const { return weights_; }
+  /// Null for a folder without tokenizer files.
+  const Tokenizer* tokenizer() const { return tokenizer_.get(); }
+  double load_seconds() const { return load_seconds_; }
+
+ private:
+  explicit Model(ModelFile file);
+
+  ModelFile file_;
+  ModelConfig config_;
+  ModelWeights weights_;
+  std::unique_ptr<const Tokenizer> tokenizer_;
+  double load_seconds_ = 0;
+};
+
+struct SessionOptions {
+  std::int64_t context = 4096;  // at most; never more than the model's
+  std::int64_t batch = 512;     // tokens of a prompt computed at once
+  DType cache_dtype = DType::float32;
+};
+
+class Session {
+ public:
+  /// The model must outlive it. UserError for options that are out of range.
+  explicit Session(const Model& model, const SessionOptions& options = {});
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  const Model& model() const { return model_; }
+  std::int64_t context() const { return cache_.context; }
+  /// Tokens in the cache.
+  std::int64_t position() const { return position_; }
+
+  /// Computes the tokens after those before; gives the logits that follow the last of them.
+  /// UserError where the context cannot hold them, or for an id outside the vocabulary; the session
+  /// stays as it was.
+  std::vector<float> advance(std::span<const TokenId> tokens);
+  /// The same with the logits after each token, [tokens, vocabulary], and the hidden state after
+  /// the first block, [tokens, width]; at most `batch` tokens.
+  struct Trace {
+    std::vector<float> logits;
+    std::vector<float> first_block;
+  };
+  Trace trace(std::span<const TokenId> tokens);
+  /// Forgets the tokens from `position` on.
+  void rewind(std::int64_t position = 0);
+
+  /// The step of one token, compiled when first asked for.
+  const ModelStep& decode_step();
+
+ private:
+  void want(std::span<const TokenId> tokens) const;
+  ModelStep& prompt_step(bool every_row);
+  ModelStep& run(std::span<const TokenId> tokens, bool every_row);
+
+  const Model& model_;
+  KvCache cache_;
+  Transformer transformer_;
+  std::int64_t batch_;
+  std::int64_t position_ = 0;
+  Tensor tokens_;  // int32 [batch], what the steps read
+  Dim position_variable_, count_variable_;
+  std::optional<ModelStep> decode_, prompt_, trace_;
+};
+
+}  // namespace brisk
