@@ -9,7 +9,7 @@ thread_local Executor* chosen = nullptr;
 
 Executor& executor() {
   if (chosen != nullptr) return *chosen;
-  static const std::unique_ptr<Executor> fallback = evaluator();
+  static const std::unique_ptr<Executor> fallback = engine_executor();
   return *fallback;
 }
 

@@ -38,7 +38,7 @@ Executor& executor();
 Executor* use_executor(Executor* other);
 /// The interpreter of graph/evaluate.h over memory of the host.
 std::unique_ptr<Executor> evaluator();
-/// The engine's shared device.
+/// The engine of this process (engine/engine.h).
 std::unique_ptr<Executor> engine_executor();
 
 }  // namespace brisk
