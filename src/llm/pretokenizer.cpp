@@ -2,6 +2,7 @@
 #include "llm/pretokenizer.h"
 
 #include "base/error.h"
+#include "formats/quote.h"
 #include "llm/unicode.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -69,15 +70,14 @@ Pattern::Pattern(std::string_view regex) {
   if (!code_) {
     PCRE2_UCHAR message[160] = {};
     pcre2_get_error_message(error, message, sizeof message);
-    user_error("tokenizer: the pattern \"{}\" is not valid at byte {}: {}",
-               replace_invalid_utf8(regex.substr(0, 200)), offset,
+    user_error("tokenizer: the pattern {} is not valid at byte {}: {}", quote(regex), offset,
                reinterpret_cast<const char*>(message));
   }
   // Without JIT support (a failure here) matching is interpreted, with the same results.
   pcre2_jit_compile(code_.get(), PCRE2_JIT_COMPLETE);
 }
 
-std::string Pattern::quote(std::string_view literal) {
+std::string Pattern::escape(std::string_view literal) {
   std::string out;
   for (const char c : literal) {
     if (std::string_view("\\^$.[]|()?*+{}#-").find(c) != std::string_view::npos) out += '\\';

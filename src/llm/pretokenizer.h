@@ -37,7 +37,7 @@ class Pattern {
  public:
   /// UserError when the expression is not valid.
   explicit Pattern(std::string_view regex);
-  static std::string quote(std::string_view literal);
+  static std::string escape(std::string_view literal);
 
   /// Appends the matches from left to right, spans relative to `text`, which must be well-formed
   /// UTF-8. Where a match exceeds its bounds on work or memory, the rest counts as unmatched.

@@ -2,9 +2,9 @@
 // once. A test skips, saying so, where the data or tar is missing.
 #pragma once
 
-#include <gtest/gtest.h>
+#include "formats/temporary_folder.h"
 
-#include <unistd.h>
+#include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -25,24 +25,15 @@ inline std::string read_text(const std::filesystem::path& path) {
 
 /// An archive's files; `path` is empty where there is nothing to unpack.
 struct UnpackedArchive {
-  std::filesystem::path path;
   explicit UnpackedArchive(const std::string& archive) {
     const auto source = shared_data() / archive;
     if (!std::filesystem::exists(source)) return;
-    std::string folder = (std::filesystem::temp_directory_path() / "brisk-test-XXXXXX").string();
-    if (!mkdtemp(folder.data())) return;
-    path = folder;
-    const std::string command = "tar -xJf '" + source.string() + "' -C '" + folder + "'";
-    if (std::system(command.c_str()) == 0) return;
-    std::filesystem::remove_all(path);
-    path.clear();
+    const std::string command =
+        "tar -xJf '" + source.string() + "' -C '" + folder.path().string() + "'";
+    if (std::system(command.c_str()) == 0) path = folder.path();
   }
-  ~UnpackedArchive() {
-    std::error_code ignored;
-    if (!path.empty()) std::filesystem::remove_all(path, ignored);
-  }
-  UnpackedArchive(const UnpackedArchive&) = delete;
-  UnpackedArchive& operator=(const UnpackedArchive&) = delete;
+  TemporaryFolder folder;
+  std::filesystem::path path;
 };
 
 }  // namespace brisk

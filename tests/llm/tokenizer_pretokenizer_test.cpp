@@ -37,7 +37,7 @@ TEST(Pattern, NamesTheMistakeInABadExpression) {
   } catch (const UserError& error) {
     EXPECT_STREQ(
         error.what(),
-        "tokenizer: the pattern \"a(b\" is not valid at byte 3: missing closing parenthesis");
+        "tokenizer: the pattern 'a(b' is not valid at byte 3: missing closing parenthesis");
   }
 }
 
@@ -49,7 +49,7 @@ TEST(Pattern, ReplacesMatchesAlsoEmptyOnesAndLeavesIllFormedBytes) {
             "a#\xff#b");
   EXPECT_EQ(Pattern("(?=é)").replace("aéé", "-", scratch), "a-é-é");
   EXPECT_EQ(Pattern("x*").replace("ab", ".", scratch), ".a.b.");
-  EXPECT_EQ(Pattern(Pattern::quote("a.b*(c)[\\]")).replace("a.b*(c)[\\] axb", "!", scratch),
+  EXPECT_EQ(Pattern(Pattern::escape("a.b*(c)[\\]")).replace("a.b*(c)[\\] axb", "!", scratch),
             "! axb");
 }
 

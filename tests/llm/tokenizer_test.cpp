@@ -400,7 +400,7 @@ TEST(HostileSpec, IsRefusedInOneLine) {
       },
       "the added token -7 is outside the vocabulary of 260 tokens");
   refused([](auto& s) { s.pre_tokenize = {split_step("(", PreTokenizeStep::Behavior::removed)}; },
-          "the pattern \"(\" is not valid at byte 1: missing closing parenthesis");
+          "the pattern '(' is not valid at byte 1: missing closing parenthesis");
   refused([](auto& s) { s.normalize = {normalize_replace("a", std::string(2000, 'b'))}; },
           "a normalizer inserts 2000 bytes, 1024 are allowed");
   refused(
