@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <limits>
 #include <tuple>
 #include <utility>
@@ -21,55 +22,68 @@ using Order = std::vector<std::size_t>;
 
 // Most bytes alive at one step.
 std::int64_t peak(std::span<const Interval> intervals) {
-  std::vector<std::pair<std::int64_t, std::int64_t>> changes;  // step, bytes: ends before begins
-  for (const Interval& interval : intervals) {
-    changes.emplace_back(interval.first, interval.bytes);
-    changes.emplace_back(interval.last + 1, -interval.bytes);
+  // Step, whether a life ends, bytes: at one step the beginnings come before the ends.
+  std::vector<std::tuple<std::int64_t, bool, std::int64_t>> changes;
+  for (const auto& [first, last, bytes] : intervals) {
+    changes.emplace_back(first, false, bytes);
+    changes.emplace_back(last, true, -bytes);
   }
   std::sort(changes.begin(), changes.end());
   std::int64_t alive = 0;
   std::int64_t most = 0;
-  for (const auto& [step, bytes] : changes) most = std::max(most, alive += bytes);
+  for (const auto& [step, ends, bytes] : changes) most = std::max(most, alive += bytes);
   return most;
 }
 
-struct Placed {
-  std::int64_t first, last;
-  std::int64_t offset, end;
-};
-
 MemoryPlan place(std::span<const Interval> intervals, const Order& order) {
+  struct Life {
+    std::int64_t first, last;
+  };
+  struct Room {
+    std::int64_t offset, end;
+  };
   MemoryPlan plan;
-  std::vector<Placed> placed;  // by offset
-  placed.reserve(order.size());
   plan.offsets.resize(intervals.size());
+  // Of the values placed, by offset.
+  std::vector<Life> lives;
+  std::vector<Room> rooms;
+  std::vector<std::uint32_t> together(order.size());  // those alive at the same time
   for (const std::size_t index : order) {
     const auto [first, last, bytes] = intervals[index];
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < lives.size(); ++i) {
+      // Without a branch, for which of them overlap cannot be predicted.
+      together[count] = static_cast<std::uint32_t>(i);
+      count += (lives[i].first <= last) & (lives[i].last >= first);
+    }
     std::int64_t smallest = std::numeric_limits<std::int64_t>::max();
     std::int64_t offset = -1;
-    std::int64_t free = 0;  // end of the values alive at the same time, so far
-    for (const Placed& other : placed) {
-      if (other.last < first || other.first > last) continue;
-      const std::int64_t gap = other.offset - free;
+    std::int64_t free = 0;  // end of the rooms so far
+    for (std::size_t i = 0; i < count; ++i) {
+      const Room& room = rooms[together[i]];
+      const std::int64_t gap = room.offset - free;
       if (gap >= bytes && gap < smallest) {
         smallest = gap;
         offset = free;
       }
-      free = std::max(free, other.end);
+      free = std::max(free, room.end);
     }
     if (offset < 0) offset = free;
     plan.offsets[index] = offset;
     plan.total = std::max(plan.total, offset + bytes);
-    const auto by_offset = [](std::int64_t at, const Placed& other) { return at < other.offset; };
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), offset, by_offset),
-                  {first, last, offset, offset + bytes});
+    const auto above =
+        std::upper_bound(rooms.begin(), rooms.end(), offset,
+                         [](std::int64_t at, const Room& room) { return at < room.offset; }) -
+        rooms.begin();
+    rooms.insert(rooms.begin() + above, {offset, offset + bytes});
+    lives.insert(lives.begin() + above, {first, last});
   }
   return plan;
 }
 
 // So many that planning costs little beside compiling: a pass compares every pair of values.
 int most_passes(std::size_t values) {
-  constexpr double pairs = 6e7;
+  constexpr double pairs = 5e7;
   return static_cast<int>(std::clamp(pairs / (0.5 * values * values + 1), 1.0, 64.0));
 }
 
@@ -89,8 +103,8 @@ MemoryPlan plan_memory(std::span<const Interval> intervals, std::int64_t alignme
   using Weight = double (*)(const Interval&);
   constexpr std::array<Weight, 3> weights = {
       [](const Interval& i) { return 1.0 * i.bytes; },
-      [](const Interval& i) { return 1.0 * i.bytes * (i.last - i.first + 1); },
-      [](const Interval& i) { return 1.0 * (i.last - i.first + 1); }};
+      [](const Interval& i) { return i.bytes * (1.0 + i.last - i.first); },
+      [](const Interval& i) { return 1.0 + i.last - i.first; }};
   const std::int64_t bound = peak(rounded);
   const int passes = most_passes(order.size());
   MemoryPlan best;
