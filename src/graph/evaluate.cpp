@@ -452,7 +452,7 @@ class Evaluator {
   View copy_of_base(const Node& store) {
     const View before = contiguous(value(base_of(store)));
     View result = new_view(before.dtype, before.layout.shape);
-    std::memcpy(result.bytes->data(), before.at(before.layout.offset), result.bytes->size());
+    std::copy_n(before.at(before.layout.offset), result.bytes->size(), result.bytes->data());
     return result;
   }
 

@@ -7,7 +7,6 @@
 #include <bit>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "base/error.h"
@@ -17,16 +16,14 @@ namespace {
 
 template <typename T>
 Array array(DType dtype, std::vector<std::int64_t> shape, std::vector<T> values) {
-  Array result{dtype, std::move(shape), std::vector<std::byte>(values.size() * sizeof(T))};
-  std::memcpy(result.bytes.data(), values.data(), result.bytes.size());
-  return result;
+  const auto* first = reinterpret_cast<const std::byte*>(values.data());
+  return {dtype, std::move(shape), {first, first + values.size() * sizeof(T)}};
 }
 
 template <typename T>
 std::vector<T> values(const Array& array) {
-  std::vector<T> result(array.bytes.size() / sizeof(T));
-  std::memcpy(result.data(), array.bytes.data(), array.bytes.size());
-  return result;
+  const auto* first = reinterpret_cast<const T*>(array.bytes.data());
+  return {first, first + array.bytes.size() / sizeof(T)};
 }
 
 // Buffers with content, for a graph.
