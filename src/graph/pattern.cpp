@@ -109,6 +109,23 @@ const Node& Match::operator[](const Pattern& pattern) const {
   return *node;
 }
 
+namespace {
+
+// False where no binding of variables can make the pattern match; costs no memory.
+bool might_match(const Pattern& pattern, const Node& node) {
+  if (!pattern.accepts(node)) return false;
+  const auto& srcs = pattern.srcs();
+  const auto all = [&](bool swap) {
+    for (std::size_t i = 0; i < srcs.size(); ++i) {
+      if (!might_match(srcs[i], node.src(swap ? 1 - i : i))) return false;
+    }
+    return true;
+  };
+  return all(false) || (srcs.size() == 2 && is_commutative(node.op()) && all(true));
+}
+
+}  // namespace
+
 // Solves (pattern, node) pairs from the last to the first; where a commutative operation could match
 // either way, tries both.
 struct Matcher {
@@ -149,6 +166,7 @@ Node broadcast(const Node& scalar, const Shape& shape) {
 }
 
 Node apply_rule(const Rule& rule, const Node& node) {
+  if (!might_match(rule.left, node)) return {};
   Matcher matcher{rule, Match(node), {}};
   if (!matcher.solve({{&rule.left, node}})) return {};
   Node result = matcher.result;
