@@ -239,15 +239,17 @@ Reduced reduce_big(const V& x) {
   return {to(quadrant, DType::uint32), to(rest, x.n.dtype())};
 }
 
-V sin_of(const V& x) {
+V absolute(const V& x) { return choose(x < x.like(0), x * -1.0, x); }
+
+// Below this, the products in reduce_small are exact.
+V is_near(const V& size) {
+  return size < size.like(size.n.dtype() == DType::float64 ? 0x1p22 : 12800.0);
+}
+
+// The sine of x, given |x| taken apart.
+V sin_reduced(const V& x, const V& size, const Reduced& reduced) {
   const bool wide = x.n.dtype() == DType::float64;
-  const V negative = x * -1.0;
-  const V size = choose(x < x.like(0), negative, x);
-  const V small = size < x.like(wide ? 0x1p22 : 12800.0);  // the products in reduce_small are exact
-  const Reduced near = reduce_small(size);
-  const Reduced far = reduce_big(size);
-  const V quadrant = choose(small, near.quadrant, far.quadrant);
-  const V r = choose(small, near.rest, far.rest);
+  const V& r = reduced.rest;
   const V z = r * r;
   V sine = r;
   V cosine = r;
@@ -266,19 +268,38 @@ V sin_of(const V& x) {
     sine = r * z * polynomial(z, s) + r;
     cosine = z * (z * polynomial(z, c) + -0.5) + 1.0;
   }
-  const V zero = quadrant.bits(0);
-  V result = choose((quadrant & 1) != zero, cosine, sine);
-  const V below = choose(x < x.like(0), quadrant.bits(2), zero);
-  result = choose(V{bit_and(bit_xor(quadrant.n, below.n), quadrant.bits(2).n)} != zero,
-                  result * -1.0, result);
+  const V zero = reduced.quadrant.bits(0);
+  V result = choose((reduced.quadrant & 1) != zero, cosine, sine);
+  const V below = choose(x < x.like(0), reduced.quadrant.bits(2), zero);
+  result =
+      choose(V{bit_and(bit_xor(reduced.quadrant.n, below.n), reduced.quadrant.bits(2).n)} != zero,
+             result * -1.0, result);
   constexpr double infinity = std::numeric_limits<double>::infinity();
   return choose(size < x.like(infinity), result, x.like(std::numeric_limits<double>::quiet_NaN()));
 }
 
-Node apart(Op op, const Node& source) {
+V sin_near(const V& x) {
+  const V size = absolute(x);
+  return sin_reduced(x, size, reduce_small(size));
+}
+
+V sin_of(const V& x) {
+  const V size = absolute(x);
+  const V small = is_near(size);
+  const Reduced near = reduce_small(size);
+  const Reduced far = reduce_big(size);
+  return sin_reduced(
+      x, size, {choose(small, near.quadrant, far.quadrant), choose(small, near.rest, far.rest)});
+}
+
+using Keep = std::function<bool(const Node&)>;
+
+Node apart(Op op, const Node& source, const Keep& keep) {
   if (byte_size(source.dtype()) < 4) {
-    return cast(apart(op, cast(source, DType::float32)), source.dtype());
+    return cast(apart(op, cast(source, DType::float32), keep), source.dtype());
   }
+  const Node whole = make_node(op, source.dtype(), {source}, {}, source.lanes());
+  if (keep && keep(whole)) return whole;
   switch (op) {
     case Op::exp2_: return exp2_of({source}).n;
     case Op::log2_: return log2_of({source}).n;
@@ -290,7 +311,11 @@ bool is_transcendental(Op op) { return op == Op::exp2_ || op == Op::log2_ || op 
 
 }  // namespace
 
-Node decompose(const Node& root) {
+SplitSin split_sin(const Node& x) {
+  return {is_near(absolute({x})).n, sin_near({x}).n, sin_of({x}).n};
+}
+
+Node decompose(const Node& root, const Keep& keep) {
   std::unordered_map<Node, Node, NodeHash> done;
   for (const Node& node : topological_order({&root, 1})) {
     bool same = true;
@@ -300,7 +325,7 @@ Node decompose(const Node& root) {
       same &= srcs.back() == src;
     }
     if (is_transcendental(node.op())) {
-      done.emplace(node, apart(node.op(), srcs[0]));
+      done.emplace(node, apart(node.op(), srcs[0], keep));
     } else {
       done.emplace(node, same ? node
                               : make_node(node.op(), node.dtype(), std::move(srcs), node.attr(),

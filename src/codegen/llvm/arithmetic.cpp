@@ -203,6 +203,24 @@ Value* combine(Emitter& e, ReduceOp op, DType dtype, Value* a, Value* b) {
   return arithmetic(e, ops[static_cast<std::size_t>(op)], dtype, a, b);
 }
 
+Value* slice(Emitter& e, Value* vector, int start, int count) {
+  const int lanes = lane_count(vector);
+  if (start == 0 && count == lanes) return vector;
+  std::vector<int> picked(static_cast<std::size_t>(count));
+  for (int i = 0; i < count; ++i) picked[i] = start + i < lanes ? start + i : -1;
+  return e.b.CreateShuffleVector(vector, picked);
+}
+
+Value* join(Emitter& e, Value* a, Value* b) {
+  const int lanes_a = lane_count(a);
+  const int lanes_b = lane_count(b);
+  const int widest = std::max(lanes_a, lanes_b);
+  std::vector<int> picked(static_cast<std::size_t>(lanes_a + lanes_b));
+  std::iota(picked.begin(), picked.begin() + lanes_a, 0);
+  std::iota(picked.begin() + lanes_a, picked.end(), widest);
+  return e.b.CreateShuffleVector(slice(e, a, 0, widest), slice(e, b, 0, widest), picked);
+}
+
 Value* horizontal(Emitter& e, ReduceOp op, DType dtype, Value* vector) {
   Value* rest = nullptr;  // odd lanes, in the order they were left over
   int lanes = lane_count(vector);

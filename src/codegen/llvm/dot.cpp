@@ -14,25 +14,6 @@ namespace {
 
 using llvm::Value;
 
-// Lanes start … start+count-1; those past the end are poison.
-Value* slice(Emitter& e, Value* vector, int start, int count) {
-  const int lanes = lane_count(vector);
-  if (start == 0 && count == lanes) return vector;
-  std::vector<int> picked(static_cast<std::size_t>(count));
-  for (int i = 0; i < count; ++i) picked[i] = start + i < lanes ? start + i : -1;
-  return e.b.CreateShuffleVector(vector, picked);
-}
-
-Value* join(Emitter& e, Value* a, Value* b) {
-  const int lanes_a = lane_count(a);
-  const int lanes_b = lane_count(b);
-  const int widest = std::max(lanes_a, lanes_b);
-  std::vector<int> picked(static_cast<std::size_t>(lanes_a + lanes_b));
-  std::iota(picked.begin(), picked.begin() + lanes_a, 0);
-  std::iota(picked.begin() + lanes_a, picked.end(), widest);
-  return e.b.CreateShuffleVector(slice(e, a, 0, widest), slice(e, b, 0, widest), picked);
-}
-
 Value* bits_as(Emitter& e, Value* value, llvm::Type* element, int lanes) {
   return e.b.CreateBitCast(value,
                            llvm::FixedVectorType::get(element, static_cast<unsigned>(lanes)));

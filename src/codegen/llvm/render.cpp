@@ -3,6 +3,7 @@
 // loads left.
 #include "codegen/llvm/render.h"
 
+#include <llvm/IR/MDBuilder.h>
 #include <llvm/IR/Verifier.h>
 #include <llvm/Support/raw_ostream.h>
 
@@ -75,7 +76,7 @@ class Renderer {
       : kernel_(kernel),
         module_(module),
         context_(module.getContext()),
-        b_(context_, llvm::InstSimplifyFolder(module.getDataLayout())),
+        b_(context_, llvm::TargetFolder(module.getDataLayout())),
         e_{b_, target} {
     llvm::FastMathFlags flags;
     flags.setAllowContract();
@@ -83,7 +84,9 @@ class Renderer {
   }
 
   void kernel() {
-    const Node body = decompose(kernel_.body);
+    const Node body = decompose(kernel_.body, [&](const Node& node) {
+      return node.is(Op::sin_) || has_native_exp2(e_.target, node);
+    });
     std::vector<Node> phases = {body};
     if (body.is(Op::block_)) phases = body.srcs();
     // In the kernel's order, so that scratch_bytes holds whatever the phases use.
@@ -347,10 +350,12 @@ class Renderer {
   }
 
   template <typename Body>
-  void guarded(Value* condition, Body&& body) {
+  void guarded(Value* condition, Body&& body, bool likely = true) {
     auto* then = BasicBlock::Create(context_, "", function_);
     auto* after = BasicBlock::Create(context_, "", function_);
-    llvm::Instruction* enter = b_.CreateCondBr(condition, then, after);
+    llvm::MDNode* weights =
+        likely ? nullptr : llvm::MDBuilder(context_).createBranchWeights(1, 1000);
+    llvm::Instruction* enter = b_.CreateCondBr(condition, then, after, weights);
     b_.SetInsertPoint(then);
     in_region(enter, [&] {
       // Nothing that only the branch needs is computed outside of it.
@@ -437,6 +442,7 @@ class Renderer {
       case Op::cmplt_:
         if (Rendered r; lane_limit(node, r)) return r;
         break;
+      case Op::sin_: return {sine(node), top(), true, 0};
       case Op::range_: unreachable("a range that no loop around the statement binds");
       default: break;
     }
@@ -467,11 +473,34 @@ class Renderer {
       case Op::horizontal_:
         return horizontal(e_, static_cast<ReduceOp>(node.ints(0)), node.dtype(), srcs[0]);
       case Op::dot_: return dot(e_, node, srcs[0], srcs[1], srcs[2]);
+      case Op::exp2_: return native_exp2(e_, srcs[0]);
       default:
         check(is_elementwise(node.op()), "an expression of a kernel");
         for (Value*& src : srcs) src = broadcast(e_, src, node.lanes());
         return elementwise(e_, node, srcs);
     }
+  }
+
+  // Branches around the long way that large arguments take; so it stays in its statement.
+  Value* sine(const Node& node) {
+    const SplitSin split = split_sin(node.src(0));
+    Value* near = value(split.near);
+    Value* all_near = value(split.is_near);
+    if (node.lanes() > 1) all_near = b_.CreateAndReduce(all_near);
+    BasicBlock* before = b_.GetInsertBlock();
+    BasicBlock* end = nullptr;
+    Value* far = nullptr;
+    guarded(
+        b_.CreateNot(all_near),
+        [&] {
+          far = value(split.anywhere);
+          end = b_.GetInsertBlock();
+        },
+        false);
+    llvm::PHINode* result = b_.CreatePHI(near->getType(), 2);
+    result->addIncoming(near, before);
+    result->addIncoming(far, end);
+    return result;
   }
 
   // Terms of an index that is a sum, outermost first, so that each loop adds only what is its own.

@@ -4,7 +4,7 @@
 // vector.
 #pragma once
 
-#include <llvm/Analysis/InstSimplifyFolder.h>
+#include <llvm/Analysis/TargetFolder.h>
 #include <llvm/IR/IRBuilder.h>
 
 #include <span>
@@ -14,7 +14,7 @@
 
 namespace brisk::ir {
 
-using Builder = llvm::IRBuilder<llvm::InstSimplifyFolder>;
+using Builder = llvm::IRBuilder<llvm::TargetFolder>;
 
 /// Where to emit and for what: passed by reference everywhere below.
 struct Emitter {
@@ -33,6 +33,10 @@ llvm::Type* shaped_like(const llvm::Value* value, llvm::Type* type);
 /// A scalar in every lane; a vector stays.
 llvm::Value* broadcast(Emitter& e, llvm::Value* value, int lanes);
 
+/// Lanes start … start+count-1, poison past the end; two vectors one after the other.
+llvm::Value* slice(Emitter& e, llvm::Value* vector, int start, int count);
+llvm::Value* join(Emitter& e, llvm::Value* a, llvm::Value* b);
+
 /// A narrow float's bits <-> float32, rounding to nearest even.
 llvm::Value* widen(Emitter& e, llvm::Value* bits, DType dtype);
 llvm::Value* narrow(Emitter& e, llvm::Value* value, DType dtype);
@@ -48,5 +52,9 @@ llvm::Value* combine(Emitter& e, ReduceOp op, DType dtype, llvm::Value* a, llvm:
 llvm::Value* horizontal(Emitter& e, ReduceOp op, DType dtype, llvm::Value* vector);
 llvm::Value* shuffle(Emitter& e, const Node& node, std::span<llvm::Value*> srcs);
 llvm::Value* dot(Emitter& e, const Node& node, llvm::Value* sum, llvm::Value* a, llvm::Value* b);
+
+/// exp2 by AVX-512's own splitting and scaling of floats, for nodes that has_native_exp2 takes.
+bool has_native_exp2(const Target& target, const Node& node);
+llvm::Value* native_exp2(Emitter& e, llvm::Value* x);
 
 }  // namespace brisk::ir
