@@ -6,6 +6,7 @@
 #include "engine/kernel_cache.h"
 #include "engine/pack.h"
 #include "engine/structure.h"
+#include "kernel/print.h"
 #include "kernel/verify.h"
 #include "optimize/optimize.h"
 
@@ -63,8 +64,12 @@ KernelCode compile_cached(const LoweredKernel& lowered, const std::string& key,
     if (unpack(*found, kernel)) return kernel;
   }
   const auto start = std::chrono::steady_clock::now();
+  log_line(2, "{}", log_enabled(2) ? print(lowered) : "");
   const Kernel optimized = optimize(lowered, target);
   verify_kernel(optimized, "optimize");
+  log_line(3, "{}", log_enabled(3) ? print(optimized) : "");
+  log_line(4, "{}", log_enabled(4) ? llvm_ir(optimized, target) : "");
+  log_line(5, "{}", log_enabled(5) ? assembly(optimized, target) : "");
   KernelCode kernel;
   kernel.header = {optimized.name, phase_tasks(optimized), optimized.workspace,
                    scratch_bytes(optimized)};

@@ -76,12 +76,14 @@ Plan::Plan(std::span<const Node> given, Engine& engine) : impl_(std::make_unique
   }
   const auto loaded = engine.loaded_->get(kernels, keys, engine);
 
-  // Memory: roots get their own; everything else, working memory included, shares an arena.
+  // Memory: roots get their own; everything else, working memory included, shares an arena. A buffer
+  // without storage is memory that the graph needs only here (the target of a scatter, say).
   std::unordered_map<Node, std::shared_ptr<Buffer>, NodeHash> own;
   for (const Node& root : computed) {
-    if (root.is(Op::store_) || own.count(root) != 0) continue;
-    own[root] = engine.device_->allocate(
-        static_cast<std::size_t>(std::max<std::int64_t>(upper_bytes(root), 1)));
+    const Node& memory = memory_of(root);
+    if (memory.attr().storage || own.count(memory) != 0) continue;
+    own[memory] = engine.device_->allocate(
+        static_cast<std::size_t>(std::max<std::int64_t>(upper_bytes(memory), 1)));
   }
   std::vector<Interval> intervals;
   std::unordered_map<Node, std::size_t, NodeHash> interval_of;
@@ -89,7 +91,7 @@ Plan::Plan(std::span<const Node> given, Engine& engine) : impl_(std::make_unique
   for (std::size_t i = 0; i < lowerings.size(); ++i) {
     const auto step = static_cast<std::int64_t>(i);
     for (const Node& argument : lowerings[i].arguments) {
-      if (argument.is(Op::buffer_) || own.count(argument) != 0) continue;
+      if (argument.attr().storage || own.count(argument) != 0) continue;
       const auto [at, fresh] = interval_of.emplace(argument, intervals.size());
       if (fresh) intervals.push_back({step, step, std::max<std::int64_t>(upper_bytes(argument), 1)});
       intervals[at->second].last = step;
@@ -110,7 +112,7 @@ Plan::Plan(std::span<const Node> given, Engine& engine) : impl_(std::make_unique
     return static_cast<std::byte*>(plan.arena->address()) + memory.offsets[interval];
   };
   const auto address = [&](const Node& node) -> void* {
-    if (node.is(Op::buffer_)) {
+    if (node.attr().storage) {
       const auto* buffer = dynamic_cast<const Buffer*>(node.attr().storage.get());
       check(buffer != nullptr && &buffer->device() == engine.device_.get(),
             "a buffer that lies on the engine's device");
@@ -141,11 +143,12 @@ Plan::Plan(std::span<const Node> given, Engine& engine) : impl_(std::make_unique
   for (const Node& root : roots) {
     if (root.is(Op::buffer_)) {
       plan.outputs.push_back(root);
-    } else if (root.is(Op::store_)) {
-      plan.outputs.push_back(base_buffer(root));
-    } else {
-      plan.outputs.push_back(buffer(root.dtype(), root.shape(), own.at(root)));
+      continue;
     }
+    const Node& memory = memory_of(root);
+    plan.outputs.push_back(memory.attr().storage
+                               ? memory
+                               : buffer(memory.dtype(), memory.shape(), own.at(memory)));
   }
 }
 

@@ -143,6 +143,7 @@ class Lowerer {
 
   bool in_memory(const Node& node) const {
     if (node.is(Op::buffer_)) return true;
+    if (node.srcs().empty()) return false;  // constants and counters cost nothing
     return !(node == computing_) && stored_.count(node) != 0;
   }
 

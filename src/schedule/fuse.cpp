@@ -117,7 +117,7 @@ class Fuser {
   void visit(const Node& node) {
     const auto found = uses_.find(node);
     const bool forced = wanted_.count(node) != 0;
-    if (is_leaf(node) || (found == uses_.end() && !forced)) return;
+    if (!forced && (is_leaf(node) || found == uses_.end())) return;
     if (forced || should_store(node, found->second)) {
       stored_.insert(node);
       open_kernel(node);
@@ -349,7 +349,7 @@ class Fuser {
       const Node node = stack.back();
       stack.pop_back();
       if (!seen.insert(node).second) continue;
-      if (node.is(Op::buffer_) || stored_.count(node) != 0) {
+      if (node.is(Op::buffer_) || (!is_leaf(node) && stored_.count(node) != 0)) {
         inputs.push_back(node);
         continue;
       }

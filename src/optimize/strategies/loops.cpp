@@ -221,6 +221,7 @@ class LoopNest {
       instance.values[points[i]] = i == 0 ? rest : mod(rest, size);
       rest = idiv(rest, size);
     }
+    const Bound scope(bound_, tasks_);
     Node body;
     if (columns_) {
       const Node begin = mul(column, constant_int(columns));
@@ -238,6 +239,27 @@ class LoopNest {
   }
 
   using Emit = std::function<Node(const Instances&)>;
+
+  // Ranges that the loops opened so far give a value to.
+  class Bound {
+   public:
+    Bound(std::vector<Node>& bound, const std::vector<Node>& more) : bound_(bound), size_(bound.size()) {
+      bound.insert(bound.end(), more.begin(), more.end());
+    }
+    ~Bound() { bound_.resize(size_); }
+    Bound(const Bound&) = delete;
+    Bound& operator=(const Bound&) = delete;
+
+   private:
+    std::vector<Node>& bound_;
+    std::size_t size_;
+  };
+
+  bool ready(const Node& reduction) const {
+    const std::vector<Node>& free = free_.at(reduction);
+    return std::all_of(free.begin(), free.end(),
+                       [&](const Node& range) { return contains(bound_, range); });
+  }
 
   // vector_ from `begin` over `count` counters: blocks of several vectors, vectors, then one by one.
   Node columns_loop(const Instances& outside, const Node& begin, const Size& count, const Emit& emit) {
@@ -289,12 +311,7 @@ class LoopNest {
   // loop, then the stores.
   Node level(Instances instances, std::vector<Node> remaining, std::vector<Node> done) {
     std::vector<Node> statements;
-    finish_reductions(stores_, instances, done, statements, [&](const Node& reduction) {
-      for (const Node& range : free_.at(reduction)) {
-        if (contains(remaining, range)) return false;
-      }
-      return true;
-    });
+    finish_reductions(stores_, instances, done, statements);
     if (remaining.empty()) {
       for (const Instance& instance : instances) {
         for (const Node& store : stores_) statements.push_back(emit_store(store, instance));
@@ -317,6 +334,7 @@ class LoopNest {
     }
     const Node range = remaining[best];
     remaining.erase(remaining.begin() + static_cast<std::ptrdiff_t>(best));
+    const Bound scope(bound_, {range});
     if (range == vector_ && !columns_) {
       statements.push_back(columns_loop(instances, constant_int(0), Size(range.src(0)), [&](const Instances& at) { return level(at, remaining, done); }));
     } else {
@@ -344,12 +362,11 @@ class LoopNest {
 
   // Emits the reductions that the expressions use and that are ready, in groups that share a loop.
   void finish_reductions(const std::vector<Node>& expressions, Instances& instances,
-                         std::vector<Node>& done, std::vector<Node>& statements,
-                         const std::function<bool(const Node&)>& ready) {
+                         std::vector<Node>& done, std::vector<Node>& statements) {
     for (;;) {
       std::vector<Node> group;
       for (const Node& reduction : find_all(expressions, Op::reduce_)) {
-        if (contains(done, reduction) || !ready(reduction) || !operands_done(reduction, done, ready)) continue;
+        if (contains(done, reduction) || !ready(reduction) || !operands_done(reduction, done)) continue;
         if (group.empty() || ranges_of(group[0]) == ranges_of(reduction)) group.push_back(reduction);
       }
       if (group.empty()) return;
@@ -358,18 +375,10 @@ class LoopNest {
     }
   }
 
-  // Reductions inside the value must be finished first, except those over this one's own ranges.
-  bool operands_done(const Node& reduction, const std::vector<Node>& done,
-                     const std::function<bool(const Node&)>& ready) const {
+  // Reductions inside the value that can be finished here must be, before its loop.
+  bool operands_done(const Node& reduction, const std::vector<Node>& done) const {
     for (const Node& inner : find_all({reduction.src(0)}, Op::reduce_)) {
-      if (!contains(done, inner) && ready(inner) && outside_of(inner, reduction)) return false;
-    }
-    return true;
-  }
-
-  bool outside_of(const Node& inner, const Node& reduction) const {
-    for (const Node& range : ranges_of(reduction)) {
-      if (contains(free_.at(inner), range)) return false;
+      if (!contains(done, inner) && ready(inner)) return false;
     }
     return true;
   }
@@ -377,6 +386,7 @@ class LoopNest {
   void emit_reductions(const std::vector<Node>& group, Instances& instances,
                        std::vector<Node>& statements, const std::vector<Node>& done) {
     const std::vector<Node> ranges = ranges_of(group[0]);
+    const Bound scope(bound_, ranges);
     const Node last = ranges.back();
     // Vectors along the last range, where nothing inside is in vectors already or has loops.
     bool rows = true;
@@ -459,7 +469,7 @@ class LoopNest {
           std::vector<Node> finished = done;
           std::vector<Node> values;
           for (const Node& reduction : group) values.push_back(reduction.src(0));
-          finish_reductions(values, here, finished, body, [](const Node&) { return true; });
+          finish_reductions(values, here, finished, body);
         }
         for (std::size_t i = 0; i < here.size(); ++i) {
           for (std::size_t g = 0; g < group.size(); ++g) {
@@ -529,6 +539,7 @@ class LoopNest {
   std::unordered_map<Node, std::vector<Node>, NodeHash> free_;  // of each reduction
   std::vector<Node> tasks_;
   std::vector<Node> inner_;
+  std::vector<Node> bound_;
   Node vector_;
   bool columns_ = false;  // the vector range is a task range
 };
