@@ -257,9 +257,11 @@ void apply_integer(Op op, const Operand& a, const Operand& b, std::int64_t count
   }
 }
 
+// NaN if either is; 0 is larger than -0, so that the order of operands does not matter.
 template <typename T>
 T larger(T x, T y) {
-  return std::isnan(x) ? x : std::isnan(y) ? y : x < y ? y : x;
+  if (std::isnan(x) || std::isnan(y)) return x + y;
+  return x < y || (x == y && std::signbit(x)) ? y : x;
 }
 
 // float32's transcendental functions are computed in float64.
@@ -353,7 +355,7 @@ void apply_min(DType dtype, Operand a, Operand b, std::int64_t count, std::byte*
       apply_min(DType::float32, operands[0], operands[1], count, out);
     });
   }
-  const auto smaller = [](auto x, auto y) { return x != x ? x : y != y ? y : y < x ? y : x; };
+  const auto smaller = [](auto x, auto y) { return -larger(-x, -y); };
   if (dtype == DType::float32) return map<float>(a, b, count, result, smaller);
   if (dtype == DType::float64) return map<double>(a, b, count, result, smaller);
   with_integer(dtype, [&](auto zero) {

@@ -288,9 +288,12 @@ std::string difference(const Array& a, const Array& b, double tolerance, bool ze
   const std::vector<double> y = as_doubles(b);
   for (std::size_t i = 0; i < x.size(); ++i) {
     if (std::isnan(x[i]) && std::isnan(y[i])) continue;
-    const bool zeros = x[i] == 0 && y[i] == 0;
-    if (zeros ? zero_sign || std::signbit(x[i]) == std::signbit(y[i]) : x[i] == y[i]) continue;
-    if (std::fabs(x[i] - y[i]) <= tolerance * std::max(std::fabs(x[i]), std::fabs(y[i]))) continue;
+    if (x[i] == 0 && y[i] == 0) {
+      if (zero_sign || std::signbit(x[i]) == std::signbit(y[i])) continue;
+    } else {
+      const double largest = std::max(std::fabs(x[i]), std::fabs(y[i]));
+      if (x[i] == y[i] || std::fabs(x[i] - y[i]) <= tolerance * largest) continue;
+    }
     return fmt::format("element {}: {} and {}", i, x[i], y[i]);
   }
   return "";
