@@ -9,8 +9,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include <optional>
-#include <unordered_map>
+#include <cstdint>
+#include <limits>
 
 namespace brisk {
 
@@ -33,8 +33,16 @@ bool flag_of(const Json& object, const char* key, bool otherwise) {
   const Json* value = member(object, key);
   return value ? value->get<bool>() : otherwise;
 }
+/// The library would convert any number, also one that does not fit.
+std::int64_t integer_of(const Json& value) {
+  constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max();
+  if (!value.is_number_integer() ||
+      (value.is_number_unsigned() && value.get<std::uint64_t>() > most))
+    user_error("tokenizer.json: {} instead of an integer", quote(value.dump()));
+  return value.get<std::int64_t>();
+}
 TokenId id_of(const Json& value) {
-  const auto id = value.get<std::int64_t>();
+  const std::int64_t id = integer_of(value);
   if (id < 0 || id >= (1 << 24)) user_error("tokenizer.json: the token id {} is not possible", id);
   return static_cast<TokenId>(id);
 }
@@ -56,7 +64,10 @@ std::string decode_base64(std::string_view text) {
     if (c == '=') break;
     if (digit < 0) user_error("tokenizer.json: the character map is not base64");
     bits = bits << 6 | static_cast<std::uint32_t>(digit);
-    if ((count += 6) >= 8) out.push_back(static_cast<char>(bits >> (count -= 8) & 0xff));
+    count += 6;
+    if (count < 8) continue;
+    count -= 8;
+    out.push_back(static_cast<char>(bits >> count & 0xff));
   }
   return out;
 }
@@ -139,7 +150,7 @@ class Reader {
     if (type == "WordPiece") {
       spec_.model = TokenizerSpec::Model::wordpiece;
       const Json* limit = member(model, "max_input_chars_per_word");
-      spec_.max_word_chars = limit ? limit->get<std::size_t>() : 100;
+      spec_.max_word_chars = limit ? static_cast<std::size_t>(integer_of(*limit)) : 100;
     } else if (type == "BPE") {
       spec_.word_suffix = text_of(model, "end_of_word_suffix");
       spec_.fuse_unknown = flag_of(model, "fuse_unk", false);
@@ -341,7 +352,7 @@ class Reader {
                regex_of(step.at("pattern")) == "\u2581") {
       spec_.space_marker = true;
     } else if (type == "Strip" && text_of(step, "content") == " ") {
-      spec_.strip_leading_space = step.at("start").get<int>() > 0;
+      spec_.strip_leading_space = integer_of(step.at("start")) > 0;
     } else if (type != "ByteFallback" && type != "Fuse") {
       spec_.warnings.push_back("tokenizer.json: the decoder " + quote(type) + " is left out");
     }

@@ -257,9 +257,13 @@ TEST(TokenizerJson, RefusesWhatItCannotRead) {
   refused(R"({"model": {"type": "WordPiece", "vocab": {"a": 16000000}}})",
           "token id 16000000 in a vocabulary of 1");
   refused(R"({"model": {"type": "WordPiece", "vocab": {"a": -1}}})", "the token id -1");
+  refused(R"({"model": {"type": "WordPiece", "vocab": {"a": 1e75}}})",
+          "'1e+75' instead of an integer");
+  refused(R"({"model": {"type": "WordPiece", "vocab": {"a": 18446744073709551615}}})",
+          "'18446744073709551615' instead of an integer");
   refused(R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["ab"]}})", "merge 0, 'ab',");
   refused(R"({"model": {"type": "BPE", "vocab": {"a": "x"}, "merges": []}})",
-          "type must be number");
+          "'\"x\"' instead of an integer");
   refused(R"({"normalizer": {"type": "Magic"}, )" + model + "}", "the normalizer 'Magic'");
   refused(R"({"pre_tokenizer": {"type": "Magic"}, )" + model + "}", "the pre-tokenizer 'Magic'");
   refused(R"({"post_processor": {"type": "Magic"}, )" + model + "}", "the post-processor 'Magic'");
