@@ -165,6 +165,45 @@ TEST(InterpretLowered, agreesWithTheEvaluatorOnRandomGraphs) {
   EXPECT_GT(kernels, 300);
 }
 
+// int64 data goes through the normal form of index arithmetic.
+TEST(InterpretLowered, integersFromMemoryAreArithmeticLikeIndices) {
+  for (unsigned seed = 0; seed < 1000; ++seed) {
+    std::mt19937 random(seed);
+    const auto below = [&](int limit) { return static_cast<int>(random() % static_cast<unsigned>(limit)); };
+    const Node data = buffer(DType::int64, {12}, nullptr);
+    Array content{DType::int64, {12}, std::vector<std::byte>(96)};
+    auto* values = reinterpret_cast<std::int64_t*>(content.bytes.data());
+    for (int i = 0; i < 12; ++i) values[i] = below(41) - 20;
+    std::vector<Node> nodes = {data, iota(Size(12))};
+    for (int i = 0; i < 8; ++i) {
+      const Node a = nodes[static_cast<std::size_t>(below(static_cast<int>(nodes.size())))];
+      const Node b = below(2) ? constant_int(below(15) - 4)
+                              : nodes[static_cast<std::size_t>(below(static_cast<int>(nodes.size())))];
+      switch (below(8)) {
+        case 0:
+        case 1: nodes.push_back(add(a, b)); break;
+        case 2: nodes.push_back(mul(a, constant_int(below(9) - 3))); break;
+        case 3: nodes.push_back(idiv(a, b)); break;
+        case 4: nodes.push_back(mod(a, b)); break;
+        case 5: nodes.push_back(where(cmplt(a, b), a, add(b, constant_int(1)))); break;
+        case 6: nodes.push_back(max(a, b)); break;
+        default: nodes.push_back(cast(cmpne(mod(a, constant_int(4)), b), DType::int64));
+      }
+    }
+    const Node root = nodes.back();
+    const Array wanted = evaluate(root, {{}, [&](const Node&) { return content; }});
+    const Lowering lowering = lower({root}, {root});
+    verify_kernel(lowering.kernel, "lower");
+    Array result{DType::int64, {12}, std::vector<std::byte>(96)};
+    std::vector<HostBuffer> buffers;
+    for (const Node& argument : lowering.arguments) {
+      buffers.push_back({(argument == data ? content : result).bytes.data(), 96});
+    }
+    interpret(lowering.kernel, buffers, {});
+    ASSERT_EQ(result.bytes, wanted.bytes) << "seed " << seed << "\n" << print(root) << print(lowering.kernel);
+  }
+}
+
 TEST(InterpretLowered, oneKernelServesEveryValueOfAVariable) {
   const Node n = variable("n", 0, 16);
   const Node a = buffer(DType::float32, {16, 3}, nullptr);
