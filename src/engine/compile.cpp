@@ -1,8 +1,13 @@
 #include "engine/compile.h"
 
+#include <elf.h>
+#include <link.h>
+
 #include <chrono>
+#include <cstring>
 
 #include "base/log.h"
+#include "brisk/version.h"
 #include "engine/kernel_cache.h"
 #include "engine/pack.h"
 #include "engine/structure.h"
@@ -14,8 +19,33 @@ namespace brisk {
 
 namespace {
 
-// Raised whenever strategies or the code generator change what they give.
-constexpr std::int64_t compiler_version = 1;
+// The linker's build id of the program or library that this function is in; empty where it was
+// linked without one.
+int read_build_id(dl_phdr_info* object, std::size_t, void* result) {
+  const auto here = reinterpret_cast<std::uintptr_t>(&read_build_id);
+  bool inside = false;
+  std::string& id = *static_cast<std::string*>(result);
+  id.clear();
+  for (int i = 0; i < object->dlpi_phnum; ++i) {
+    const ElfW(Phdr)& header = object->dlpi_phdr[i];
+    const std::uintptr_t begin = object->dlpi_addr + header.p_vaddr;
+    if (header.p_type == PT_LOAD) inside |= here >= begin && here < begin + header.p_memsz;
+    if (header.p_type != PT_NOTE) continue;
+    const auto* at = reinterpret_cast<const std::byte*>(begin);
+    const auto* end = at + header.p_memsz;
+    while (at + sizeof(ElfW(Nhdr)) <= end) {
+      ElfW(Nhdr) note;
+      std::memcpy(&note, at, sizeof note);
+      const std::byte* name = at + sizeof note;
+      const std::byte* content = name + (note.n_namesz + 3) / 4 * 4;
+      if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4) {
+        id.assign(reinterpret_cast<const char*>(content), note.n_descsz);
+      }
+      at = content + (note.n_descsz + 3) / 4 * 4;
+    }
+  }
+  return inside ? 1 : 0;  // stop here: what was read last is ours
+}
 
 std::vector<std::byte> pack(const KernelCode& kernel) {
   Packer packer;
@@ -51,18 +81,28 @@ bool unpack(std::span<const std::byte> data, KernelCode& kernel) {
 
 }  // namespace
 
-std::string kernel_key(const LoweredKernel& lowered, const Target& target) {
-  return "kernel " + std::to_string(compiler_version) + " " + fingerprint(target) + "\n" +
-         structure_of(lowered);
+const std::string& compiler_identity() {
+  static const std::string identity = [] {
+    std::string id;
+    dl_iterate_phdr(read_build_id, &id);
+    return std::string(version) + " " + id + " ";
+  }();
+  return identity;
 }
 
-KernelCode compile_cached(const LoweredKernel& lowered, const std::string& key,
+std::string kernel_key(const LoweredKernel& lowered, const Target& target) {
+  return "kernel " + compiler_identity() + fingerprint(target) + "\n" + structure_of(lowered);
+}
+
+std::optional<KernelCode> find_compiled(const std::string& key) {
+  const auto found = KernelCache::shared().find(key);
+  KernelCode kernel;
+  if (!found || !unpack(*found, kernel)) return std::nullopt;
+  return kernel;
+}
+
+KernelCode compile_kernel(const LoweredKernel& lowered, const std::string& key,
                           const Target& target) {
-  KernelCache& cache = KernelCache::shared();
-  if (const auto found = cache.find(key)) {
-    KernelCode kernel;
-    if (unpack(*found, kernel)) return kernel;
-  }
   const auto start = std::chrono::steady_clock::now();
   log_line(2, "{}", log_enabled(2) ? print(lowered) : "");
   const Kernel optimized = optimize(lowered, target);
@@ -77,7 +117,7 @@ KernelCode compile_cached(const LoweredKernel& lowered, const std::string& key,
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
   log_line(1, "compiled {} in {:.1f} ms, {} bytes", kernel.header.name, took.count(),
            kernel.code.object.size());
-  cache.insert(key, pack(kernel));
+  KernelCache::shared().insert(key, pack(kernel));
   return kernel;
 }
 

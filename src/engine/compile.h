@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,10 +25,14 @@ struct KernelCode {
   CodeObject code;
 };
 
-/// From the cache, or compiled and put there.
-KernelCode compile_cached(const LoweredKernel& lowered, const std::string& key, const Target& target);
+/// From the kernel cache, if it is there.
+std::optional<KernelCode> find_compiled(const std::string& key);
+/// Compiled now, and put into the kernel cache.
+KernelCode compile_kernel(const LoweredKernel& lowered, const std::string& key, const Target& target);
 
 /// The cache's key of a kernel for a target.
 std::string kernel_key(const LoweredKernel& lowered, const Target& target);
+/// Which build of the compiler this is: part of every key, so that no build runs another one's code.
+const std::string& compiler_identity();
 
 }  // namespace brisk

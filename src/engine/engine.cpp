@@ -8,34 +8,45 @@
 #include "base/error.h"
 #include "base/options.h"
 #include "device/cpu/cpu_device.h"
+#include "engine/kernel_cache.h"
 #include "engine/loaded.h"
 
 namespace brisk {
 
-std::vector<std::shared_ptr<LoadedKernel>> Engine::Loaded::get(
-    const std::vector<LoweredKernel>& lowered, const std::vector<std::string>& keys,
-    Engine& engine) {
+namespace {
+constexpr std::size_t most_plans = 1024;  // kept by a process; the cache has the others
+}
+
+bool Engine::Loaded::get(const PlanRecord& record, const std::vector<LoweredKernel>& lowered,
+                         Engine& engine, std::vector<std::shared_ptr<LoadedKernel>>& result) {
   std::vector<std::size_t> missing;
   {
     const std::lock_guard lock(mutex);
     std::unordered_map<std::string, bool> listed;
-    for (std::size_t i = 0; i < keys.size(); ++i) {
-      if (kernels.count(keys[i]) == 0 && listed.emplace(keys[i], true).second) missing.push_back(i);
+    for (std::size_t i = 0; i < record.steps.size(); ++i) {
+      const std::string& key = record.steps[i].key;
+      if (kernels.count(key) == 0 && listed.emplace(key, true).second) missing.push_back(i);
     }
   }
   std::atomic<std::size_t> next{0};
+  std::atomic<bool> complete{true};
   std::mutex failure_mutex;
   std::exception_ptr failure;
   const auto work = [&] {
     for (std::size_t m = next++; m < missing.size(); m = next++) {
       try {
-        const std::size_t i = missing[m];
-        KernelCode code = compile_cached(lowered[i], keys[i], engine.target());
+        const std::string& key = record.steps[missing[m]].key;
+        std::optional<KernelCode> code = find_compiled(key);
+        if (!code && lowered.empty()) {
+          complete = false;
+          continue;
+        }
+        if (!code) code = compile_kernel(lowered[missing[m]], key, engine.target());
         auto kernel = std::make_shared<LoadedKernel>();
-        kernel->program = engine.device().load(code.code.object, code.code.symbol);
-        kernel->header = std::move(code.header);
+        kernel->program = engine.device().load(code->code.object, code->code.symbol);
+        kernel->header = std::move(code->header);
         const std::lock_guard lock(mutex);
-        kernels.emplace(keys[i], std::move(kernel));
+        kernels.emplace(key, std::move(kernel));
       } catch (...) {
         const std::lock_guard lock(failure_mutex);
         if (!failure) failure = std::current_exception();
@@ -48,10 +59,37 @@ std::vector<std::shared_ptr<LoadedKernel>> Engine::Loaded::get(
   work();
   for (std::thread& thread : threads) thread.join();
   if (failure) std::rethrow_exception(failure);
-  std::vector<std::shared_ptr<LoadedKernel>> result;
+  if (!complete) return false;
   const std::lock_guard lock(mutex);
-  for (const std::string& key : keys) result.push_back(kernels.at(key));
-  return result;
+  for (const PlanRecord::Step& step : record.steps) result.push_back(kernels.at(step.key));
+  return true;
+}
+
+std::shared_ptr<const PlanRecord> Engine::Loaded::known_plan(const std::string& key) {
+  {
+    const std::lock_guard lock(mutex);
+    if (const auto found = plans.find(key); found != plans.end()) return found->second;
+  }
+  const auto stored = KernelCache::shared().find(key);
+  std::optional<PlanRecord> record = stored ? PlanRecord::unpack(*stored) : std::nullopt;
+  return record ? std::make_shared<const PlanRecord>(std::move(*record)) : nullptr;
+}
+
+std::shared_ptr<const PlanRecord> Engine::Loaded::plan(
+    const std::string& key, std::span<const Node> roots, std::span<const Node> buffers,
+    Engine& engine, std::vector<std::shared_ptr<LoadedKernel>>& result) {
+  std::shared_ptr<const PlanRecord> record = known_plan(key);
+  if (!record || !get(*record, {}, engine, result)) {
+    std::vector<LoweredKernel> lowered;
+    record = std::make_shared<const PlanRecord>(
+        schedule_graph(roots, buffers, engine.target(), lowered));
+    get(*record, lowered, engine, result);
+    KernelCache::shared().insert(key, record->pack());
+  }
+  const std::lock_guard lock(mutex);
+  if (plans.size() >= most_plans) plans.clear();
+  plans.emplace(key, record);
+  return record;
 }
 
 Engine::Engine(std::unique_ptr<Device> device, Target target)

@@ -9,6 +9,7 @@
 
 #include "engine/compile.h"
 #include "engine/engine.h"
+#include "engine/plan_record.h"
 
 namespace brisk {
 
@@ -21,10 +22,19 @@ struct Engine::Loaded {
   std::mutex mutex;
   std::unordered_map<std::string, std::shared_ptr<LoadedKernel>> kernels;
 
-  /// Kernels for the keys, in order; what is new is compiled on all processors at once.
-  std::vector<std::shared_ptr<LoadedKernel>> get(const std::vector<LoweredKernel>& lowered,
-                                                 const std::vector<std::string>& keys,
-                                                 Engine& engine);
+  std::unordered_map<std::string, std::shared_ptr<const PlanRecord>> plans;
+
+  /// The plan of a graph with its kernels: known to this process, from the cache, or made now.
+  std::shared_ptr<const PlanRecord> plan(const std::string& key, std::span<const Node> roots,
+                                         std::span<const Node> buffers, Engine& engine,
+                                         std::vector<std::shared_ptr<LoadedKernel>>& kernels);
+
+ private:
+  /// Kernels of the steps in order; what is new is compiled on all processors at once, from `lowered`
+  /// (one per step) where the cache has not got it. False where it is needed and empty.
+  bool get(const PlanRecord& record, const std::vector<LoweredKernel>& lowered, Engine& engine,
+           std::vector<std::shared_ptr<LoadedKernel>>& kernels);
+  std::shared_ptr<const PlanRecord> known_plan(const std::string& key);
 };
 
 }  // namespace brisk

@@ -1,27 +1,14 @@
 // Compiling a graph once, for many runs: schedule, lower, compile, place in memory, then launch.
 #include <algorithm>
-#include <unordered_map>
 
 #include "base/error.h"
-#include "base/log.h"
 #include "engine/engine.h"
 #include "engine/loaded.h"
-#include "graph/integer.h"
-#include "graph/rules_simplify.h"
-#include "kernel/lower.h"
+#include "engine/plan_record.h"
+#include "engine/structure.h"
 #include "schedule/memory_plan.h"
 
 namespace brisk {
-
-namespace {
-
-std::int64_t upper_bytes(const Node& node) {
-  std::int64_t count = byte_size(node.dtype());
-  for (const Size& size : node.shape()) count *= size.upper();
-  return count;
-}
-
-}  // namespace
 
 struct Plan::Impl {
   struct Step {
@@ -55,52 +42,53 @@ std::vector<Plan::KernelInfo> Plan::kernels() const {
   return list;
 }
 
-Plan::Plan(std::span<const Node> given, Engine& engine) : impl_(std::make_unique<Impl>()) {
+namespace {
+
+std::int64_t upper_bytes(DType dtype, const Shape& shape) {
+  std::int64_t count = byte_size(dtype);
+  for (const Size& size : shape) count *= size.upper();
+  return std::max<std::int64_t>(count, 1);
+}
+
+}  // namespace
+
+Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique<Impl>()) {
   Impl& plan = *impl_;
   plan.engine = &engine;
-  const std::vector<Node> roots = simplify(given);
-  std::vector<Node> computed;
-  for (const Node& root : roots) {
-    if (!root.is(Op::buffer_)) computed.push_back(root);
-  }
-  const KernelList list = fuse(computed);
+  std::string key = "plan " + compiler_identity() + fingerprint(engine.target()) + "\n";
+  std::vector<Node> buffers;
+  append_structure(key, roots, buffers);
+  std::vector<std::shared_ptr<LoadedKernel>> kernels;
+  const std::shared_ptr<const PlanRecord> found = engine.loaded_->plan(key, roots, buffers, engine, kernels);
+  const PlanRecord& record = *found;
 
-  // Lower and compile.
-  std::vector<Lowering> lowerings;
-  std::vector<LoweredKernel> kernels;
-  std::vector<std::string> keys;
-  for (const ScheduledKernel& kernel : list.kernels) {
-    lowerings.push_back(lower(kernel.outputs, list.stored));
-    kernels.push_back(lowerings.back().kernel);
-    keys.push_back(kernel_key(kernels.back(), engine.target()));
+  // Memory: roots get their own; everything else, working memory included, shares an arena.
+  const std::size_t count = record.temporaries.size();
+  std::vector<std::shared_ptr<Buffer>> own(count);
+  for (const PlanRecord::Place& root : record.roots) {
+    if (!root.temporary || own[static_cast<std::size_t>(root.number)]) continue;
+    const auto& temporary = record.temporaries[static_cast<std::size_t>(root.number)];
+    own[static_cast<std::size_t>(root.number)] = engine.device_->allocate(
+        static_cast<std::size_t>(upper_bytes(temporary.dtype, temporary.shape)));
   }
-  const auto loaded = engine.loaded_->get(kernels, keys, engine);
-
-  // Memory: roots get their own; everything else, working memory included, shares an arena. A buffer
-  // without storage is memory that the graph needs only here (the target of a scatter, say).
-  std::unordered_map<Node, std::shared_ptr<Buffer>, NodeHash> own;
-  for (const Node& root : computed) {
-    const Node& memory = memory_of(root);
-    if (memory.attr().storage || own.count(memory) != 0) continue;
-    own[memory] = engine.device_->allocate(
-        static_cast<std::size_t>(std::max<std::int64_t>(upper_bytes(memory), 1)));
-  }
-  std::vector<Interval> intervals;
-  std::unordered_map<Node, std::size_t, NodeHash> interval_of;
-  std::vector<std::vector<std::size_t>> workspace_of(lowerings.size());
-  for (std::size_t i = 0; i < lowerings.size(); ++i) {
+  std::vector<Interval> intervals(count, Interval{-1, -1, 0});
+  std::vector<std::size_t> first_workspace;
+  for (std::size_t i = 0; i < record.steps.size(); ++i) {
     const auto step = static_cast<std::int64_t>(i);
-    for (const Node& argument : lowerings[i].arguments) {
-      if (argument.attr().storage || own.count(argument) != 0) continue;
-      const auto [at, fresh] = interval_of.emplace(argument, intervals.size());
-      if (fresh) intervals.push_back({step, step, std::max<std::int64_t>(upper_bytes(argument), 1)});
-      intervals[at->second].last = step;
+    for (const PlanRecord::Place& place : record.steps[i].arguments) {
+      if (!place.temporary || own[static_cast<std::size_t>(place.number)]) continue;
+      Interval& interval = intervals[static_cast<std::size_t>(place.number)];
+      const auto& temporary = record.temporaries[static_cast<std::size_t>(place.number)];
+      if (interval.first < 0) interval = {step, step, upper_bytes(temporary.dtype, temporary.shape)};
+      interval.last = step;
     }
-    for (const auto& workspace : loaded[i]->header.workspace) {
-      workspace_of[i].push_back(intervals.size());
-      intervals.push_back({step, step, std::max<std::int64_t>(
-                                           workspace.elements.upper() * byte_size(workspace.dtype), 1)});
+    first_workspace.push_back(intervals.size());
+    for (const auto& workspace : kernels[i]->header.workspace) {
+      intervals.push_back({step, step, upper_bytes(workspace.dtype, {workspace.elements})});
     }
+  }
+  for (Interval& interval : intervals) {
+    if (interval.first < 0) interval = {0, 0, 0};  // has memory of its own
   }
   const MemoryPlan memory = plan_memory(intervals);
   plan.arena_bytes = memory.total;
@@ -111,44 +99,40 @@ Plan::Plan(std::span<const Node> given, Engine& engine) : impl_(std::make_unique
   const auto in_arena = [&](std::size_t interval) -> void* {
     return static_cast<std::byte*>(plan.arena->address()) + memory.offsets[interval];
   };
-  const auto address = [&](const Node& node) -> void* {
-    if (node.attr().storage) {
-      const auto* buffer = dynamic_cast<const Buffer*>(node.attr().storage.get());
-      check(buffer != nullptr && &buffer->device() == engine.device_.get(),
-            "a buffer that lies on the engine's device");
-      plan.kept.push_back(node);
-      return buffer->address();
-    }
-    if (const auto at = own.find(node); at != own.end()) return at->second->address();
-    return in_arena(interval_of.at(node));
+  const auto address = [&](const PlanRecord::Place& place) -> void* {
+    const auto number = static_cast<std::size_t>(place.number);
+    if (place.temporary) return own[number] ? own[number]->address() : in_arena(number);
+    const auto* buffer = dynamic_cast<const Buffer*>(buffers[number].attr().storage.get());
+    check(buffer != nullptr && &buffer->device() == engine.device_.get(),
+          "a buffer that lies on the engine's device");
+    plan.kept.push_back(buffers[number]);
+    return buffer->address();
   };
-
-  for (std::size_t i = 0; i < lowerings.size(); ++i) {
+  for (std::size_t i = 0; i < record.steps.size(); ++i) {
     Impl::Step step;
-    step.kernel = loaded[i];
-    step.info = {loaded[i]->header.name, static_cast<int>(lowerings[i].arguments.size()), 0, 0};
-    for (const Node& argument : lowerings[i].arguments) {
-      step.buffers.push_back(address(argument));
-      step.info.bytes += upper_bytes(argument);
+    step.kernel = kernels[i];
+    step.info = {kernels[i]->header.name, static_cast<int>(record.steps[i].arguments.size()), 0,
+                 record.steps[i].operations};
+    for (const PlanRecord::Place& place : record.steps[i].arguments) {
+      step.buffers.push_back(address(place));
+      const auto number = static_cast<std::size_t>(place.number);
+      step.info.bytes += place.temporary ? upper_bytes(record.temporaries[number].dtype, record.temporaries[number].shape)
+                                         : upper_bytes(buffers[number].dtype(), buffers[number].shape());
     }
-    for (const std::size_t interval : workspace_of[i]) step.buffers.push_back(in_arena(interval));
-    step.variables = lowerings[i].kernel.variables;
-    for (const Size& tasks : loaded[i]->header.phase_tasks) {
+    for (std::size_t w = 0; w < kernels[i]->header.workspace.size(); ++w) {
+      step.buffers.push_back(in_arena(first_workspace[i] + w));
+    }
+    step.variables = record.steps[i].variables;
+    for (const Size& tasks : kernels[i]->header.phase_tasks) {
       step.fixed = step.fixed && tasks.is_constant();
       step.tasks.push_back(tasks.is_constant() ? tasks.value() : 0);
     }
     plan.steps.push_back(std::move(step));
   }
-
-  for (const Node& root : roots) {
-    if (root.is(Op::buffer_)) {
-      plan.outputs.push_back(root);
-      continue;
-    }
-    const Node& memory = memory_of(root);
-    plan.outputs.push_back(memory.attr().storage
-                               ? memory
-                               : buffer(memory.dtype(), memory.shape(), own.at(memory)));
+  for (const PlanRecord::Place& root : record.roots) {
+    const auto number = static_cast<std::size_t>(root.number);
+    plan.outputs.push_back(root.temporary ? buffer(record.temporaries[number].dtype, record.temporaries[number].shape, own[number])
+                                          : buffers[number]);
   }
 }
 

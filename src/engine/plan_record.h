@@ -1,0 +1,46 @@
+// What scheduling a graph gives, free of the process that made it: kernels by their cache keys, their
+// arguments by number, sizes over variables. The kernel cache holds it, so that a graph that was seen
+// before is neither scheduled nor lowered again.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/target.h"
+#include "graph/node.h"
+#include "kernel/kernel.h"
+
+namespace brisk {
+
+struct PlanRecord {
+  /// A buffer of the graph (numbered as append_structure lists them) or a temporary of the plan.
+  struct Place {
+    bool temporary = false;
+    int number = 0;
+  };
+  struct Temporary {
+    DType dtype;
+    Shape shape;
+  };
+  struct Step {
+    std::string key;  // kernel_key
+    std::vector<Place> arguments;
+    std::vector<Node> variables;
+    std::int64_t operations = 0;  // floating-point, at the upper bounds
+  };
+
+  std::vector<Temporary> temporaries;
+  std::vector<Step> steps;
+  std::vector<Place> roots;
+
+  std::vector<std::byte> pack() const;
+  static std::optional<PlanRecord> unpack(std::span<const std::byte> data);
+};
+
+/// Simplifies, schedules and lowers; `kernels` receives one lowered kernel per step.
+PlanRecord schedule_graph(std::span<const Node> roots, std::span<const Node> buffers,
+                          const Target& target, std::vector<LoweredKernel>& kernels);
+
+}  // namespace brisk
