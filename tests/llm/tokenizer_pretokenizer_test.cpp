@@ -160,14 +160,14 @@ TEST(PreTokenizer, EveryNameIsKnownAndLosesNothing) {
 TEST(PreTokenizer, NoNameTakesQuadraticTime) {
   for (const char* unit : {" ", "\n", " \n", "a", "A", "7", "!", "漢", "\u0301", "a ", "'s"}) {
     std::string text;
-    while (text.size() < 200'000) text += unit;
+    while (text.size() < 100'000) text += unit;
     text += "x";
     for_each_name([&](std::string_view name) {
       const auto begin = std::chrono::steady_clock::now();
       cut_as(name, text);
       const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-      // Some 10 ms; a quadratic one would take far longer.
-      EXPECT_LT(took.count(), 3) << name << " on many '" << unit << "'";
+      // Some 5 ms; a quadratic one would take far longer.
+      EXPECT_LT(took.count(), 2) << name << " on many '" << unit << "'";
     });
   }
 }
