@@ -15,7 +15,8 @@ namespace {
 
 bool is_narrow(DType dtype) { return is_float(dtype) && byte_size(dtype) < 4; }
 
-// ---- by type -------------------------------------------------------------------------------------
+// ---- by type
+// -------------------------------------------------------------------------------------
 
 template <typename F>
 decltype(auto) with_integer(DType dtype, F f) {
@@ -69,7 +70,8 @@ void map(const Operand& a, const Operand& b, std::int64_t count, std::byte* resu
   }
 }
 
-// ---- conversions ---------------------------------------------------------------------------------
+// ---- conversions
+// ---------------------------------------------------------------------------------
 
 template <typename F>
 std::vector<float> table_of(int size, F decode) {
@@ -108,7 +110,8 @@ void narrow(DType dtype, const float* values, std::int64_t count, std::byte* res
   }
 }
 
-// float32 rounded to odd: rounding that once more, to 22 bits or fewer, is as rounding `value` once.
+// float32 rounded to odd: rounding that once more, to 22 bits or fewer, is as rounding `value`
+// once.
 float round_to_odd(long double value) {
   const auto nearest = static_cast<float>(value);
   if (static_cast<long double>(nearest) == value || std::isnan(nearest)) return nearest;
@@ -181,19 +184,20 @@ void cast_elements(const Operand& a, DType dtype, std::int64_t count, std::byte*
   }
   if (a.dtype == DType::float32) return cast_by<double, float>(a, dtype, count, result);
   if (a.dtype == DType::float64) return cast_by<double, double>(a, dtype, count, result);
-  if (a.dtype == DType::uint64) return cast_by<std::uint64_t, std::uint64_t>(a, dtype, count, result);
+  if (a.dtype == DType::uint64)
+    return cast_by<std::uint64_t, std::uint64_t>(a, dtype, count, result);
   if (is_bool(a.dtype)) {
     std::vector<std::uint8_t> truth(static_cast<std::size_t>(a.step == 0 ? 1 : count));
     for (std::size_t i = 0; i < truth.size(); ++i) truth[i] = as<std::uint8_t>(a)[i] != 0;
     const Operand b{DType::uint8, reinterpret_cast<const std::byte*>(truth.data()), a.step};
     return cast_by<std::int64_t, std::uint8_t>(b, dtype, count, result);
   }
-  with_integer(a.dtype, [&](auto zero) {
-    cast_by<std::int64_t, decltype(zero)>(a, dtype, count, result);
-  });
+  with_integer(a.dtype,
+               [&](auto zero) { cast_by<std::int64_t, decltype(zero)>(a, dtype, count, result); });
 }
 
-// ---- operations ----------------------------------------------------------------------------------
+// ---- operations
+// ----------------------------------------------------------------------------------
 
 std::uint8_t truth(bool value) { return static_cast<std::uint8_t>(value); }
 
@@ -276,8 +280,10 @@ void apply_float(Op op, std::span<const Operand> srcs, std::int64_t count, std::
     case Op::max_: return two([](T x, T y) { return larger(x, y); });
     case Op::cmplt_: return two([](T x, T y) { return truth(x < y); });
     case Op::cmpne_: return two([](T x, T y) { return truth(x != y); });
-    case Op::exp2_: return one([](T x) { return static_cast<T>(std::exp2(static_cast<double>(x))); });
-    case Op::log2_: return one([](T x) { return static_cast<T>(std::log2(static_cast<double>(x))); });
+    case Op::exp2_:
+      return one([](T x) { return static_cast<T>(std::exp2(static_cast<double>(x))); });
+    case Op::log2_:
+      return one([](T x) { return static_cast<T>(std::log2(static_cast<double>(x))); });
     case Op::sin_: return one([](T x) { return static_cast<T>(std::sin(static_cast<double>(x))); });
     case Op::sqrt_: return one([](T x) { return std::sqrt(x); });
     case Op::recip_: return one([](T x) { return T{1} / x; });
@@ -308,8 +314,8 @@ void in_float32(DType dtype, std::span<const Operand> srcs, std::int64_t count, 
     const std::int64_t n = srcs[i].step == 0 ? 1 : count;
     wide[i].resize(static_cast<std::size_t>(n));
     widen(srcs[i], n, wide[i].data());
-    operands.push_back({DType::float32, reinterpret_cast<const std::byte*>(wide[i].data()),
-                        srcs[i].step});
+    operands.push_back(
+        {DType::float32, reinterpret_cast<const std::byte*>(wide[i].data()), srcs[i].step});
   }
   if (is_bool(dtype)) return f(operands, result);
   std::vector<float> values(static_cast<std::size_t>(count));
@@ -326,7 +332,8 @@ void apply(Op op, DType dtype, std::span<const Operand> srcs, std::int64_t count
   if (op == Op::cast_) return cast_elements(srcs[0], dtype, count, result);
   if (op == Op::bitcast_) {
     if (is_bool(dtype)) {  // true is 1, whatever the bits
-      return map<std::uint8_t>(srcs[0], count, result, [](std::uint8_t x) { return truth(x != 0); });
+      return map<std::uint8_t>(srcs[0], count, result,
+                               [](std::uint8_t x) { return truth(x != 0); });
     }
     return with_bytes(byte_size(dtype), [&](auto zero) {
       using T = decltype(zero);
@@ -342,9 +349,8 @@ void apply(Op op, DType dtype, std::span<const Operand> srcs, std::int64_t count
   }
   if (in == DType::float32) return apply_float<float>(op, srcs, count, result);
   if (in == DType::float64) return apply_float<double>(op, srcs, count, result);
-  with_integer(in, [&](auto zero) {
-    apply_integer<decltype(zero)>(op, srcs[0], srcs[1], count, result);
-  });
+  with_integer(
+      in, [&](auto zero) { apply_integer<decltype(zero)>(op, srcs[0], srcs[1], count, result); });
 }
 
 void apply_min(DType dtype, Operand a, Operand b, std::int64_t count, std::byte* result) {
@@ -387,7 +393,8 @@ Node read_constant(DType dtype, const std::byte* element) {
   return constant_int(value, dtype);
 }
 
-// ---- reductions ----------------------------------------------------------------------------------
+// ---- reductions
+// ----------------------------------------------------------------------------------
 
 Accumulators::Accumulators(ReduceOp op, DType dtype, std::size_t count) : op_(op), dtype_(dtype) {
   if (is_float(dtype)) {

@@ -41,16 +41,17 @@ void gather(const View& view, std::int64_t start, std::int64_t count, std::byte*
     using T = decltype(zero);
     const auto* from = reinterpret_cast<const T*>(view.bytes->data());
     auto* to = reinterpret_cast<T*>(result);
-    for_runs(view.layout, start, count,
-             [&](std::int64_t first, std::int64_t offset, std::int64_t stride, std::int64_t length) {
-               const T* x = from + offset;
-               T* y = to + first;
-               if (stride == 1) {
-                 std::copy_n(x, length, y);
-               } else {
-                 for (std::int64_t i = 0; i < length; ++i) y[i] = x[i * stride];
-               }
-             });
+    for_runs(
+        view.layout, start, count,
+        [&](std::int64_t first, std::int64_t offset, std::int64_t stride, std::int64_t length) {
+          const T* x = from + offset;
+          T* y = to + first;
+          if (stride == 1) {
+            std::copy_n(x, length, y);
+          } else {
+            for (std::int64_t i = 0; i < length; ++i) y[i] = x[i * stride];
+          }
+        });
   };
   switch (view.width()) {
     case 1: return copy(std::uint8_t{});
@@ -117,7 +118,8 @@ class Group {
         continue;
       }
       operands.clear();
-      for (const int src : step.srcs) operands.push_back(steps_[static_cast<std::size_t>(src)].current);
+      for (const int src : step.srcs)
+        operands.push_back(steps_[static_cast<std::size_t>(src)].current);
       apply(step.op, step.dtype, operands, count, step.chunk.data());
     }
     return steps_.back().current;
@@ -241,7 +243,8 @@ class Evaluator {
       case Op::store_: return node.srcs().size() == 2 ? store(node) : scatter(node);
       case Op::copy_: return value(node.src(0));
       default:
-        throw InternalError(fmt::format("evaluate: '{}' does not belong to a graph", name(node.op())));
+        throw InternalError(
+            fmt::format("evaluate: '{}' does not belong to a graph", name(node.op())));
     }
   }
 
@@ -334,11 +337,11 @@ class Evaluator {
         }
         elements.bytes = repeated.data();
       }
-      for_runs(places, start, count,
-               [&](std::int64_t first, std::int64_t offset, std::int64_t stride,
-                   std::int64_t length) {
-                 values.take(offset, stride, elements.bytes + first * result.width(), length);
-               });
+      for_runs(
+          places, start, count,
+          [&](std::int64_t first, std::int64_t offset, std::int64_t stride, std::int64_t length) {
+            values.take(offset, stride, elements.bytes + first * result.width(), length);
+          });
     }
     values.finish(result.bytes->data());
     return result;
@@ -410,13 +413,14 @@ class Evaluator {
     }
     const View from = contiguous(view);
     const std::byte* elements = from.at(from.layout.offset);
-    for_runs(merged(inner), 0, count_of(inner.shape),
-             [&](std::int64_t first, std::int64_t offset, std::int64_t stride, std::int64_t length) {
-               for (std::int64_t i = 0; i < length; ++i) {
-                 std::memcpy(result.bytes->data() + (offset + i * stride) * result.width(),
-                             elements + (first + i) * result.width(), width);
-               }
-             });
+    for_runs(
+        merged(inner), 0, count_of(inner.shape),
+        [&](std::int64_t first, std::int64_t offset, std::int64_t stride, std::int64_t length) {
+          for (std::int64_t i = 0; i < length; ++i) {
+            std::memcpy(result.bytes->data() + (offset + i * stride) * result.width(),
+                        elements + (first + i) * result.width(), width);
+          }
+        });
     return result;
   }
 
@@ -531,7 +535,8 @@ Array evaluate(const Node& root, const Bindings& bindings) {
   return std::move(evaluate({&root, 1}, bindings)[0]);
 }
 
-// ---- scalars -------------------------------------------------------------------------------------
+// ---- scalars
+// -------------------------------------------------------------------------------------
 
 std::int64_t evaluate_scalar(const Node& scalar, const Variables& variables) {
   if (scalar.is_constant()) return scalar.int_value();

@@ -1,6 +1,6 @@
-// The reference interpreter of graphs: slow, obvious, and by definition right. Input: root nodes, the
-// values of their variables and the content of their buffers; output: one array per root. Every other
-// way to run a graph is tested against this one.
+// The reference interpreter of graphs: slow, obvious, and by definition right. Input: root nodes,
+// the values of their variables and the content of their buffers; output: one array per root. Every
+// other way to run a graph is tested against this one.
 #pragma once
 
 #include <cstddef>
@@ -28,10 +28,11 @@ struct Bindings {
   std::function<Array(const Node& buffer)> read;  // asked once per buffer node
 };
 
-/// The roots' values. Sums and products of floats accumulate in float64 and are rounded once. Stores
-/// are functional: the result is the base buffer's whole content afterwards; what `read` gave is not
-/// changed. UserError where a variable has no value, or one outside its bounds; InternalError where
-/// an ungated load leaves its source or a buffer's content has another size than its node.
+/// The roots' values. Sums and products of floats accumulate in float64 and are rounded once.
+/// Stores are functional: the result is the base buffer's whole content afterwards; what `read`
+/// gave is not changed. UserError where a variable has no value, or one outside its bounds;
+/// InternalError where an ungated load leaves its source or a buffer's content has another size
+/// than its node.
 std::vector<Array> evaluate(std::span<const Node> roots, const Bindings& bindings);
 Array evaluate(const Node& root, const Bindings& bindings = {});
 

@@ -31,14 +31,16 @@ Bounds product(Bounds a, Bounds b) {
 Bounds quotient(Bounds a, Bounds b) {
   if (b.least <= 0) {  // unknown or zero divisor: the quotient is no larger than the dividend
     const std::int64_t m = std::max(sum(0, a.greatest), product(-1, a.least));
-    return {a.least >= 0 && b.least >= 0 ? 0 : -std::max<std::int64_t>(m, 0), std::max<std::int64_t>(m, 0)};
+    return {a.least >= 0 && b.least >= 0 ? 0 : -std::max<std::int64_t>(m, 0),
+            std::max<std::int64_t>(m, 0)};
   }
   return {a.least >= 0 ? a.least / b.greatest : a.least / b.least,
           a.greatest >= 0 ? a.greatest / b.least : a.greatest / b.greatest};
 }
 
 Bounds remainder(Bounds a, Bounds b) {
-  if (b.least <= 0) return {std::min<std::int64_t>(a.least, 0), std::max<std::int64_t>(a.greatest, 0)};
+  if (b.least <= 0)
+    return {std::min<std::int64_t>(a.least, 0), std::max<std::int64_t>(a.greatest, 0)};
   if (a.least >= 0 && a.greatest < b.least) return a;
   return {a.least >= 0 ? 0 : -(b.greatest - 1), a.greatest <= 0 ? 0 : b.greatest - 1};
 }
@@ -123,7 +125,8 @@ Bounds bounds(const Node& node) {
   return bounds_within(node, visits);
 }
 
-// ---- order and normal form -----------------------------------------------------------------------
+// ---- order and normal form
+// -----------------------------------------------------------------------
 
 int compare_structure(const Node& a, const Node& b) {
   if (a == b) return 0;
@@ -435,7 +438,8 @@ Node integer_mod(const Node& a, const Node& b) {
       Linear scaled;
       for (const auto& term : big.terms) scaled.add(term.atom, term.factor / h);
       scaled.constant = big.constant / h;
-      const Node high = integer_mul(integer_mod(build(scaled), constant_int(c / h)), constant_int(h));
+      const Node high =
+          integer_mul(integer_mod(build(scaled), constant_int(c / h)), constant_int(h));
       return integer_add(high, low);
     }
     return raw(Op::mod_, rest, b);
@@ -509,7 +513,8 @@ std::string to_string(const Size& size) {
   return text;
 }
 
-// ---- substitution --------------------------------------------------------------------------------
+// ---- substitution
+// --------------------------------------------------------------------------------
 
 namespace {
 

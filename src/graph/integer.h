@@ -1,10 +1,10 @@
-// Integer arithmetic of sizes and indices: int64 scalars kept in a normal form (a sum of products with
-// constant coefficients, in an order that does not depend on the run), with bounds. Everything that
-// builds sizes or indices goes through these functions; graph/node.h's add, mul, idiv, mod and cmplt
-// call them for int64 scalars.
+// Integer arithmetic of sizes and indices: int64 scalars kept in a normal form (a sum of products
+// with constant coefficients, in an order that does not depend on the run), with bounds. Everything
+// that builds sizes or indices goes through these functions; graph/node.h's add, mul, idiv, mod and
+// cmplt call them for int64 scalars.
 //
-// Indices and sizes are assumed not to overflow int64. Quotients are of non-negative operands wherever
-// a rule needs it, which is checked by bounds.
+// Indices and sizes are assumed not to overflow int64. Quotients are of non-negative operands
+// wherever a rule needs it, which is checked by bounds.
 #pragma once
 
 #include <unordered_map>

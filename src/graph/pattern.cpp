@@ -7,7 +7,8 @@
 
 namespace brisk {
 
-// ---- patterns ------------------------------------------------------------------------------------
+// ---- patterns
+// ------------------------------------------------------------------------------------
 
 Pattern::Pattern(double value) {
   auto data = std::make_shared<Data>();
@@ -94,7 +95,8 @@ Pattern where(const Pattern& condition, const Pattern& a, const Pattern& b) {
   return pattern(Op::where_, condition, a, b);
 }
 
-// ---- matching ------------------------------------------------------------------------------------
+// ---- matching
+// ------------------------------------------------------------------------------------
 
 const Node* Match::find(const Pattern& pattern) const {
   for (const auto& [identity, node] : bound_) {
@@ -126,8 +128,8 @@ bool might_match(const Pattern& pattern, const Node& node) {
 
 }  // namespace
 
-// Solves (pattern, node) pairs from the last to the first; where a commutative operation could match
-// either way, tries both.
+// Solves (pattern, node) pairs from the last to the first; where a commutative operation could
+// match either way, tries both.
 struct Matcher {
   using Goals = std::vector<std::pair<const Pattern*, Node>>;
 
@@ -176,13 +178,14 @@ Node apply_rule(const Rule& rule, const Node& node) {
   }
   if (result.dtype() != node.dtype() || result.shape() != node.shape() ||
       result.lanes() != node.lanes()) {
-    throw InternalError(fmt::format("rule '{}' turns {} into {}", rule.name, describe(node),
-                                    describe(result)));
+    throw InternalError(
+        fmt::format("rule '{}' turns {} into {}", rule.name, describe(node), describe(result)));
   }
   return result;
 }
 
-// ---- right sides ---------------------------------------------------------------------------------
+// ---- right sides
+// ---------------------------------------------------------------------------------
 
 namespace {
 

@@ -2,10 +2,10 @@
 //   const Pattern x = any(), y = any();
 //   rule("add_zero", x + 0, x)
 //   rule("where_same", where(y, x, x), x)
-// A pattern is a variable, a constant or an operation over patterns. A variable that occurs more than
-// once matches one node; commutative operations match either way round; a number matches the constant
-// of that value in any dtype. A rule's right side is a pattern, or a function of the match that may
-// decline by giving an empty node.
+// A pattern is a variable, a constant or an operation over patterns. A variable that occurs more
+// than once matches one node; commutative operations match either way round; a number matches the
+// constant of that value in any dtype. A rule's right side is a pattern, or a function of the match
+// that may decline by giving an empty node.
 #pragma once
 
 #include <functional>
@@ -24,7 +24,7 @@ class Pattern {
  public:
   enum class Kind : std::uint8_t { variable, constant, operation };
 
-  Pattern(double value);              // NOLINT: implicit, so that x + 0 is a pattern
+  Pattern(double value);  // NOLINT: implicit, so that x + 0 is a pattern
   static Pattern variable();
   static Pattern any_constant();
   /// One of some operations over these sources, or (without sources) over any.
@@ -81,7 +81,7 @@ struct Rule {
   std::string name;
   Pattern left;
   Replacement right;
-  double tolerance = 0;           // relative error that it may add to floats
+  double tolerance = 0;            // relative error that it may add to floats
   bool changes_zero_sign = false;  // 0 may become -0, or the other way round
 };
 
@@ -90,14 +90,15 @@ Rule rule(std::string name, Pattern left, Replacement right);
 /// The same rule, which may change the sign of a zero, and floats by a relative error.
 Rule up_to_zero_sign(Rule rule, double tolerance = 0);
 
-/// The replacement of a node by one rule, or an empty node where it does not apply. It has the node's
-/// dtype, shape and lanes: a scalar is repeated to the shape.
+/// The replacement of a node by one rule, or an empty node where it does not apply. It has the
+/// node's dtype, shape and lanes: a scalar is repeated to the shape.
 Node apply_rule(const Rule& rule, const Node& node);
 
 /// A scalar as every element of a shape.
 Node broadcast(const Node& scalar, const Shape& shape);
 
-// ---- patterns of operations ----------------------------------------------------------------------
+// ---- patterns of operations
+// ----------------------------------------------------------------------
 
 inline Pattern any() { return Pattern::variable(); }
 inline Pattern lit(double value) { return Pattern(value); }

@@ -11,7 +11,8 @@ namespace brisk {
 namespace {
 
 std::string joined(const std::vector<std::int64_t>& ints, std::size_t first = 0) {
-  return fmt::format("{}", fmt::join(ints.begin() + static_cast<std::ptrdiff_t>(first), ints.end(), " "));
+  return fmt::format("{}",
+                     fmt::join(ints.begin() + static_cast<std::ptrdiff_t>(first), ints.end(), " "));
 }
 
 // Pairs of sizes, one pair an axis: "0:2 1:3".

@@ -1,4 +1,5 @@
-// Graphs as text, one line a node, sources first; constants and variables stand where they are used.
+// Graphs as text, one line a node, sources first; constants and variables stand where they are
+// used.
 //   %3: float32[2, 1] = reduce(%2, add, axes 1)
 // Input: root nodes; output: the text, the same for equal graphs.
 #pragma once

@@ -35,7 +35,8 @@ bool is_every_bit(const Node& node) {
          node == constant_int(is_bool(node.dtype()) ? 1 : -1, node.dtype());
 }
 
-// ---- casts ---------------------------------------------------------------------------------------
+// ---- casts
+// ---------------------------------------------------------------------------------------
 
 // Bits of precision and the range of exponents; integers: bits of the magnitude.
 int digits(DType dtype) {
@@ -99,7 +100,8 @@ Node cast_of_cast(const Match& match) {
   return keeps || wraps ? cast(x, to) : Node();
 }
 
-// ---- bounds --------------------------------------------------------------------------------------
+// ---- bounds
+// --------------------------------------------------------------------------------------
 
 // Bounds of uint64 saturate, so they say nothing.
 bool has_bounds(DType dtype) { return is_whole(dtype) && dtype != DType::uint64; }
@@ -124,7 +126,8 @@ bool fits_below(const Node& x, const Node& y) {
   return bounds(x).least >= 0 && bounds(x).greatest < bounds(y).least;
 }
 
-// ---- constants -----------------------------------------------------------------------------------
+// ---- constants
+// -----------------------------------------------------------------------------------
 
 Node fold(const Match& match) {
   const Node& node = match.root();
@@ -158,7 +161,8 @@ Node swapped(const Match& match) {
 }
 
 // (x / c) / d = x / (c * d) where the product is in range; truncating quotients compose.
-Node quotient_of_quotient(const Match& match, const Pattern& x, const Pattern& c, const Pattern& d) {
+Node quotient_of_quotient(const Match& match, const Pattern& x, const Pattern& c,
+                          const Pattern& d) {
   const std::int64_t p = match[c].int_value();
   const std::int64_t q = match[d].int_value();
   if (p <= 0 || q <= 0 || match.dtype() == DType::uint64) return {};

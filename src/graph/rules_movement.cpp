@@ -22,7 +22,8 @@ Node repeated_scalar(const Node& node) {
 
 bool repeats_scalar(const Node& node) { return node.rank() != 0 && repeated_scalar(node); }
 
-// ---- one movement operation ----------------------------------------------------------------------
+// ---- one movement operation
+// ----------------------------------------------------------------------
 
 Node without_effect(const Match& match) {
   const Node& node = match.root();
@@ -60,7 +61,8 @@ Node permute_of_ones(const Match& match) {
   return reshape(node.src(0), node.shape());
 }
 
-// ---- two movement operations ---------------------------------------------------------------------
+// ---- two movement operations
+// ---------------------------------------------------------------------
 
 Node permute_permute(const Match& match) {
   const Node& outer = match.root();
@@ -116,7 +118,8 @@ Node shrink_pad(const Match& match) {
       around.insert(around.end(), {Size(0), Size(0)});
       continue;
     }
-    if (!before.is_constant() || !begin.is_constant() || !end.is_constant() || !size.is_constant()) {
+    if (!before.is_constant() || !begin.is_constant() || !end.is_constant() ||
+        !size.is_constant()) {
       return {};
     }
     const std::int64_t n = size.value();
@@ -159,7 +162,8 @@ Node flip_expand(const Match& match) {
   return axes.size() < match.root().attr().ints.size() ? flip(expanded, axes) : Node();
 }
 
-// ---- what is the same everywhere -----------------------------------------------------------------
+// ---- what is the same everywhere
+// -----------------------------------------------------------------
 
 Node move_repeated(const Match& match) {
   const Node scalar = repeated_scalar(match.root());
@@ -195,16 +199,18 @@ std::vector<Rule> make_rules() {
   for (int i = 0; i < op_count(); ++i) {
     if (is_elementwise(static_cast<Op>(i))) elementwise.push_back(static_cast<Op>(i));
   }
-  const std::vector<Op> movement = {Op::reshape_, Op::permute_, Op::expand_, Op::shrink_, Op::flip_};
+  const std::vector<Op> movement = {Op::reshape_, Op::permute_, Op::expand_, Op::shrink_,
+                                    Op::flip_};
 
   return {
       rule("move_repeated", Pattern::operation(movement, {repeated}), move_repeated),
       rule("pad_repeated_zero", pattern(Op::pad_, x), pad_repeated_zero),
       rule("scalar_operands", Pattern::operation(elementwise, {}), scalar_operands),
 
-      rule("move_nothing",
-           Pattern::operation({Op::reshape_, Op::permute_, Op::expand_, Op::shrink_, Op::pad_}, {x}),
-           without_effect),
+      rule(
+          "move_nothing",
+          Pattern::operation({Op::reshape_, Op::permute_, Op::expand_, Op::shrink_, Op::pad_}, {x}),
+          without_effect),
       rule("flip_ones", pattern(Op::flip_, x), flip_less),
       rule("permute_ones", pattern(Op::permute_, x), permute_of_ones),
 

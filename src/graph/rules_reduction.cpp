@@ -88,8 +88,8 @@ std::vector<Rule> make_rules() {
   const Pattern g = any();
   return {
       up_to_zero_sign(rule("reduce_ones", pattern(Op::reduce_, x), without_ones)),
-      up_to_zero_sign(rule("reduce_expand", pattern(Op::reduce_, pattern(Op::expand_, x)), of_expand),
-                      2e-7),
+      up_to_zero_sign(
+          rule("reduce_expand", pattern(Op::reduce_, pattern(Op::expand_, x)), of_expand), 2e-7),
       rule("reduce_reduce", pattern(Op::reduce_, pattern(Op::reduce_, x)), of_reduce),
 
       rule("load_always", pattern(Op::load_, x, i, lit(1)),

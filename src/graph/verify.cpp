@@ -102,7 +102,8 @@ void verify_graph(std::span<const Node> roots, std::string_view pass) {
   for (const Node& node : topological_order(roots)) {
     const auto fail = [&](std::string_view what) {
       std::string sources;
-      for (const Node& src : node.srcs()) sources += (sources.empty() ? " of " : ", ") + describe(src);
+      for (const Node& src : node.srcs())
+        sources += (sources.empty() ? " of " : ", ") + describe(src);
       throw InternalError(
           fmt::format("graph after '{}': {}{}: {}", pass, describe(node), sources, what));
     };

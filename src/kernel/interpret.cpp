@@ -19,7 +19,7 @@ constexpr std::size_t longest_text = 300;  // of a statement in a message
 // What a pointer stands for.
 struct Block {
   std::byte* bytes = nullptr;
-  std::int64_t size = -1;  // bytes
+  std::int64_t size = -1;      // bytes
   std::vector<std::byte> own;  // of locals and workspace
 };
 
@@ -79,7 +79,8 @@ class Machine {
 
   /// Locals start undefined in every task.
   void start_task() {
-    for (auto& [local, block] : locals_) std::fill(block.own.begin(), block.own.end(), std::byte{0xff});
+    for (auto& [local, block] : locals_)
+      std::fill(block.own.begin(), block.own.end(), std::byte{0xff});
   }
 
   void run_store(const Node& store) { run(program(store)); }
@@ -99,7 +100,8 @@ class Machine {
   }
 
  private:
-  // ---- programs ----------------------------------------------------------------------------------
+  // ---- programs
+  // ----------------------------------------------------------------------------------
 
   struct Scope {
     Program* program;
@@ -108,7 +110,8 @@ class Machine {
   };
 
   Program& program(const Node& root) {
-    if (const auto found = programs_.find(root.get()); found != programs_.end()) return found->second;
+    if (const auto found = programs_.find(root.get()); found != programs_.end())
+      return found->second;
     Program& result = programs_[root.get()];
     std::vector<Scope> scopes(1);
     scopes[0].program = &result;
@@ -222,7 +225,8 @@ class Machine {
     return block;
   }
 
-  // ---- running -----------------------------------------------------------------------------------
+  // ---- running
+  // -----------------------------------------------------------------------------------
 
   void run(const Program& steps) {
     for (const Step& step : steps) {
@@ -254,8 +258,8 @@ class Machine {
           }
           break;
         default:
-          throw InternalError(fmt::format("interpret {}: '{}' is no part of a kernel", name_,
-                                          name(node.op())));
+          throw InternalError(
+              fmt::format("interpret {}: '{}' is no part of a kernel", name_, name(node.op())));
       }
     }
   }

@@ -30,9 +30,7 @@ std::string_view infix(Op op) {
 
 constexpr std::size_t shortest_named = 24;  // an index shorter than this is written out each time
 
-bool is_leaf(const Node& node) {
-  return node.srcs().empty() || node.is(Op::range_);
-}
+bool is_leaf(const Node& node) { return node.srcs().empty() || node.is(Op::range_); }
 
 std::string joined(const std::vector<std::int64_t>& ints) {
   return fmt::format("{}", fmt::join(ints, " "));
@@ -60,7 +58,8 @@ class Writer {
       case Op::cast_:
       case Op::bitcast_: return call(fmt::format("{}<{}>", name(node.op()), type_text(node)));
       case Op::where_:
-        return fmt::format("({} ? {} : {})", text(node.src(0)), text(node.src(1)), text(node.src(2)));
+        return fmt::format("({} ? {} : {})", text(node.src(0)), text(node.src(1)),
+                           text(node.src(2)));
       case Op::load_: {
         const std::string gate = node.srcs().size() == 3 ? " if " + text(node.src(2)) : "";
         const std::string lanes = node.lanes() == 1 ? "" : fmt::format(" x{}", node.lanes());
@@ -156,7 +155,8 @@ void write(const Node& node, int indent, Writer& writer, std::string& text) {
     case Op::loop_: {
       constexpr std::string_view kinds[] = {"for", "parallel", "unrolled"};
       writer.forget();
-      text += fmt::format("{}{} {}:\n", margin, kinds[node.ints(0)], writer.range_text(node.src(0)));
+      text +=
+          fmt::format("{}{} {}:\n", margin, kinds[node.ints(0)], writer.range_text(node.src(0)));
       write(node.src(1), indent + 1, writer, text);
       break;
     }
@@ -171,8 +171,8 @@ void write(const Node& node, int indent, Writer& writer, std::string& text) {
 }
 
 std::string param_text(const Param& param, std::size_t i) {
-  return fmt::format("{}{} p{}",
-                     param.written ? (param.read ? "inout " : "out ") : "in ", name(param.dtype), i);
+  return fmt::format("{}{} p{}", param.written ? (param.read ? "inout " : "out ") : "in ",
+                     name(param.dtype), i);
 }
 
 template <typename AnyKernel>

@@ -1,5 +1,5 @@
-// Kernels as text in both forms: loops indented, expressions as formulas, shared parts of a statement
-// named first. Input: a kernel; output: the text, the same for equal kernels.
+// Kernels as text in both forms: loops indented, expressions as formulas, shared parts of a
+// statement named first. Input: a kernel; output: the text, the same for equal kernels.
 #pragma once
 
 #include <string>

@@ -47,7 +47,8 @@ Text lanes_error(const Node& node) {
     }
     case Op::store_: {
       const int wide = node.src(2).lanes();
-      if (node.src(2).dtype() != node.src(0).dtype()) return "the value's dtype is not the memory's";
+      if (node.src(2).dtype() != node.src(0).dtype())
+        return "the value's dtype is not the memory's";
       if (const Text error = index_error(node.src(1), wide); !error.empty()) return error;
       return node.srcs().size() == 4 ? gate_error(node.src(3), wide) : Text();
     }
@@ -116,13 +117,17 @@ class Checker {
  public:
   Checker(std::string form, Text pass, const std::vector<Param>& params,
           const std::vector<Node>& variables, std::size_t workspace)
-      : form_(std::move(form)), pass_(pass), params_(params), variables_(variables), workspace_(workspace) {}
+      : form_(std::move(form)),
+        pass_(pass),
+        params_(params),
+        variables_(variables),
+        workspace_(workspace) {}
 
   [[noreturn]] void fail(const Node& node, Text what) const {
     std::string text = describe(node);
     if (node.is(Op::store_) || !node.srcs().empty()) {
-      const std::string full = node.dtype() == DType::none ? print_statement(node)
-                                                           : print_expression(node);
+      const std::string full =
+          node.dtype() == DType::none ? print_statement(node) : print_expression(node);
       text += ": " + full.substr(0, longest_text);
     }
     throw InternalError(fmt::format("{} after '{}': {}: {}", form_, pass_, what, text));
@@ -138,16 +143,17 @@ class Checker {
         fail(node, "belongs to graphs");
       }
       if (node.rank() != 0) fail(node, "is no scalar or vector");
-      const bool statement = node.is(Op::store_) || node.is(Op::block_) || node.is(Op::loop_) ||
-                             node.is(Op::branch_);
+      const bool statement =
+          node.is(Op::store_) || node.is(Op::block_) || node.is(Op::loop_) || node.is(Op::branch_);
       if (statement != (node.dtype() == DType::none)) fail(node, "a statement has no dtype");
-      if (lowered && (node.lanes() != 1 || (group == OpGroup::kernel && !node.is(Op::range_) &&
-                                            !is_pointer(node)))) {
+      if (lowered && (node.lanes() != 1 ||
+                      (group == OpGroup::kernel && !node.is(Op::range_) && !is_pointer(node)))) {
         fail(node, "does not belong to lowered kernels");
       }
       pointers(node);
       if (node.is(Op::store_)) {
-        if (node.srcs().size() < 3 || node.srcs().size() > 4) fail(node, "wants three or four sources");
+        if (node.srcs().size() < 3 || node.srcs().size() > 4)
+          fail(node, "wants three or four sources");
       } else if (const Text error = type_error(node); !error.empty()) {
         fail(node, error);
       }
@@ -264,7 +270,8 @@ class Statements {
   explicit Statements(Checker& checker) : checker_(checker) {}
 
   void phase(const Node& statement) {
-    if (statement.is(Op::loop_) && statement.ints(0) == static_cast<std::int64_t>(LoopKind::parallel)) {
+    if (statement.is(Op::loop_) &&
+        statement.ints(0) == static_cast<std::int64_t>(LoopKind::parallel)) {
       loop(statement);
     } else {
       visit(statement);

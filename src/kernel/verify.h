@@ -1,5 +1,5 @@
-// What is legal in a kernel, in both its forms (kernel/kernel.h). Input: a kernel and the name of the
-// pass that made it; output: nothing, or an InternalError that names the pass and the node.
+// What is legal in a kernel, in both its forms (kernel/kernel.h). Input: a kernel and the name of
+// the pass that made it; output: nothing, or an InternalError that names the pass and the node.
 #pragma once
 
 #include <string_view>

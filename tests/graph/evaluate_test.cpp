@@ -1,5 +1,6 @@
-// The evaluator against plain C++: every operation, the movement operations by hand-written results,
-// memory operations, narrow floats, and that deep graphs and large products are no trouble.
+// The evaluator against plain C++: every operation, the movement operations by hand-written
+// results, memory operations, narrow floats, and that deep graphs and large products are no
+// trouble.
 #include "graph/evaluate.h"
 
 #include <gtest/gtest.h>
@@ -91,8 +92,16 @@ void check_integers(DType dtype) {
   constexpr T low = std::numeric_limits<T>::min();
   constexpr T high = std::numeric_limits<T>::max();
   const int bits = sizeof(T) * 8;
-  const std::vector<T> some = {0, 1, static_cast<T>(-1), low, high, 7, static_cast<T>(-7), 3,
-                               static_cast<T>(bits), static_cast<T>(bits - 1)};
+  const std::vector<T> some = {0,
+                               1,
+                               static_cast<T>(-1),
+                               low,
+                               high,
+                               7,
+                               static_cast<T>(-7),
+                               3,
+                               static_cast<T>(bits),
+                               static_cast<T>(bits - 1)};
   std::vector<T> x;
   std::vector<T> y;
   for (const T p : some) {
@@ -121,7 +130,8 @@ void check_integers(DType dtype) {
     const T p = x[i];
     const T q = y[i];
     SCOPED_TRACE(fmt::format("{} {} {}", name(dtype), p, q));
-    EXPECT_EQ(sums[i], static_cast<T>(static_cast<std::uint64_t>(p) + static_cast<std::uint64_t>(q)));
+    EXPECT_EQ(sums[i],
+              static_cast<T>(static_cast<std::uint64_t>(p) + static_cast<std::uint64_t>(q)));
     EXPECT_EQ(products[i],
               static_cast<T>(static_cast<std::uint64_t>(p) * static_cast<std::uint64_t>(q)));
     EXPECT_EQ(larger[i], std::max(p, q));
@@ -132,8 +142,8 @@ void check_integers(DType dtype) {
     EXPECT_EQ(any[i], static_cast<T>(p | q));
     EXPECT_EQ(one[i], static_cast<T>(p ^ q));
     const bool inside = q >= 0 && static_cast<std::uint64_t>(q) < static_cast<std::uint64_t>(bits);
-    EXPECT_EQ(left[i], inside ? static_cast<T>(static_cast<U>(static_cast<std::uint64_t>(p) << q))
-                              : T{0});
+    EXPECT_EQ(left[i],
+              inside ? static_cast<T>(static_cast<U>(static_cast<std::uint64_t>(p) << q)) : T{0});
     EXPECT_EQ(right[i], inside ? static_cast<T>(p >> q) : p < 0 ? static_cast<T>(-1) : T{0});
     EXPECT_EQ(less[i], p < q);
   }
@@ -183,8 +193,10 @@ TEST(Evaluate, castsTruncateRoundAndWrap) {
   EXPECT_EQ(values<std::uint8_t>(in.run(cast(f, DType::boolean))),
             (std::vector<std::uint8_t>{1, 1, 1, 0, 1}));
   const Node i = in.add<std::int32_t>(DType::int32, {3}, {-1, 256, 16777217});
-  EXPECT_EQ(values<std::uint8_t>(in.run(cast(i, DType::uint8))), (std::vector<std::uint8_t>{255, 0, 1}));
-  EXPECT_EQ(values<float>(in.run(cast(i, DType::float32))), (std::vector<float>{-1, 256, 16777216}));
+  EXPECT_EQ(values<std::uint8_t>(in.run(cast(i, DType::uint8))),
+            (std::vector<std::uint8_t>{255, 0, 1}));
+  EXPECT_EQ(values<float>(in.run(cast(i, DType::float32))),
+            (std::vector<float>{-1, 256, 16777216}));
   EXPECT_EQ(values<std::uint64_t>(in.run(cast(i, DType::uint64)))[0], ~std::uint64_t{0});
 }
 
@@ -224,9 +236,11 @@ TEST(Evaluate, reductionsOverAnyAxes) {
     std::vector<float> sum(static_cast<std::size_t>(shape[0] * shape[1] * shape[2]));
     std::vector<float> most(sum.size(), -inf);
     for (std::int64_t i = 0; i < 24; ++i) {
-      const std::int64_t at = (i / 12 % shape[0] * shape[1] + i / 4 % 3 % shape[1]) * shape[2] + i % 4 % shape[2];
+      const std::int64_t at =
+          (i / 12 % shape[0] * shape[1] + i / 4 % 3 % shape[1]) * shape[2] + i % 4 % shape[2];
       sum[static_cast<std::size_t>(at)] += x[static_cast<std::size_t>(i)];
-      most[static_cast<std::size_t>(at)] = std::max(most[static_cast<std::size_t>(at)], x[static_cast<std::size_t>(i)]);
+      most[static_cast<std::size_t>(at)] =
+          std::max(most[static_cast<std::size_t>(at)], x[static_cast<std::size_t>(i)]);
     }
     EXPECT_EQ(values<float>(in.run(reduce(ReduceOp::add, a, axes))), sum) << mask;
     EXPECT_EQ(values<float>(in.run(reduce(ReduceOp::max, a, axes))), most) << mask;
@@ -272,7 +286,8 @@ TEST(Evaluate, movementsPutElementsWhereTheyBelong) {
   EXPECT_EQ(of(flip(a, {0, 1})), (Ints{6, 5, 4, 3, 2, 1}));
   EXPECT_EQ(of(shrink(a, {0, 2, 1, 3})), (Ints{2, 3, 5, 6}));
   EXPECT_EQ(of(pad(a, {1, 0, 0, 1})), (Ints{0, 0, 0, 0, 1, 2, 3, 0, 4, 5, 6, 0}));
-  EXPECT_EQ(of(expand(reshape(a, {2, 1, 3}), {2, 2, 3})), (Ints{1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6}));
+  EXPECT_EQ(of(expand(reshape(a, {2, 1, 3}), {2, 2, 3})),
+            (Ints{1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6}));
   EXPECT_EQ(of(reshape(expand(shrink(a, {0, 2, 2, 3}), {2, 2}), {4})), (Ints{3, 3, 6, 6}));
   EXPECT_EQ(of(shrink(flip(pad(a, {0, 0, 1, 1}), {1}), {0, 1, 0, 3})), (Ints{0, 3, 2}));
   EXPECT_EQ(of(add(permute(flip(a, {0}), {1, 0}), constant_int(10, DType::int32))),
@@ -349,8 +364,7 @@ TEST(Evaluate, aMatrixProductNeverHoldsItsProducts) {
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 13) - 6;
   for (std::size_t i = 0; i < y.size(); ++i) y[i] = static_cast<float>(i % 11) - 5;
   const Node a = expand(reshape(in.floats({m, k}, x), {m, 1, k}), {m, n, k});
-  const Node b =
-      expand(reshape(permute(in.floats({k, n}, y), {1, 0}), {1, n, k}), {m, n, k});
+  const Node b = expand(reshape(permute(in.floats({k, n}, y), {1, 0}), {1, n, k}), {m, n, k});
   const auto start = std::chrono::steady_clock::now();
   const auto c = values<float>(in.run(reduce(ReduceOp::add, mul(a, b), {2})));
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;

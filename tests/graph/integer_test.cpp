@@ -79,10 +79,14 @@ class Builder {
     switch (below(10)) {
       case 0:
       case 1:
-      case 2: return binary("+", a, make(depth - 1), integer_add, [](auto x, auto y) { return x + y; });
-      case 3: return binary("-", a, make(depth - 1), integer_sub, [](auto x, auto y) { return x - y; });
+      case 2:
+        return binary("+", a, make(depth - 1), integer_add, [](auto x, auto y) { return x + y; });
+      case 3:
+        return binary("-", a, make(depth - 1), integer_sub, [](auto x, auto y) { return x - y; });
       case 4: return binary("*", a, leaf(), integer_mul, [](auto x, auto y) { return x * y; });
-      case 5: return binary("*", a, number(below(9) - 1), integer_mul, [](auto x, auto y) { return x * y; });
+      case 5:
+        return binary("*", a, number(below(9) - 1), integer_mul,
+                      [](auto x, auto y) { return x * y; });
       case 6: return binary("/", a, divisor(), integer_div, quotient);
       case 7: return binary("%", a, divisor(), integer_mod, remainder);
       case 8:
@@ -169,7 +173,9 @@ TEST(Integer, normalFormsHaveTheValueAndBoundsOfWhatWasAsked) {
       }
       return wrong.empty();
     });
-    ASSERT_EQ(wrong, "") << "seed " << seed << "\n" << expression.text << "\n" << print(expression.node);
+    ASSERT_EQ(wrong, "") << "seed " << seed << "\n"
+                         << expression.text << "\n"
+                         << print(expression.node);
   }
 }
 

@@ -1,5 +1,5 @@
-// Interning and lifetime of nodes: equal nodes are one object, nodes die with their last handle, also
-// under several threads.
+// Interning and lifetime of nodes: equal nodes are one object, nodes die with their last handle,
+// also under several threads.
 #include "graph/node.h"
 
 #include <gtest/gtest.h>

@@ -69,10 +69,11 @@ TEST(GraphVerify, namesThePassAndTheNodeThatIsNotLegal) {
                    "flip int32[2, 3] of buffer float32[2, 3]: the dtype is not the source's");
   expect_complaint(make_node(Op::store_, DType::none, {a, a}),
                    "store none[2, 3] of buffer float32[2, 3], buffer float32[2, 3]: has no dtype");
-  expect_complaint(make_node(Op::load_, DType::float32, {a, constant_int(0), constant_int(1, DType::boolean),
-                                                         constant_int(0)}),
-                   "load float32[] of buffer float32[2, 3], constant int64[], constant bool[], "
-                   "constant int64[]: wants two or three sources");
+  expect_complaint(
+      make_node(Op::load_, DType::float32,
+                {a, constant_int(0), constant_int(1, DType::boolean), constant_int(0)}),
+      "load float32[] of buffer float32[2, 3], constant int64[], constant bool[], "
+      "constant int64[]: wants two or three sources");
 }
 
 }  // namespace

@@ -93,9 +93,10 @@ class Builder {
         const Node index = add(iota(Size(9)), constant_int(-2));
         const Node inside = cmplt(constant_int(-1), index);
         const Node picked = load(source, mul(index, constant_int(2)), inside);
-        return add(reshape(expand(reshape(picked, {9, 1}), {9, element_count(a.shape())}),
-                           {9, element_count(a.shape())}),
-                   expand(reshape(a, {1, element_count(a.shape())}), {9, element_count(a.shape())}));
+        return add(
+            reshape(expand(reshape(picked, {9, 1}), {9, element_count(a.shape())}),
+                    {9, element_count(a.shape())}),
+            expand(reshape(a, {1, element_count(a.shape())}), {9, element_count(a.shape())}));
       }
       case 11: {
         const Node target = leaf({4, static_cast<std::int64_t>(element_count(a.shape()).value())});
@@ -147,8 +148,8 @@ TEST(InterpretLowered, agreesWithTheEvaluatorOnRandomGraphs) {
           array.bytes.resize(static_cast<std::size_t>(element_count(argument.shape()).value() * 4));
           found = memory.emplace(argument, std::move(array)).first;
         }
-        buffers.push_back({found->second.bytes.data(),
-                           static_cast<std::int64_t>(found->second.bytes.size())});
+        buffers.push_back(
+            {found->second.bytes.data(), static_cast<std::int64_t>(found->second.bytes.size())});
       }
       SCOPED_TRACE(print(lowering.kernel));
       interpret(lowering.kernel, buffers, {});
@@ -169,7 +170,9 @@ TEST(InterpretLowered, agreesWithTheEvaluatorOnRandomGraphs) {
 TEST(InterpretLowered, integersFromMemoryAreArithmeticLikeIndices) {
   for (unsigned seed = 0; seed < 1000; ++seed) {
     std::mt19937 random(seed);
-    const auto below = [&](int limit) { return static_cast<int>(random() % static_cast<unsigned>(limit)); };
+    const auto below = [&](int limit) {
+      return static_cast<int>(random() % static_cast<unsigned>(limit));
+    };
     const Node data = buffer(DType::int64, {12}, nullptr);
     Array content{DType::int64, {12}, std::vector<std::byte>(96)};
     auto* values = reinterpret_cast<std::int64_t*>(content.bytes.data());
@@ -177,8 +180,9 @@ TEST(InterpretLowered, integersFromMemoryAreArithmeticLikeIndices) {
     std::vector<Node> nodes = {data, iota(Size(12))};
     for (int i = 0; i < 8; ++i) {
       const Node a = nodes[static_cast<std::size_t>(below(static_cast<int>(nodes.size())))];
-      const Node b = below(2) ? constant_int(below(15) - 4)
-                              : nodes[static_cast<std::size_t>(below(static_cast<int>(nodes.size())))];
+      const Node b = below(2)
+                         ? constant_int(below(15) - 4)
+                         : nodes[static_cast<std::size_t>(below(static_cast<int>(nodes.size())))];
       switch (below(8)) {
         case 0:
         case 1: nodes.push_back(add(a, b)); break;
@@ -200,7 +204,8 @@ TEST(InterpretLowered, integersFromMemoryAreArithmeticLikeIndices) {
       buffers.push_back({(argument == data ? content : result).bytes.data(), 96});
     }
     interpret(lowering.kernel, buffers, {});
-    ASSERT_EQ(result.bytes, wanted.bytes) << "seed " << seed << "\n" << print(root) << print(lowering.kernel);
+    ASSERT_EQ(result.bytes, wanted.bytes) << "seed " << seed << "\n"
+                                          << print(root) << print(lowering.kernel);
   }
 }
 
@@ -208,8 +213,8 @@ TEST(InterpretLowered, oneKernelServesEveryValueOfAVariable) {
   const Node n = variable("n", 0, 16);
   const Node a = buffer(DType::float32, {16, 3}, nullptr);
   const Node rows = shrink(a, {0, Size(n), 0, 3});
-  const Node centred = add(rows, expand(mul(reduce(ReduceOp::max, rows, {0}), constant_float(-1)),
-                                        {Size(n), 3}));
+  const Node centred =
+      add(rows, expand(mul(reduce(ReduceOp::max, rows, {0}), constant_float(-1)), {Size(n), 3}));
   const Node root = reduce(ReduceOp::add, mul(centred, cast(n, DType::float32)), {0, 1});
   const Lowering lowering = lower({root}, {root});
   verify_kernel(lowering.kernel, "lower");
@@ -250,7 +255,8 @@ TEST(InterpretLowered, laterStagesReadTheScratchOfEarlierOnes) {
   part.stages.push_back(
       {{}, {store_to(sum, zero, reduce_over(ReduceOp::add, load_from(in, at(inner)), {inner}))}});
   part.stages.push_back(
-      {{column}, {store_to(out, at(column), mul(load_from(in, at(column)), recip(load_from(sum, zero))))}});
+      {{column},
+       {store_to(out, at(column), mul(load_from(in, at(column)), recip(load_from(sum, zero))))}});
   kernel.parts = {part};
   verify_kernel(kernel, "test");
   std::vector<float> values = {1, 2, 3, 2, 4, 4, 4, 4};
@@ -298,7 +304,8 @@ TEST(LoweredVerify, namesThePassAndTheNodeThatIsNotLegal) {
   expect(store_to(p, constant_int(0), load_from(a, constant_int(0), {}, 4)), {},
          "does not belong to lowered kernels: load");
   expect(store_to(p, i, cast(reshape(x, {1}), DType::float32)), {i}, "belongs to graphs: reshape");
-  expect(loop(LoopKind::serial, i, store_to(p, i, x)), {}, "does not belong to lowered kernels: loop");
+  expect(loop(LoopKind::serial, i, store_to(p, i, x)), {},
+         "does not belong to lowered kernels: loop");
 }
 
 }  // namespace

@@ -59,13 +59,13 @@ TEST(Interpret, registersAccumulateInSerialLoopsAndBranchesChoose) {
   const Node column = make_range(1, 4);
   const Node x = load_from(a, add(mul(row, number(4)), column));
   Kernel kernel{"row_sum", {out_float, in_float}, {}, {}, {}};
-  kernel.body = loop(
-      LoopKind::parallel, row,
-      block({store_to(sum, number(0), constant_float(0)),
-             loop(LoopKind::serial, column,
-                  branch(cmplt(constant_float(0), x),
-                         store_to(sum, number(0), add(load_from(sum, number(0)), x)))),
-             store_to(p, row, load_from(sum, number(0)))}));
+  kernel.body =
+      loop(LoopKind::parallel, row,
+           block({store_to(sum, number(0), constant_float(0)),
+                  loop(LoopKind::serial, column,
+                       branch(cmplt(constant_float(0), x),
+                              store_to(sum, number(0), add(load_from(sum, number(0)), x)))),
+                  store_to(p, row, load_from(sum, number(0)))}));
   std::vector<float> out(3);
   std::vector<float> in = {1, -2, 3, 4, -5, -6, -7, -8, 9, 10, -11, 12};
   run(kernel, {over(out), over(in)});
@@ -129,14 +129,17 @@ TEST(Interpret, vectorsAreShuffledTakenApartAndReduced) {
 }
 
 TEST(Interpret, dotSumsNeighboursOfBytesAndHalves) {
-  Kernel kernel{"dot",
-                {{DType::int32, true, true}, {DType::uint8, false, true}, {DType::int8, false, true}},
-                {}, {}, {}};
+  Kernel kernel{
+      "dot",
+      {{DType::int32, true, true}, {DType::uint8, false, true}, {DType::int8, false, true}},
+      {},
+      {},
+      {}};
   const Node p = make_param(0, DType::int32);
-  kernel.body = store_to(p, number(0),
-                         dot(load_from(p, number(0), {}, 2),
-                             load_from(make_param(1, DType::uint8), number(0), {}, 8),
-                             load_from(make_param(2, DType::int8), number(0), {}, 8)));
+  kernel.body = store_to(
+      p, number(0),
+      dot(load_from(p, number(0), {}, 2), load_from(make_param(1, DType::uint8), number(0), {}, 8),
+          load_from(make_param(2, DType::int8), number(0), {}, 8)));
   std::vector<std::int32_t> sums = {100, -1};
   std::vector<std::uint8_t> a = {1, 2, 3, 4, 255, 255, 255, 255};
   std::vector<std::int8_t> b = {1, -1, 2, -2, -128, -128, -128, -128};
@@ -179,8 +182,8 @@ TEST(Interpret, anAccessOutsideOfAParamOrLocalIsAnError) {
     run(kernel, {over(out)});
     FAIL() << "no error";
   } catch (const InternalError& error) {
-    EXPECT_NE(std::string(error.what()).find(
-                  "interpret past_the_end: index 4 is outside of 4 elements, in p0[r0] = 1"),
+    EXPECT_NE(std::string(error.what())
+                  .find("interpret past_the_end: index 4 is outside of 4 elements, in p0[r0] = 1"),
               std::string::npos)
         << error.what();
   }
@@ -199,13 +202,13 @@ TEST(KernelPrint, showsLoopsFormulasAndSharedParts) {
   const Node at = add(mul(i, number(8)), mul(j, number(4)));
   const Node x = load_from(a, at, {}, 4);
   Kernel kernel{"square", {out_float, in_float}, {n}, {}, {}};
-  kernel.body = block(
-      {loop(LoopKind::parallel, i,
-            loop(LoopKind::unrolled, j,
-                 block({store_to(m, mul(j, number(4)), mul(x, x)),
-                        branch(cmplt(i, number(3)),
-                               store_to(p, at, load_from(m, mul(j, number(4)), {}, 4)))}))),
-       store_to(p, number(0), constant_float(0))});
+  kernel.body =
+      block({loop(LoopKind::parallel, i,
+                  loop(LoopKind::unrolled, j,
+                       block({store_to(m, mul(j, number(4)), mul(x, x)),
+                              branch(cmplt(i, number(3)),
+                                     store_to(p, at, load_from(m, mul(j, number(4)), {}, 4)))}))),
+             store_to(p, number(0), constant_float(0))});
   verify_kernel(kernel, "test");
   EXPECT_EQ(print(kernel),
             "square(out float32 p0, in float32 p1; n)\n"
@@ -219,7 +222,8 @@ TEST(KernelPrint, showsLoopsFormulasAndSharedParts) {
             "  p0[0] = 0\n");
 }
 
-// ---- the verifier --------------------------------------------------------------------------------
+// ---- the verifier
+// --------------------------------------------------------------------------------
 
 std::string complaint(const Kernel& kernel) {
   try {
@@ -252,28 +256,33 @@ TEST(KernelVerify, namesThePassAndTheNodeThatIsNotLegal) {
                    "parallel loops stand only at the top of phases: loop");
   expect_complaint(serial(i, store_to(a, i, x)), "the param is not written: store");
   expect_complaint(serial(i, store_to(p, i, load_from(p, i))), "the param is not read: load");
-  expect_complaint(serial(i, store_to(make_param(2, DType::float32), i, x)), "no such param: store");
-  expect_complaint(serial(i, store_to(make_param(0, DType::int32), i, constant_int(1, DType::int32))),
-                   "the param has another dtype: store");
+  expect_complaint(serial(i, store_to(make_param(2, DType::float32), i, x)),
+                   "no such param: store");
+  expect_complaint(
+      serial(i, store_to(make_param(0, DType::int32), i, constant_int(1, DType::int32))),
+      "the param has another dtype: store");
   expect_complaint(serial(i, store_to(p, i, constant_int(1))),
                    "the value's dtype is not the memory's: store");
   expect_complaint(serial(i, store_to(p, constant_int(0, DType::int32), x)),
                    "the index is not int64: store");
   expect_complaint(serial(i, store_to(p, i, x, i)), "the gate is not bool: store");
-  expect_complaint(serial(i, branch(i, store_to(p, i, x))), "the condition is not one bool: branch");
+  expect_complaint(serial(i, branch(i, store_to(p, i, x))),
+                   "the condition is not one bool: branch");
   expect_complaint(serial(i, store_to(p, i, reduce_over(ReduceOp::add, load_from(a, j), {j}))),
                    "reductions belong to lowered kernels: reduce");
-  expect_complaint(store_to(p, number(0), add(load_from(a, number(0), {}, 4), load_from(a, number(0), {}, 2))),
-                   "the sources' lanes differ: add");
+  expect_complaint(
+      store_to(p, number(0), add(load_from(a, number(0), {}, 4), load_from(a, number(0), {}, 2))),
+      "the sources' lanes differ: add");
   expect_complaint(store_to(p, ramp(number(0), 2), load_from(a, number(0), {}, 4)),
                    "the index's lanes differ: store");
   expect_complaint(store_to(p, number(0), lane(load_from(a, number(0), {}, 4), 4)),
                    "no such lane: lane");
   expect_complaint(store_to(p, number(0), p),
                    "a pointer is the first source of a load or store, and nothing else: store");
-  expect_complaint(store_to(p, number(0), load_from(make_local(0, DType::float32, 2, Memory::scratch),
-                                                    number(1), {}, 2)),
-                   "the index is outside of the local: load");
+  expect_complaint(
+      store_to(p, number(0),
+               load_from(make_local(0, DType::float32, 2, Memory::scratch), number(1), {}, 2)),
+      "the index is outside of the local: load");
   expect_complaint(store_to(p, number(0), cast(variable("n", 0, 9), DType::float32)),
                    "is not among the kernel's variables: variable");
   expect_complaint(serial(i, serial(make_range(0, 5), store_to(p, i, x))),

@@ -1,7 +1,7 @@
-// Every rule of every table, made into graphs from its left side alone: variables become random leaves
-// of every dtype with special values among them, operations get random attributes. Where the rule
-// applies, both sides must evaluate to the same bits (or within what the rule states), and each rule
-// must have applied somewhere.
+// Every rule of every table, made into graphs from its left side alone: variables become random
+// leaves of every dtype with special values among them, operations get random attributes. Where the
+// rule applies, both sides must evaluate to the same bits (or within what the rule states), and
+// each rule must have applied somewhere.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -32,9 +32,9 @@ std::vector<Table> tables() {
 }
 
 constexpr DType all_dtypes[] = {
-    DType::boolean, DType::int8,          DType::int16,         DType::int32,   DType::int64,
-    DType::uint8,   DType::uint16,        DType::uint32,        DType::uint64,  DType::float8_e4m3,
-    DType::float8_e5m2, DType::float16,   DType::bfloat16,      DType::float32, DType::float64};
+    DType::boolean,     DType::int8,    DType::int16,    DType::int32,   DType::int64,
+    DType::uint8,       DType::uint16,  DType::uint32,   DType::uint64,  DType::float8_e4m3,
+    DType::float8_e5m2, DType::float16, DType::bfloat16, DType::float32, DType::float64};
 
 using Sizes = std::vector<std::int64_t>;
 
@@ -75,21 +75,24 @@ class Generator {
       return std::trunc(std::fabs(part) * static_cast<double>(max_value(dtype) / 2));
     }
     if (is_float(dtype)) {
-      const double list[] = {0, -0.0, 1, -1, inf, -inf, std::nan(""), 1e-45, 1e-7, 65504, 448, 3e38, 0.5};
+      const double list[] = {0,     -0.0, 1,     -1,  inf,  -inf, std::nan(""),
+                             1e-45, 1e-7, 65504, 448, 3e38, 0.5};
       return below(2) ? list[below(13)] : (below(65) - 32) / 4.0;
     }
     const auto least = static_cast<double>(min_value(dtype));
     const auto most = static_cast<double>(bit_size(dtype) == 64 ? max_value(dtype) / 1024 * 1024
-                                                                 : max_value(dtype));
+                                                                : max_value(dtype));
     const double list[] = {0, 1, is_signed(dtype) ? -1.0 : 2.0, least, most};
     return below(2) ? list[below(5)] : below(20) - (is_signed(dtype) ? 10 : 0);
   }
 
   Node leaf_of(DType dtype, const Sizes& sizes, const std::vector<double>& values) {
     const Node node = buffer(dtype, Shape(sizes.begin(), sizes.end()), nullptr);
-    Array array{dtype, sizes, std::vector<std::byte>(values.size() * static_cast<std::size_t>(byte_size(dtype)))};
+    Array array{dtype, sizes,
+                std::vector<std::byte>(values.size() * static_cast<std::size_t>(byte_size(dtype)))};
     const Operand from{DType::float64, reinterpret_cast<const std::byte*>(values.data()), 1};
-    apply(Op::cast_, dtype, {&from, 1}, static_cast<std::int64_t>(values.size()), array.bytes.data());
+    apply(Op::cast_, dtype, {&from, 1}, static_cast<std::int64_t>(values.size()),
+          array.bytes.data());
     arrays_.emplace(node, std::move(array));
     return node;
   }
@@ -148,7 +151,8 @@ class Generator {
         break;
       case Pattern::Kind::constant:
         node = accepted(pattern, [&] {
-          return pattern.has_value() ? constant_like(pattern.value(), dtype) : random_constant(dtype);
+          return pattern.has_value() ? constant_like(pattern.value(), dtype)
+                                     : random_constant(dtype);
         });
         break;
       case Pattern::Kind::operation: node = operation(pattern, dtype, sizes); break;
@@ -190,7 +194,8 @@ class Generator {
     std::vector<Node> srcs;
     for (std::size_t i = 0; i < arity; ++i) {
       const DType of = op == Op::where_ && i == 0 ? DType::boolean : in;
-      srcs.push_back(pattern.srcs().empty() ? random_node(of, sizes) : make(pattern.srcs()[i], of, sizes));
+      srcs.push_back(pattern.srcs().empty() ? random_node(of, sizes)
+                                            : make(pattern.srcs()[i], of, sizes));
     }
     if (pattern.srcs().empty() && below(3) == 0) {
       for (Node& src : srcs) src = random_constant(src.dtype());
@@ -319,9 +324,12 @@ TEST(Rules, everyRuleKeepsEveryValue) {
           ++applied;
           const Node both[] = {left, right};
           ASSERT_NO_THROW(verify_graph(both, rule.name));
-          const auto values = evaluate(both, {{}, [&](const Node& b) { return generator.read(b); }});
+          const auto values =
+              evaluate(both, {{}, [&](const Node& b) { return generator.read(b); }});
           ASSERT_EQ(difference(values[0], values[1], rule.tolerance, rule.changes_zero_sign), "")
-              << "seed " << seed << "\nleft:\n" << print(left) << "right:\n" << print(right);
+              << "seed " << seed << "\nleft:\n"
+              << print(left) << "right:\n"
+              << print(right);
         }
       }
       EXPECT_GE(applied, 5) << "the rule could not be instantiated";

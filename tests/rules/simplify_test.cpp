@@ -1,5 +1,6 @@
 // The rewriter and simplification as a whole: what comes out of graphs that people write, that
-// random graphs keep their values, that nothing is left to do, and that rules without end are named.
+// random graphs keep their values, that nothing is left to do, and that rules without end are
+// named.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -74,7 +75,8 @@ TEST(Rewrite, deepGraphsDoNotOverflowTheStack) {
   EXPECT_EQ(topological_order({&y, 1}).size(), 100'001U);
 }
 
-// ---- what people write ---------------------------------------------------------------------------
+// ---- what people write
+// ---------------------------------------------------------------------------
 
 TEST(Simplify, scalarsLoseTheirMovement) {
   const Node x = floats({2, 3});
@@ -89,7 +91,8 @@ TEST(Simplify, aMeanOfARepeatedRowIsTheRowTimesItsCount) {
   const Node row = floats({1, 3});
   const Node sum = reduce(ReduceOp::add, expand(row, {8, 3}), {0});
   EXPECT_EQ(simplify(sum), mul(row, constant_float(8)));
-  EXPECT_EQ(simplify(mul(sum, constant_float(0.125))), mul(mul(row, constant_float(8)), constant_float(0.125)));
+  EXPECT_EQ(simplify(mul(sum, constant_float(0.125))),
+            mul(mul(row, constant_float(8)), constant_float(0.125)));
   const Node n = variable("n", 1, 64);
   EXPECT_EQ(simplify(reduce(ReduceOp::add, expand(row, {Size(n), 3}), {0})),
             mul(row, cast(n, DType::float32)));
@@ -103,7 +106,9 @@ TEST(Simplify, movementsThatCancelAreGone) {
   EXPECT_EQ(simplify(permute(permute(x, {1, 0}), {1, 0})), x);
   EXPECT_EQ(simplify(flip(flip(x, {0, 1}), {0, 1})), x);
   EXPECT_EQ(simplify(reshape(make_node(Op::reshape_, DType::float32, {reshape(x, {6})},
-                                       reshape(x, {3, 2}).attr()), {2, 3})), x);
+                                       reshape(x, {3, 2}).attr()),
+                             {2, 3})),
+            x);
   EXPECT_EQ(simplify(shrink(pad(x, {1, 2, 3, 4}), {1, 3, 3, 6})), x);
   EXPECT_EQ(simplify(shrink(pad(x, {1, 2, 3, 4}), {0, 2, 4, 8})),
             pad(shrink(x, {0, 1, 1, 3}), {1, 0, 0, 2}));
@@ -140,7 +145,8 @@ TEST(Simplify, floatsKeepNanAndInfinity) {
   EXPECT_EQ(simplify(cmpne(x, x)), cmpne(x, x));  // this is how one asks for NaN
 }
 
-// ---- random graphs -------------------------------------------------------------------------------
+// ---- random graphs
+// -------------------------------------------------------------------------------
 
 class RandomGraph {
  public:
@@ -161,7 +167,8 @@ class RandomGraph {
     for (int i = 0; i < 6; ++i) {
       const float value = static_cast<float>(below(7) - 3);
       const int whole = below(7) - 3;
-      std::memcpy(array.bytes.data() + 4 * i, dtype == DType::int32 ? static_cast<const void*>(&whole) : &value, 4);
+      std::memcpy(array.bytes.data() + 4 * i,
+                  dtype == DType::int32 ? static_cast<const void*>(&whole) : &value, 4);
     }
     arrays_.emplace(node, std::move(array));
     nodes_.push_back(node);
@@ -198,8 +205,9 @@ class RandomGraph {
       case 9: return flip(a, below(2) ? std::vector<int>{0} : std::vector<int>{0, 1});
       case 10: return reshape(permute(permute(reshape(a, {3, 2}), {1, 0}), {1, 0}), {2, 3});
       case 11: return shrink(pad(a, {below(2), 1, 1, below(3)}), {0, 2, 0, 3});
-      case 12: return expand(reduce(below(2) ? ReduceOp::add : ReduceOp::max, a, {below(2) ? 1 : 0}),
-                             a.shape());
+      case 12:
+        return expand(reduce(below(2) ? ReduceOp::add : ReduceOp::max, a, {below(2) ? 1 : 0}),
+                      a.shape());
       default: {
         const Node row = shrink(a, {0, 1, 0, 3});
         return expand(row, {2, 3});
