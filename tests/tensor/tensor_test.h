@@ -1,10 +1,11 @@
-// What the tests of tensors share: values are computed by the reference evaluator, so that a failure
-// is one of the functions themselves.
+// What the tests of tensors share. Values are computed by the reference evaluator, so that a failure
+// is one of the functions themselves; with BRISK_TEST_EXECUTOR=engine by the process's engine.
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <initializer_list>
 #include <vector>
 
@@ -15,10 +16,14 @@ namespace brisk {
 
 class TensorTest : public testing::Test {
  protected:
-  TensorTest() : executor_(evaluator()), before_(use_executor(executor_.get())) {}
+  TensorTest() : executor_(chosen()), before_(use_executor(executor_.get())) {}
   ~TensorTest() override { use_executor(before_); }
 
  private:
+  static std::unique_ptr<Executor> chosen() {
+    const char* name = std::getenv("BRISK_TEST_EXECUTOR");
+    return name != nullptr && std::string(name) == "engine" ? engine_executor() : evaluator();
+  }
   std::unique_ptr<Executor> executor_;
   Executor* before_;
 };
