@@ -1,0 +1,43 @@
+// The commands of the program `brisk`: each file of this folder adds one to the command line's
+// parser. A command runs in its callback; it reports failure by an exception (main.cpp prints it),
+// success by returning.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace brisk {
+
+void add_run(CLI::App& program);
+void add_inspect(CLI::App& program);
+void add_devices(CLI::App& program);
+void add_bench(CLI::App& program);
+
+/// Ends the program with this status and without a message.
+struct Exit {
+  int status;
+};
+
+/// The path given, or where there is none the repository's own model, models/default.gguf beside
+/// one of the folders above the program. UserError where there is none either.
+std::filesystem::path model_path(const std::string& given);
+
+/// --threads and --device of the commands that compute. apply() must come before anything asks for
+/// base/options.h.
+struct DeviceChoice {
+  int threads = 0;
+  std::string device;
+  void add_to(CLI::App& command);
+  void apply() const;
+};
+
+/// 1536 → "1.5 KiB".
+std::string byte_text(double bytes);
+/// 1100048384 → "1.10 G".
+std::string count_text(double count);
+
+}  // namespace brisk
