@@ -21,8 +21,8 @@ struct TensorName {
 };
 
 struct Architecture {
-  std::string_view name;        // config.json's model_type
-  std::string_view gguf;        // general.architecture; several rows may share one
+  std::string_view name;              // config.json's model_type
+  std::string_view gguf;              // general.architecture; several rows may share one
   std::span<const TensorName> names;  // that differ from Llama's
 
   // The arithmetic.
@@ -35,10 +35,10 @@ struct Architecture {
   bool scaled_embedding = false;   // by the square root of the width
 
   // How files store it.
-  bool qkv_bias = false;           // a file without is refused; elsewhere biases are optional
-  bool fused_qkv = false;          // query, key and value rows in one matrix
-  bool neighbours_in_gguf = false; // rotary pairs: elements 2i, 2i + 1; else i, i + width/2
-  bool transposed_in_folder = false;   // matrices as [in, out]
+  bool qkv_bias = false;              // a file without is refused; elsewhere biases are optional
+  bool fused_qkv = false;             // query, key and value rows in one matrix
+  bool neighbours_in_gguf = false;    // rotary pairs: elements 2i, 2i + 1; else i, i + width/2
+  bool transposed_in_folder = false;  // matrices as [in, out]
   bool norms_less_one_in_folder = false;  // norm weights are stored minus one
 };
 
@@ -48,8 +48,8 @@ const Architecture* find_architecture_of_gguf(std::string_view name);
 /// "llama, mistral, …", for error messages.
 std::string architecture_names();
 
-/// The name of tensor `part` ("attn_q") with `suffix` ("weight") in block `block` (-1: of none) and,
-/// in folders, of expert `expert`.
+/// The name of tensor `part` ("attn_q") with `suffix` ("weight") in block `block` (-1: of none)
+/// and, in folders, of expert `expert`.
 std::string gguf_tensor_name(std::string_view part, std::string_view suffix, std::int64_t block);
 std::string folder_tensor_name(const Architecture& architecture, std::string_view part,
                                std::string_view suffix, std::int64_t block,

@@ -13,10 +13,11 @@ void complete(ModelConfig& config) {
   const auto want = [&](bool holds, const char* what) {
     if (!holds) user_error("{}: {}", config.file, what);
   };
-  const std::pair<const char*, std::int64_t> sizes[] = {
-      {"width", config.width},           {"heads", config.heads},
-      {"key heads", config.key_heads},   {"head width", config.head_width},
-      {"feed-forward width", config.ffn_width}};
+  const std::pair<const char*, std::int64_t> sizes[] = {{"width", config.width},
+                                                        {"heads", config.heads},
+                                                        {"key heads", config.key_heads},
+                                                        {"head width", config.head_width},
+                                                        {"feed-forward width", config.ffn_width}};
   for (const auto& [name, size] : sizes) {
     if (size < 1 || size > most) {
       user_error("{}: a {} of {} is not between 1 and {}", config.file, name, size, most);

@@ -35,8 +35,8 @@ struct ModelConfig {
   double attention_cap = 0;  // 0: none
   double logit_cap = 0;
   double embedding_scale = 1;
-  bool rotary_neighbours = false;  // rotary pairs are elements 2i, 2i + 1
-  std::vector<double> rotary;      // radians a position, one a pair; empty: no rotation
+  bool rotary_neighbours = false;     // rotary pairs are elements 2i, 2i + 1
+  std::vector<double> rotary;         // radians a position, one a pair; empty: no rotation
   std::vector<std::int64_t> windows;  // by block: the last keys that a query sees; 0: all
 };
 

@@ -139,8 +139,8 @@ class Reader {
     config_.context = fields_.size("n_positions", 1024);
     config_.norm_epsilon = fields_.number("layer_norm_epsilon", 1e-5);
     config_.tied = true;
-    config_.attention_scale = 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(
-                                      config_.head_width, 1)));
+    config_.attention_scale =
+        1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(config_.head_width, 1)));
     if (fields_.flag("scale_attn_by_inverse_layer_idx", false) ||
         !fields_.flag("scale_attn_weights", true)) {
       user_error("{}: this scaling of the attention is not supported", config_.file);
@@ -150,8 +150,10 @@ class Reader {
   // transformers 5 keeps all of it in rope_parameters; before, rope_theta beside rope_scaling.
   void read_rotary() {
     const double base = fields_.number("rope_theta", 10000);
-    if (fields_.find("rope_parameters") != nullptr) return read_rotary(fields_.object("rope_parameters"), base);
-    if (fields_.find("rope_scaling") != nullptr) return read_rotary(fields_.object("rope_scaling"), base);
+    if (fields_.find("rope_parameters") != nullptr)
+      return read_rotary(fields_.object("rope_parameters"), base);
+    if (fields_.find("rope_scaling") != nullptr)
+      return read_rotary(fields_.object("rope_scaling"), base);
     config_.rotary = rotary_frequencies(config_.head_width, base);
   }
   void read_rotary(const Fields& rope, double base) {
@@ -160,8 +162,8 @@ class Reader {
     if (type == "linear") {
       for (double& frequency : config_.rotary) frequency /= rope.number("factor", 1);
     } else if (type == "llama3") {
-      const auto original = rope.number("original_max_position_embeddings",
-                                        static_cast<double>(config_.context));
+      const auto original =
+          rope.number("original_max_position_embeddings", static_cast<double>(config_.context));
       scale_as_llama3(config_.rotary, rope, original);
     } else if (type != "default") {
       user_error("{}: rotary scaling {} is not supported", config_.file, quote(type));
@@ -181,9 +183,8 @@ class Reader {
   }
 
   void read_windows() {
-    const std::int64_t window = fields_.flag("use_sliding_window", true)
-                                    ? fields_.size("sliding_window", 0)
-                                    : 0;
+    const std::int64_t window =
+        fields_.flag("use_sliding_window", true) ? fields_.size("sliding_window", 0) : 0;
     const Json* types = fields_.find("layer_types");
     if (types != nullptr && !types->is_array()) fields_.refuse("layer_types", "a list");
     const std::int64_t first_full = fields_.size("max_window_layers", 0);
@@ -219,8 +220,7 @@ ModelConfig config_from_json(std::string_view text, const std::string& name) {
 ModelConfig config_from_folder(const std::filesystem::path& folder) {
   const MappedFile file = MappedFile::open(folder / "config.json");
   const auto bytes = file.bytes();
-  return config_from_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()},
-                          file.path());
+  return config_from_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, file.path());
 }
 
 }  // namespace brisk

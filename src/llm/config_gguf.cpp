@@ -81,9 +81,10 @@ class Reader {
     // Gemma 2's scale is that of its heads, but for the model of 46 blocks (27B), where it is that
     // of width / heads.
     const bool by_width = config_.architecture->name == "gemma2" && config_.blocks == 46;
-    const double per_head = by_width ? static_cast<double>(config_.width) /
-                                           static_cast<double>(std::max<std::int64_t>(config_.heads, 1))
-                                     : static_cast<double>(config_.head_width);
+    const double per_head = by_width
+                                ? static_cast<double>(config_.width) /
+                                      static_cast<double>(std::max<std::int64_t>(config_.heads, 1))
+                                : static_cast<double>(config_.head_width);
     config_.attention_scale = 1 / std::sqrt(std::max(per_head, 1.0));
     const std::int64_t window = size("attention.sliding_window", 0);
     for (std::int64_t i = 0; i < std::min<std::int64_t>(config_.blocks, 4096); ++i) {

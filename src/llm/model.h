@@ -1,6 +1,6 @@
-// A language model ready to run, and a session with it. Input: a GGUF file or a Hugging Face folder,
-// then token ids; output: logits. A model's weights stay in the file's mapping and are shared by its
-// sessions; a session holds a cache and the tokens so far, and is used by one thread.
+// A language model ready to run, and a session with it. Input: a GGUF file or a Hugging Face
+// folder, then token ids; output: logits. A model's weights stay in the file's mapping and are
+// shared by its sessions; a session holds a cache and the tokens so far, and is used by one thread.
 #pragma once
 
 #include "llm/config.h"

@@ -45,13 +45,16 @@ Transformer::Transformer(const ModelConfig& config, const ModelWeights& weights,
 struct Transformer::Step {
   const Transformer& model;
   const ModelConfig& config;
-  Dim tokens;    // T
-  Dim position;  // of the first of them
-  Dim seen;      // S
+  Dim tokens;             // T
+  Dim position;           // of the first of them
+  Dim seen;               // S
   Tensor cosines, sines;  // [T, 1, D]
 
   Step(const Transformer& transformer, const Dim& count, const Dim& at)
-      : model(transformer), config(transformer.config_), tokens(count), position(at),
+      : model(transformer),
+        config(transformer.config_),
+        tokens(count),
+        position(at),
         seen(at + count) {
     if (config.rotary.empty()) return;
     cosines = model.cosines_.narrow(0, position, tokens);
@@ -105,7 +108,8 @@ struct Transformer::Step {
     k = rotate(norm(k.reshape({tokens, K, D}), w.key_norm));
     v = v.reshape({tokens, K, D});
     const auto remember = [&](const Tensor& cache, const Tensor& fresh) {
-      const Tensor all = cache.store({0, position, 0}, fresh.permute({1, 0, 2}).cast(cache.dtype()));
+      const Tensor all =
+          cache.store({0, position, 0}, fresh.permute({1, 0, 2}).cast(cache.dtype()));
       return all.narrow(1, 0, seen).cast(DType::float32);
     };
     AttentionOptions options;
@@ -113,9 +117,9 @@ struct Transformer::Step {
     options.causal_end = !(tokens == Dim(1));  // a single token sees all before it
     options.scale = config.attention_scale;
     options.softcap = config.attention_cap;
-    const Tensor mixed = scaled_dot_product_attention(
-        q.permute({1, 0, 2}), remember(model.cache_.keys[i], k),
-        remember(model.cache_.values[i], v), options);
+    const Tensor mixed =
+        scaled_dot_product_attention(q.permute({1, 0, 2}), remember(model.cache_.keys[i], k),
+                                     remember(model.cache_.values[i], v), options);
     return mixed.permute({1, 0, 2}).reshape({tokens, H * D});
   }
 
@@ -166,8 +170,8 @@ Transformer::Output Transformer::operator()(const Tensor& tokens, const Dim& pos
     if (i == 0) output.first_block = x;
   }
   x = step.norm(x, weights_.output_norm);
-  output.logits = linear(
-      x, config_.tied ? weights_.token_embedding.value() : weights_.output.weight.value());
+  output.logits =
+      linear(x, config_.tied ? weights_.token_embedding.value() : weights_.output.weight.value());
   if (config_.logit_cap > 0) {
     output.logits = (output.logits / config_.logit_cap).tanh() * config_.logit_cap;
   }

@@ -1,6 +1,6 @@
-// The transformer of every language model here, as a graph. Input: a configuration with its weights,
-// a cache, and the token ids of the next T positions; output: their logits, lazy, and with them the
-// stores into the cache. What tells the models apart is in architectures.h.
+// The transformer of every language model here, as a graph. Input: a configuration with its
+// weights, a cache, and the token ids of the next T positions; output: their logits, lazy, and with
+// them the stores into the cache. What tells the models apart is in architectures.h.
 #pragma once
 
 #include "brisk/tensor.h"

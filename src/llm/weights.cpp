@@ -115,8 +115,8 @@ class Loader {
 
   WeightBias linear(std::string_view part, std::int64_t block, std::int64_t out, std::int64_t in,
                     bool with_bias = false) const {
-    return {need(part, "weight", block, {out, in}), with_bias ? need(part, "bias", block, {out})
-                                                              : find(part, "bias", block, {out})};
+    return {need(part, "weight", block, {out, in}),
+            with_bias ? need(part, "bias", block, {out}) : find(part, "bias", block, {out})};
   }
 
   WeightBias norm(std::string_view part, std::int64_t block, std::int64_t width) const {
@@ -174,8 +174,8 @@ class Loader {
     for (std::int64_t e = 0; e < config_.experts; ++e) {
       const std::string single =
           in_folder() ? name(part, "weight", block, e)
-                      : fmt::format("blk.{}.{}.{}.weight", block,
-                                    part.substr(0, part.size() - 5), e);  // without "_exps"
+                      : fmt::format("blk.{}.{}.{}.weight", block, part.substr(0, part.size() - 5),
+                                    e);  // without "_exps"
       const auto tensor = stored(single);
       if (!tensor) user_error("{}: there is no tensor {}", file_.name(), quote(single));
       want_shape(*tensor, {out, in});
@@ -217,9 +217,8 @@ Tensor Weight::value() const {
   if (!stored.defined()) return {};
   std::vector<std::int64_t> in_file = shape;
   if (transposed) std::swap(in_file[0], in_file[1]);
-  Tensor values = is_plain(type)
-                      ? stored.cast(DType::float32)
-                      : dequantise(stored, type, in_file.back()).reshape(Dims(in_file));
+  Tensor values = is_plain(type) ? stored.cast(DType::float32)
+                                 : dequantise(stored, type, in_file.back()).reshape(Dims(in_file));
   if (transposed) values = values.transpose(0, 1);
   return less_one ? values + 1 : values;
 }

@@ -1,7 +1,7 @@
 // The tensors of one language model, where they lie in its file. Input: a GGUF file or a Hugging
-// Face folder (or one .safetensors file in it), which need not be trusted; output: every tensor that
-// the configuration asks for, of the shape that it asks for, read from the mapping without a copy.
-// What is missing or of another shape is a UserError of one line that names file and tensor.
+// Face folder (or one .safetensors file in it), which need not be trusted; output: every tensor
+// that the configuration asks for, of the shape that it asks for, read from the mapping without a
+// copy. What is missing or of another shape is a UserError of one line that names file and tensor.
 #pragma once
 
 #include "brisk/tensor.h"
@@ -74,7 +74,7 @@ struct BlockWeights {
   WeightBias attention_norm, query, key, value, query_key_value, attention_output;
   WeightBias query_norm, key_norm, post_attention_norm;
   WeightBias ffn_norm, gate, up, down, post_ffn_norm;
-  WeightBias router;                            // [experts, width]
+  WeightBias router;                              // [experts, width]
   Weight gate_experts, up_experts, down_experts;  // [experts, out, in]
 };
 

@@ -11,12 +11,20 @@
 #include <iterator>
 #include <tuple>
 
+#include "formats/gguf.h"
+#include "formats/quantise.h"
 #include "formats/safetensors.h"
+#include "formats/temporary_folder.h"
 #include "llm/generate.h"
 #include "llm/model_executors.h"
 
 namespace brisk {
 namespace {
+
+std::string read_text(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
 
 std::filesystem::path data() {
   return std::filesystem::path(BRISK_SOURCE_DIR) / ".." / "shared" / "data";
@@ -71,6 +79,19 @@ TEST_P(TinyModelTest, computes_the_logits_that_transformers_does) {
   const auto logits = values<float>(io_->tensor("logits"));
   const auto hidden = values<float>(io_->tensor("hidden_after_block_0"));
   const auto rows = static_cast<std::size_t>(io_->tensor("input_ids").shape[0]);
+  // Gemma 2's vectors come from an attention that leaves the soft cap out (a calculation in double
+  // precision agrees with them without it, and with it only to 5e-5 of the largest value).
+  const TemporaryFolder uncapped;
+  if (model_->config().attention_cap > 0) {
+    std::string config = read_text(folder_ / "config.json");
+    const std::string cap = "\"attn_logit_softcapping\":";
+    const std::size_t at = config.find(cap) + cap.size();
+    config.replace(at, config.find(',', at) - at, "null");
+    uncapped.write("config.json", config);
+    std::filesystem::copy(folder_ / "model.safetensors", uncapped.path());
+    model_.emplace(Model::load(uncapped.path()));
+    ASSERT_EQ(model_->config().attention_cap, 0);
+  }
   Session session(*model_, {.context = 64, .batch = 24});
   for (std::size_t i = 0; i < rows; ++i) {
     session.rewind();
@@ -110,58 +131,99 @@ TEST_P(TinyModelTest, continues_as_transformers_does) {
   EXPECT_EQ(result.ended, Ended::by_length);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    models, TinyModelTest,
-    testing::Combine(testing::Values("evaluator", "engine"),
-                     testing::Values("llama", "llama3_rope", "mistral", "qwen2", "qwen3", "mixtral",
-                                     "gemma2", "gpt2")),
-    case_name);
+INSTANTIATE_TEST_SUITE_P(models, TinyModelTest,
+                         testing::Combine(testing::Values("evaluator", "engine"),
+                                          testing::Values("llama", "llama3_rope", "mistral",
+                                                          "qwen2", "qwen3", "mixtral", "gemma2",
+                                                          "gpt2")),
+                         case_name);
 
-class StoriesTest : public testing::TestWithParam<Case> {
+// The model of ../shared/data with its matrices in another type, but for those whose rows are no
+// whole blocks.
+std::vector<std::byte> requantised(const GgufFile& file, BlockType type) {
+  GgufWriter writer;
+  for (const GgufEntry& entry : file.metadata()) writer.add(entry.key, entry.value);
+  std::vector<std::vector<std::byte>> kept;
+  for (const GgufTensor& tensor : file.tensors()) {
+    const BlockInfo& info = block_info(type);
+    if (tensor.shape.size() < 2 || tensor.shape.back() % info.values != 0) {
+      writer.add_tensor(tensor.name, tensor.shape, tensor.type, tensor.bytes);
+      continue;
+    }
+    const auto count = static_cast<std::int64_t>(tensor.bytes.size() / sizeof(float));
+    std::vector<float> values(static_cast<std::size_t>(count));
+    std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
+    auto& blocks = kept.emplace_back(static_cast<std::size_t>(count / info.values * info.bytes));
+    encode_block_row(type, values.data(), blocks.data(), count);
+    writer.add_tensor(tensor.name, tensor.shape, type, blocks);
+  }
+  return writer.bytes();
+}
+
+class StoriesTest : public testing::TestWithParam<const char*> {
  protected:
-  static std::string text(const Model& model, std::string_view prompt, std::int64_t tokens) {
+  void SetUp() override {
+    if (!std::filesystem::exists(path_)) GTEST_SKIP() << "needs ../shared/data/stories260K";
+  }
+  // Greedy; `total` counts the tokens of the prompt, BOS not, and those generated.
+  static std::string text(const Model& model, std::string_view prompt, std::int64_t total) {
     Session session(model, {.context = 256, .batch = 16});
     Sampler sampler({.temperature = 0});
     std::string all(prompt);
-    GenerateOptions options{.max_tokens = tokens, .at_start = prompt.empty()};
+    const auto tokens = model.tokenizer()->encode(prompt);
+    GenerateOptions options;
+    options.max_tokens = total + 1 - static_cast<std::int64_t>(tokens.size());
+    options.at_start = prompt.empty();
     options.on_text = [&](std::string_view piece) {
       all += piece;
       return true;
     };
-    generate(session, model.tokenizer()->encode(prompt), sampler, options);
+    generate(session, tokens, sampler, options);
     return all;
   }
-  // The text after the n-th line that begins with "$".
+  // The text under the n-th command.
   static std::string expected(int n) {
-    std::ifstream file(data() / "stories260K" / "expected.txt");
-    const std::string all(std::istreambuf_iterator<char>(file), {});
+    const std::string all = read_text(data() / "stories260K" / "expected.txt");
     std::size_t at = 0;
     for (; n > 0; --n) at = all.find("\n$", at + 1) + 1;
     at = all.find('\n', at) + 1;
-    return all.substr(at, all.find("\n\n$", at) - at);
+    std::string text = all.substr(at, all.find("\n\n$", at) - at);
+    while (text.ends_with('\n')) text.pop_back();
+    return text;
   }
+
+  std::filesystem::path path_ = data() / "stories260K" / "stories260K-F32.gguf";
+  UseExecutor executor_{GetParam()};
 };
 
 TEST_P(StoriesTest, tells_the_known_story) {
-  const auto path = data() / "stories260K" / ("stories260K-" + std::string(std::get<1>(GetParam())) +
-                                              ".gguf");
-  if (!std::filesystem::exists(path)) GTEST_SKIP() << "needs ../shared/data/stories260K";
-  const UseExecutor executor(std::get<0>(GetParam()));
-  const Model model = Model::load(path);
-  const bool quick = std::get<0>(GetParam()) == std::string("engine");
-  const std::string story = text(model, "", quick ? 255 : 40);
-  const std::string wanted = expected(0);
-  ASSERT_GT(story.size(), quick ? 500U : 80U);
-  EXPECT_EQ(story, wanted.substr(0, story.size()));
-  const std::string zoo = text(model, "Zoo", quick ? 58 : 12);
-  ASSERT_GT(zoo.size(), 20U);
-  EXPECT_EQ(zoo, expected(1).substr(0, zoo.size()));
+  const Model model = Model::load(path_);
+  EXPECT_EQ(text(model, "", 256), expected(0));
+  EXPECT_EQ(text(model, "Zoo", 60), expected(1));
 }
 
-INSTANTIATE_TEST_SUITE_P(files, StoriesTest,
-                         testing::Combine(testing::Values("evaluator", "engine"),
-                                          testing::Values("F32")),
-                         case_name);
+TEST_P(StoriesTest, tells_it_in_eight_bits_too) {
+  const auto bytes = requantised(GgufFile::open(path_), BlockType::q8_0);
+  const Model model = Model::load(ModelFile::parse_gguf(bytes, "eight bits"));
+  const std::string story = text(model, "", 100);  // then it finds other words
+  EXPECT_GT(story.size(), 250U);
+  EXPECT_EQ(story, expected(0).substr(0, story.size()));
+}
+
+TEST_P(StoriesTest, begins_it_in_any_type_of_blocks) {
+  const GgufFile file = GgufFile::open(path_);
+  for (const BlockType type :
+       {BlockType::q4_0, BlockType::q4_1, BlockType::q5_0, BlockType::q5_1, BlockType::iq4_nl,
+        BlockType::mxfp4, BlockType::f16, BlockType::bf16}) {
+    const auto bytes = requantised(file, type);
+    const Model model = Model::load(ModelFile::parse_gguf(bytes, "requantised"));
+    const std::string story = text(model, "", 6);
+    EXPECT_EQ(story, expected(0).substr(0, story.size())) << block_info(type).name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(executors, StoriesTest, testing::Values("evaluator", "engine"),
+                         [](const auto& info) { return std::string(info.param); });
 
 }  // namespace
 }  // namespace brisk
