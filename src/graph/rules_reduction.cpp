@@ -112,17 +112,4 @@ std::span<const Rule> reduction_rules() {
   return rules;
 }
 
-std::vector<Node> simplify(std::span<const Node> roots, Trace* trace) {
-  static const std::vector<Rule> all = [] {
-    std::vector<Rule> rules;
-    for (const auto table : {arithmetic_rules(), movement_rules(), reduction_rules()}) {
-      rules.insert(rules.end(), table.begin(), table.end());
-    }
-    return rules;
-  }();
-  return rewrite(roots, all, trace);
-}
-
-Node simplify(const Node& root, Trace* trace) { return simplify({&root, 1}, trace)[0]; }
-
 }  // namespace brisk
