@@ -185,11 +185,19 @@ Node Size::node() const { return expr_ ? expr_ : constant_int(value_); }
 std::int64_t Size::lower() const { return expr_ ? bounds(expr_).least : value_; }
 std::int64_t Size::upper() const { return expr_ ? bounds(expr_).greatest : value_; }
 
-Size operator+(const Size& a, const Size& b) { return integer_add(a.node(), b.node()); }
-Size operator-(const Size& a, const Size& b) {
-  return integer_add(a.node(), integer_mul(b.node(), constant_int(-1)));
+// Numbers need no node.
+Size operator+(const Size& a, const Size& b) {
+  if (a.is_constant() && b.is_constant()) return a.value() + b.value();
+  return integer_add(a.node(), b.node());
 }
-Size operator*(const Size& a, const Size& b) { return integer_mul(a.node(), b.node()); }
+Size operator-(const Size& a, const Size& b) {
+  if (a.is_constant() && b.is_constant()) return a.value() - b.value();
+  return integer_sub(a.node(), b.node());
+}
+Size operator*(const Size& a, const Size& b) {
+  if (a.is_constant() && b.is_constant()) return a.value() * b.value();
+  return integer_mul(a.node(), b.node());
+}
 Size operator/(const Size& a, const Size& b) { return integer_div(a.node(), b.node()); }
 Size operator%(const Size& a, const Size& b) { return integer_mod(a.node(), b.node()); }
 
