@@ -1,6 +1,6 @@
 #include "graph/elementwise.h"
 
-#include <array>
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -165,7 +165,7 @@ void cast_from(const Wide* values, DType dtype, std::int64_t count, std::byte* r
 template <typename Wide, typename T>
 void cast_by(const Operand& a, DType dtype, std::int64_t count, std::byte* result) {
   std::vector<Wide> wide(static_cast<std::size_t>(a.step == 0 ? 1 : count));
-  for (std::size_t i = 0; i < wide.size(); ++i) wide[i] = static_cast<Wide>(as<T>(a)[i]);
+  std::copy_n(as<T>(a), wide.size(), wide.begin());
   if (a.step != 0) return cast_from(wide.data(), dtype, count, result);
   alignas(8) std::byte one[8];
   cast_from(wide.data(), dtype, 1, one);

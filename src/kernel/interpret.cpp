@@ -16,6 +16,10 @@ namespace {
 
 constexpr std::size_t longest_text = 300;  // of a statement in a message
 
+std::size_t bytes_of(DType dtype, std::int64_t count) {
+  return static_cast<std::size_t>(count * byte_size(dtype));
+}
+
 // What a pointer stands for.
 struct Block {
   std::byte* bytes = nullptr;
@@ -203,7 +207,7 @@ class Machine {
   const Slot& slot(const Node& node) {
     const auto found = slots_.find(node.get());
     if (found != slots_.end()) return found->second;
-    const auto bytes = static_cast<std::size_t>(byte_size(node.dtype()) * node.lanes());
+    const std::size_t bytes = bytes_of(node.dtype(), node.lanes());
     arena_.push_back(std::make_unique<std::uint64_t[]>((bytes + 7) / 8));
     kept_.push_back(node);
     const Slot fresh{reinterpret_cast<std::byte*>(arena_.back().get()), node.dtype(), node.lanes()};
@@ -294,8 +298,7 @@ class Machine {
 
   void load(const Step& step) const {
     if (step.srcs.size() == 3) {
-      std::memset(step.result.bytes, 0,
-                  static_cast<std::size_t>(step.result.lanes * byte_size(step.result.dtype)));
+      std::memset(step.result.bytes, 0, bytes_of(step.result.dtype, step.result.lanes));
     }
     access(step, step.result.lanes, 2, [&](int lane, const std::byte* at, std::size_t width) {
       std::memcpy(step.result.bytes + static_cast<std::size_t>(lane) * width, at, width);
