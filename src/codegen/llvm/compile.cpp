@@ -4,8 +4,10 @@
 #include <llvm/Analysis/LoopAnalysisManager.h>
 #include <llvm/IR/LegacyPassManager.h>
 #include <llvm/IR/PassManager.h>
+#include <llvm/IR/PatternMatch.h>
 #include <llvm/MC/TargetRegistry.h>
 #include <llvm/Passes/PassBuilder.h>
+#include <llvm/Support/CommandLine.h>
 #include <llvm/Support/TargetSelect.h>
 #include <llvm/Support/raw_ostream.h>
 #include <llvm/Target/TargetMachine.h>
@@ -40,6 +42,12 @@ std::unique_ptr<llvm::TargetMachine> machine_for(const Target& target) {
     LLVMInitializeAArch64Target();
     LLVMInitializeAArch64TargetMC();
     LLVMInitializeAArch64AsmPrinter();
+    // The renderer's addresses step already (render.cpp); LLVM's search for better ones has taken a
+    // quarter of a second for a kernel of forty lines.
+    auto options = llvm::cl::getRegisteredOptions();
+    if (llvm::cl::Option* lsr = options.lookup("disable-lsr")) {
+      lsr->addOccurrence(0, "disable-lsr", "true");
+    }
   });
   const bool x86 = target.isa == Isa::x86_64;
   check(x86 || target.isa == Isa::aarch64, "a CPU target");
@@ -53,6 +61,32 @@ std::unique_ptr<llvm::TargetMachine> machine_for(const Target& target) {
   return std::unique_ptr<llvm::TargetMachine>(
       found->createTargetMachine(triple, target.cpu, target.features, options, llvm::Reloc::PIC_,
                                  llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
+}
+
+// InstCombine compares a loop's counter before its increment, so that both stay alive around the
+// loop; here the comparison moves back to the incremented one.
+void compare_incremented(llvm::Function& function) {
+  using namespace llvm::PatternMatch;
+  for (llvm::BasicBlock& block : function) {
+    llvm::Value* counter = nullptr;
+    llvm::ConstantInt* last = nullptr;
+    const auto* branch = llvm::dyn_cast<llvm::BranchInst>(block.getTerminator());
+    if (branch == nullptr || !branch->isConditional()) continue;
+    auto* compare = llvm::dyn_cast<llvm::ICmpInst>(branch->getCondition());
+    if (compare == nullptr || !match(compare->getOperand(0), m_Value(counter)) ||
+        !match(compare->getOperand(1), m_ConstantInt(last)) || last->isMaxValue(false) ||
+        last->isMaxValue(true)) {
+      continue;
+    }
+    const auto* phi = llvm::dyn_cast<llvm::PHINode>(counter);
+    if (phi == nullptr || phi->getBasicBlockIndex(&block) < 0) continue;
+    llvm::Value* next = phi->getIncomingValueForBlock(&block);
+    if (!match(next, m_c_NUWAdd(m_Specific(counter), m_One()))) continue;
+    auto* add = llvm::cast<llvm::Instruction>(next);
+    if (add->getParent() != &block || !add->comesBefore(compare)) continue;
+    compare->setOperand(0, next);
+    compare->setOperand(1, llvm::ConstantInt::get(last->getType(), last->getValue() + 1));
+  }
 }
 
 // Vectors and unrolling are the kernel's, so the pipeline only cleans up after rendering: locals
@@ -80,7 +114,9 @@ void optimise(llvm::Module& module, llvm::TargetMachine& machine) {
   passes.addPass(llvm::SimplifyCFGPass());
   passes.addPass(llvm::ADCEPass());
   for (llvm::Function& function : module) {
-    if (!function.isDeclaration()) passes.run(function, functions);
+    if (function.isDeclaration()) continue;
+    passes.run(function, functions);
+    compare_incremented(function);
   }
 }
 

@@ -256,6 +256,15 @@ class Renderer {
     std::uint64_t stamp;  // id of that scope, or of the statement
   };
 
+  // A loop being rendered.
+  struct CountedLoop {
+    BasicBlock* before;  // branches into it
+    BasicBlock* latch;
+    llvm::PHINode* counter;
+    Value* begin;
+    std::map<std::int64_t, Value*> steps;  // counters of bytes, by stride
+  };
+
   std::size_t top() const { return scopes_.size() - 1; }
 
   void bind(const Node& node, Value* value) {
@@ -341,10 +350,13 @@ class Renderer {
     counter->addIncoming(begin, before);
     counter->addIncoming(next, latch);
     b_.SetInsertPoint(body);
+    const Node& range = node.src(0);
+    loops_.insert_or_assign(range, CountedLoop{before, latch, counter, begin, {}});
     in_region(enter, [&] {
-      bind(node.src(0), counter);
+      bind(range, counter);
       statement(node.src(1));
     });
+    loops_.erase(range);
     b_.CreateBr(latch);
     b_.SetInsertPoint(after);
   }
@@ -504,37 +516,66 @@ class Renderer {
   }
 
   // Terms of an index that is a sum, outermost first, so that each loop adds only what is its own.
+  struct Term : Rendered {
+    bool in_bytes = false;  // of an address: counts bytes, not elements
+  };
   struct Terms {
-    std::vector<Rendered> parts;
+    std::vector<Term> parts;
     std::int64_t constant = 0;
   };
 
-  Terms terms_of(const Node& index) {
+  /// `element_bytes` where it is an address, otherwise 0.
+  Terms terms_of(const Node& index, std::int64_t element_bytes = 0) {
     Terms terms;
-    collect(index, terms);
+    collect(index, element_bytes, terms);
     std::stable_sort(terms.parts.begin(), terms.parts.end(),
-                     [](const Rendered& a, const Rendered& b) { return a.level < b.level; });
+                     [](const Term& a, const Term& b) { return a.level < b.level; });
     return terms;
   }
 
-  void collect(const Node& node, Terms& terms) {
+  void collect(const Node& node, std::int64_t element_bytes, Terms& terms) {
     if (node.is(Op::add_) && node.lanes() == 1) {
-      collect(node.src(0), terms);
-      collect(node.src(1), terms);
+      collect(node.src(0), element_bytes, terms);
+      collect(node.src(1), element_bytes, terms);
       return;
     }
     const Rendered part = rendered(node);
     if (const auto* c = llvm::dyn_cast<llvm::ConstantInt>(part.value)) {
       terms.constant += c->getSExtValue();
+    } else if (Value* steps = element_bytes > 0 ? stepping(node, element_bytes) : nullptr) {
+      terms.parts.push_back({{steps, part.level, false, part.stamp}, true});
     } else {
-      terms.parts.push_back(part);
+      terms.parts.push_back({part, false});
     }
+  }
+
+  // A loop's counter times a constant, in bytes, as a second counter of the loop: one addition an
+  // iteration for all addresses with this stride. Where the addressing mode can multiply, nothing.
+  Value* stepping(const Node& term, std::int64_t element_bytes) {
+    const bool product = term.is(Op::mul_) && term.src(1).is_constant();
+    const auto found = loops_.find(product ? term.src(0) : term);
+    if (found == loops_.end()) return nullptr;
+    CountedLoop& loop = found->second;
+    const std::int64_t stride = (product ? term.src(1).int_value() : 1) * element_bytes;
+    if (stride == 1 || stride == 2 || stride == 4 || stride == 8) return nullptr;
+    Value*& steps = loop.steps[stride];
+    if (steps != nullptr) return steps;
+    Value* amount = b_.getInt64(static_cast<std::uint64_t>(stride));
+    const llvm::IRBuilderBase::InsertPointGuard guard(b_);
+    b_.SetInsertPoint(loop.before->getTerminator());
+    Value* first = b_.CreateMul(loop.begin, amount);
+    b_.SetInsertPoint(loop.counter);
+    llvm::PHINode* counter = b_.CreatePHI(b_.getInt64Ty(), 2);
+    b_.SetInsertPoint(loop.latch->getTerminator());
+    counter->addIncoming(first, loop.before);
+    counter->addIncoming(b_.CreateAdd(counter, amount), loop.latch);
+    return steps = counter;
   }
 
   Rendered sum(const Node& node) {
     const Terms terms = terms_of(node);
     Rendered total{b_.getInt64(0), floor_, false, 0};
-    for (const Rendered& part : terms.parts) {
+    for (const Term& part : terms.parts) {
       total.level = std::max(total.level, part.level);
       total.reads |= part.reads;
       total.value = emit_at(total.level, [&] { return b_.CreateAdd(total.value, part.value); });
@@ -585,14 +626,16 @@ class Renderer {
   }
 
   Value* address(const Node& pointer, const Node& index) {
-    const Terms terms = terms_of(index);
+    const Terms terms = terms_of(index, byte_size(pointer.dtype()));
     Rendered at{pointers_.at(pointer), floor_, false, 0};
     llvm::Type* type = memory_type(context_, pointer.dtype());
-    for (const Rendered& part : terms.parts) {
+    for (const Term& part : terms.parts) {
       at.level = std::max(at.level, part.reads ? top() : part.level);
       Rendered& known = addresses_[{at.value, part.value}];
       if (known.value == nullptr || !valid(known)) {
-        known.value = emit_at(at.level, [&] { return b_.CreateGEP(type, at.value, part.value); });
+        known.value = emit_at(at.level, [&] {
+          return b_.CreateGEP(part.in_bytes ? b_.getInt8Ty() : type, at.value, part.value);
+        });
         known.level = at.level;
         known.reads = at.reads || part.reads;
         known.stamp = known.reads ? statement_ : scopes_[at.level].id;
@@ -690,6 +733,7 @@ class Renderer {
   std::unordered_map<Node, Value*, NodeHash> pointers_;
   std::unordered_map<Node, Rendered, NodeHash> cache_;
   std::map<std::pair<Value*, Value*>, Rendered> addresses_;
+  std::unordered_map<Node, CountedLoop, NodeHash> loops_;
   std::vector<Scope> scopes_;
   std::vector<llvm::Instruction*> region_ends_;  // of every region but the innermost
   std::size_t floor_ = 0;                        // the innermost branch's scope
