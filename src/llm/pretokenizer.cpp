@@ -44,11 +44,7 @@ struct MatchScratch::State {
   pcre2_match_data* data = pcre2_match_data_create(1, nullptr);
   pcre2_match_context* context = pcre2_match_context_create(nullptr);
   pcre2_jit_stack* stack = nullptr;  // made when the machine's stack does not do
-  State() {
-    check(data && context, "memory for matching");
-    // Steps of backtracking for one match; a pattern that needs more is treated as not matching.
-    pcre2_set_match_limit(context, 1'000'000);
-  }
+  State() { check(data && context, "memory for matching"); }
   ~State() {
     pcre2_match_data_free(data);
     pcre2_match_context_free(context);
@@ -90,6 +86,9 @@ void Pattern::find_all(std::string_view text, MatchScratch& scratch,
                        std::vector<TextSpan>& matches) const {
   MatchScratch::State& state = *scratch.state_;
   const auto subject = reinterpret_cast<PCRE2_SPTR>(text.empty() ? "" : text.data());
+  // Steps of backtracking for one match: enough for a few passes over the text, too few for n².
+  const std::size_t steps = std::min<std::size_t>(1'000'000 + 8 * text.size(), UINT32_MAX);
+  pcre2_set_match_limit(state.context, static_cast<std::uint32_t>(steps));
   for (std::size_t at = 0; at <= text.size();) {
     const auto match = [&](std::uint32_t options) {
       return pcre2_match(code_.get(), subject, text.size(), at, options | PCRE2_NO_UTF_CHECK,

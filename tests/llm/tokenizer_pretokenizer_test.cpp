@@ -122,6 +122,18 @@ TEST(PreTokenizer, CutsAsTheNamedModelsDo) {
   EXPECT_EQ(cut_as("gemma4", "a b\n\nc"), (Strings{"a b", "\n\n", "c"}));
 }
 
+TEST(PreTokenizer, ALongRunOfSpacesIsStillCutFromTheWordAfterIt) {
+  const std::string spaces(3'000'000, ' ');
+  for (const char* name : {"llama-bpe", "gpt-4o", "deepseek-v3", "qwen2"})
+    EXPECT_EQ(cut_as(name, spaces + " word two"), (Strings{spaces, " word", " two"})) << name;
+}
+
+TEST(PreTokenizer, APatternThatBacktracksWithoutEndLeavesTheRestInOnePiece) {
+  const std::string text = std::string(200'000, ' ') + "x";
+  EXPECT_EQ(cut({{Kind::split, "\\s+$"}}, text), (Strings{text}));
+  EXPECT_EQ(cut({{Kind::split, "(a+)+[bc]"}}, std::string(40, 'a')), (Strings{std::string(40, 'a')}));
+}
+
 constexpr const char* names =
     "gpt-2 phi-2 jina-es jina-de jina-v2-es jina-v2-de gigachat a.x-4.0 mellum modern-bert mpt "
     "olmo "
@@ -161,7 +173,7 @@ TEST(PreTokenizer, NoNameTakesQuadraticTime) {
   for (const char* unit : {" ", "\n", " \n", "a", "A", "7", "!", "漢", "\u0301", "a ", "'s"}) {
     std::string text;
     while (text.size() < 100'000) text += unit;
-    text += "x";
+    text += "漢x";
     for_each_name([&](std::string_view name) {
       const auto begin = std::chrono::steady_clock::now();
       cut_as(name, text);
