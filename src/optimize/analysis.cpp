@@ -117,8 +117,9 @@ class Vectoriser {
       gate = gate ? make_node(Op::and_, DType::boolean, {gate, inside_}, {}, lanes_) : inside_;
     }
     const auto step = moves_by_range_only(index) ? stride(index, range_) : std::nullopt;
-    if (step && *step == 0) {  // only the gate moves
-      return where(gate, load_from(node.src(0), substitute(index, scalars_)),
+    if (step && *step == 0) {  // only the gate moves; what stays the same of it still guards the read
+      const Node still = node.srcs().size() == 3 ? unmoved(node.src(2)) : Node();
+      return where(gate, load_from(node.src(0), substitute(index, scalars_), still),
                    constant_like(0, node.dtype()));
     }
     if (step && *step == 1) return load_from(node.src(0), substitute(index, scalars_), gate, lanes_);
@@ -131,6 +132,13 @@ class Vectoriser {
       at = splat(run(index), lanes_);
     }
     return load_from(node.src(0), at, gate, lanes_);
+  }
+
+  // The parts of a conjunction that are the same in every lane.
+  Node unmoved(const Node& gate) {
+    if (!moves(gate)) return run(gate);
+    if (!gate.is(Op::and_)) return {};
+    return logical_and(unmoved(gate.src(0)), unmoved(gate.src(1)));
   }
 
   // False where a replaced vector (not the range itself) makes the index move.

@@ -74,6 +74,9 @@ class Fuser {
       bool below = node.is(Op::reduce_);
       for (const Node& src : node.srcs()) below = below || (heavy_[src] && !wanted_.count(src));
       heavy_[node] = below;
+      bool product = is_sum_of_products(node) && elements(node.src(0).shape()) >= 8 * elements(node.shape());
+      for (const Node& src : node.srcs()) product = product || (products_.count(src) != 0 && !wanted_.count(src));
+      if (product) products_.insert(node);
       if (node.is(Op::store_) || node.is(Op::copy_)) wanted_.insert(node);
       if (node.is(Op::load_) && heavy_[node.src(0)]) want_whole(node.src(0));
       if (node.is(Op::store_) && reads_target(node)) wanted_.insert(node.srcs().back());
@@ -163,7 +166,7 @@ class Fuser {
       Index index = at.index;
       for (std::size_t i = 1; i < node.attr().ints.size(); ++i) {
         const auto axis = static_cast<std::size_t>(node.ints(i));
-        index[axis] = reduce_range(node, axis);
+        index[axis] = reduce_range(node, axis, at.index);
       }
       use(node.src(0), {at.kernel, std::move(index)});
     } else if (node.is(Op::load_)) {
@@ -182,12 +185,38 @@ class Fuser {
     }
   }
 
-  Node reduce_range(const Node& node, std::size_t axis) {
+  Node reduce_range(const Node& node, std::size_t axis, const Index& around) {
     const Size& size = node.src(0).shape()[axis];
     if (size == Size(1)) return constant_int(0);
     Node& range = reduce_ranges_[node][axis];
     if (!range) range = new_range(size);
+    Enclosed& enclosed = enclosed_[range];
+    enclosed.packed = is_sum_of_products(node) && is_matrix_product(node);
+    for (const Node& at : topological_order(around)) {
+      if (at.is(Op::range_)) enclosed.by.insert(at);
+    }
     return range;
+  }
+
+  // Both operands are read along an axis of the result along which the other one is constant: then
+  // the contraction strategy evaluates each operand once per element, not once per product.
+  static bool is_matrix_product(const Node& node) {
+    const Node& left = node.src(0).src(0);
+    const Node& right = node.src(0).src(1);
+    if (left.rank() == 0 || right.rank() == 0) return false;
+    const auto moves = [](const Node& operand, std::size_t axis) {
+      const Node* at = &operand;
+      while (at->is(Op::cast_)) at = &at->src(0);
+      return !at->is(Op::expand_) || !(at->src(0).shape()[axis] == Size(1));
+    };
+    bool rows = false;
+    bool columns = false;
+    for (std::size_t axis = 0; axis < node.shape().size(); ++axis) {
+      if (node.shape()[axis] == Size(1)) continue;
+      rows = rows || (moves(left, axis) && !moves(right, axis));
+      columns = columns || (moves(right, axis) && !moves(left, axis));
+    }
+    return rows && columns;
   }
 
   Node gather_position(const Node& node, const Use& at) {
@@ -199,9 +228,25 @@ class Fuser {
 
   // How many different indices there are: over the ranges they depend on, or, where an axis is a mere
   // digit of one range (i / 32, i % 16), over the digit's values.
-  static double evaluations(const Use& use) {
+  // An index that moves with a summed range is met again for every point around that sum, unless
+  // the value is an operand that a matrix product packs (products themselves never are).
+  double evaluations(const Node& value, const Use& use) const {
     NodeSet digits;
     NodeSet ranges;
+    const bool product = products_.count(value) != 0;
+    std::vector<Node> open;
+    for (const Node& node : topological_order(use.index)) {
+      if (node.is(Op::range_)) open.push_back(node);
+    }
+    while (!open.empty()) {
+      const Node range = open.back();
+      open.pop_back();
+      const auto found = enclosed_.find(range);
+      if (found == enclosed_.end() || (found->second.packed && !product)) continue;
+      for (const Node& around : found->second.by) {
+        if (ranges.insert(around).second) open.push_back(around);
+      }
+    }
     for (const Node& at : use.index) {
       const Node* inner = &at;
       while (inner->is(Op::idiv_) || inner->is(Op::mod_)) inner = &inner->src(0);
@@ -229,7 +274,7 @@ class Fuser {
     if (uses.size() > most_uses) return true;
     const double own = std::max(1.0, elements(node.shape()));
     double total = 0;
-    for (const Use& use : uses) total += std::max(1.0, evaluations(use));
+    for (const Use& use : uses) total += std::max(1.0, evaluations(node, use));
     if (total <= own * 1.01) return false;
     const double again = (total - own) * cone_cost(node);
     const double bytes = own * byte_size(node.dtype()) * 2 + total * byte_size(node.dtype());
@@ -492,6 +537,13 @@ class Fuser {
   NodeSet stored_;
   NodeSet split_;
   NodeSet virtual_;  // never stored: inside an attention
+  // The loops in which a summed range runs.
+  struct Enclosed {
+    NodeSet by;
+    bool packed = false;  // of a matrix product
+  };
+  std::unordered_map<Node, Enclosed, NodeHash> enclosed_;
+  NodeSet products_;  // have a sum of products at or below them
   std::unordered_map<Node, bool, NodeHash> heavy_;  // has a reduction at or below it
   std::unordered_map<Node, std::vector<Use>, NodeHash> uses_;
   std::unordered_map<Node, std::unordered_map<std::size_t, Node>, NodeHash> reduce_ranges_;

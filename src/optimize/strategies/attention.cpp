@@ -120,6 +120,7 @@ class Attention {
     pitch_ = length_.upper();
     scores_ = workshop_.scratch(DType::float32, pitch_ * tile_);
     std::vector<Node> statements;
+    gather_queries(statements);
     write_scores(statements);
     for (int r = 0; r < tile_; ++r) normalise(r, statements);
     sum_values(statements);
@@ -139,6 +140,24 @@ class Attention {
     return lanes;
   }
 
+  // Queries that are more than a load (rotated, scaled, from half precision) are computed once.
+  void gather_queries(std::vector<Node>& statements) {
+    const Node width = score_.src(1);
+    if (query_.is(Op::load_) && stride(query_.src(1), width) == 1) return;
+    const std::int64_t size = Size(width.src(0)).value();
+    const int lanes = lanes_for(size);
+    const Node memory = workshop_.scratch(DType::float32, size * tile_);
+    const Node step = workshop_.range(size / lanes);
+    std::vector<Node> body;
+    for (int r = 0; r < tile_; ++r) {
+      const Node base = mul(step, constant_int(lanes));
+      const Node value = vectorise(query_, width, base, lanes, row_at_[static_cast<std::size_t>(r)]);
+      body.push_back(store_to(memory, add(base, constant_int(size * r)), splat(value, lanes)));
+      query_at_.push_back(load_from(memory, add(width, constant_int(size * r))));
+    }
+    statements.push_back(loop(LoopKind::serial, step, block(std::move(body))));
+  }
+
   // scores[r][j] = Σ query[r]·key[j], along the width in lanes.
   void write_scores(std::vector<Node>& statements) {
     const Node width = score_.src(1);
@@ -156,7 +175,8 @@ class Attention {
       for (int r = 0; r < tile_; ++r) {
         Substitution at = row_at_[static_cast<std::size_t>(r)];
         at[key_] = key;
-        const Node product = vectorise(score_.src(0), width, base, lanes, at);
+        const Node product_of = query_at_.empty() ? score_.src(0) : with(score_.src(0), query_, query_at_[static_cast<std::size_t>(r)]);
+        const Node product = vectorise(product_of, width, base, lanes, at);
         const Node old = load_from(sums[static_cast<std::size_t>(r)], constant_int(0), {}, lanes);
         list.push_back(store_to(sums[static_cast<std::size_t>(r)], constant_int(0), add(old, splat(product, lanes))));
       }
@@ -283,6 +303,7 @@ class Attention {
   Substitution outside_;
   std::vector<Substitution> row_at_;  // of the tile's rows
   std::vector<Node> inside_;
+  std::vector<Node> query_at_;
   std::vector<Node> greatest_of_;
   std::vector<Node> totals_;
   Node scores_;
