@@ -11,24 +11,13 @@ namespace {
 
 using llvm::Value;
 
-// A float constant that is no NaN, in every lane.
-bool is_number(Value* value) {
-  auto* c = llvm::dyn_cast<llvm::Constant>(value);
-  if (c != nullptr && c->getType()->isVectorTy()) c = c->getSplatValue();
-  const auto* f = llvm::dyn_cast_or_null<llvm::ConstantFP>(c);
-  return f != nullptr && !f->isNaN();
-}
-
-// x86's maxps gives its second operand where either is NaN: right as it stands for a first operand
-// that is a number, otherwise the first operand's NaN is put back.
+// Which zero is the larger one is nobody's business; without that, x86 needs three instructions.
+// The test for NaN is then of the first operand alone: the new value of max(accumulator, value), so
+// that a chain of maxima waits for no comparison.
 Value* float_max(Emitter& e, Value* a, Value* b) {
-  if (e.target.isa == Isa::aarch64) {
-    return e.b.CreateBinaryIntrinsic(llvm::Intrinsic::maximum, a, b);
-  }
-  if (is_number(b)) std::swap(a, b);
-  Value* larger = e.b.CreateSelect(e.b.CreateFCmpOGT(a, b), a, b);
-  if (is_number(a)) return larger;
-  return e.b.CreateSelect(e.b.CreateFCmpUNO(a, a), a, larger);
+  Value* larger = e.b.CreateBinaryIntrinsic(llvm::Intrinsic::maximum, b, a);
+  if (auto* call = llvm::dyn_cast<llvm::Instruction>(larger)) call->setHasNoSignedZeros(true);
+  return larger;
 }
 
 Value* integer_constant(const Value* like, std::int64_t value) {
