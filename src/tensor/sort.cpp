@@ -1,8 +1,9 @@
-// Sorting along an axis. Every element becomes an integer key that orders as PyTorch does (NaN above
-// all, -0 equal to 0) with its position below, so that no two are equal and the order is stable. Short
-// rows count for each element how many are smaller; long ones go through a bitonic network whose
-// stages are views and one selection each (K. Batcher, "Sorting networks and their applications",
-// 1968; in the form whose first step of a merge mirrors, so that all comparisons point one way).
+// Sorting along an axis in a handful of kernels. Every element becomes an integer key that orders as
+// PyTorch does (NaN above all, -0 equal to 0) with its position below, so that no two are equal and the
+// order is stable. Short rows count for each element how many are smaller. Long ones are cut into
+// blocks that are sorted so; to sort, runs are merged by looking each element up in the other runs, to
+// pick the first k, each block keeps its k and the winners meet again.
+#include <algorithm>
 
 #include "brisk/create.h"
 #include "tensor/build.h"
@@ -12,6 +13,8 @@ namespace brisk {
 namespace {
 
 constexpr std::int64_t counting_limit = 512;
+constexpr std::int64_t block = 256;  // elements of a first run; a power of two
+constexpr std::int64_t fan = 16;     // runs that are merged at once
 
 // Keys along the last axis: one array where key and position fit 64 bits, else two, compared in order.
 struct Keys {
@@ -31,8 +34,10 @@ Node float_key(const Node& x) {
   return where(cmpne(x, x), constant_int(max_value(integer), integer), key);
 }
 
-Keys keys_of(Node x, bool descending) {
-  const Size length = x.shape().back();
+// The last axis padded to `length` with keys that sort behind all others: no element's key is above
+// the greatest, and its position is lower.
+Keys keys_of(Node x, bool descending, std::int64_t length) {
+  const int axis = x.rank() - 1;
   if (is_float(x.dtype()) && x.dtype() != DType::float64) x = cast(x, DType::float32);
   const bool wide = byte_size(x.dtype()) == 8;
   Node key = is_float(x.dtype()) ? float_key(x) : x;
@@ -42,7 +47,9 @@ Keys keys_of(Node x, bool descending) {
   key = cast(key, DType::int64);
   if (x.dtype() == DType::uint32) key = add(key, constant_int(min_value(DType::int32)));
   if (descending) key = bit_xor(key, constant_int(-1));
-  const Node at = expand(positions(length, x.rank() - 1, x.rank()), x.shape());
+  const Node last = constant_int(max_value(wide ? DType::int64 : DType::int32));
+  key = pad_axis(key, axis, 0, Size(length) - x.shape()[axis], last);
+  const Node at = expand(positions(length, axis, x.rank()), key.shape());
   if (wide) return {key, at};
   return {add(shl(key, constant_int(32)), at), {}};
 }
@@ -59,63 +66,115 @@ Keys each(const Keys& keys, F f) {
   return {f(keys.key), keys.position ? f(keys.position) : Node()};
 }
 
+Keys reshaped(const Keys& keys, const Shape& shape) {
+  return each(keys, [&](const Node& x) { return reshape(x, shape); });
+}
+
 Shape with_axes(const Node& x, std::initializer_list<Size> last) {
   Shape shape(x.shape().begin(), x.shape().end() - 1);
   shape.insert(shape.end(), last.begin(), last.end());
   return shape;
 }
 
-// The first `count` positions in order, for n elements: n² comparisons, count·n selections.
-Node by_counting(const Keys& keys, std::int64_t count) {
+// The first `count` of each row of n, in order: n² comparisons, count·n selections.
+Keys by_counting(const Keys& keys, std::int64_t count) {
   const int rank = keys.key.rank();
   const Size n = keys.key.shape().back();
+  const auto spread = [&](const Node& x, std::initializer_list<Size> axes, const Shape& shape) {
+    return expand(reshape(x, with_axes(x, axes)), shape);
+  };
   const Shape square = with_axes(keys.key, {n, n});
-  const Keys rows = each(keys, [&](const Node& x) {
-    return expand(reshape(x, with_axes(x, {n, 1})), square);
-  });
-  const Keys columns = each(keys, [&](const Node& x) {
-    return expand(reshape(x, with_axes(x, {1, n})), square);
-  });
-  const Node smaller_ones = cast(before(columns, rows), DType::int32);
-  const Node place = reduce_axes(ReduceOp::add, smaller_ones, {rank}, false);
+  const Keys rows = each(keys, [&](const Node& x) { return spread(x, {n, 1}, square); });
+  const Keys columns = each(keys, [&](const Node& x) { return spread(x, {1, n}, square); });
+  const Node place =
+      reduce_axes(ReduceOp::add, cast(before(columns, rows), DType::int32), {rank}, false);
   const Shape table = with_axes(keys.key, {count, n});
   const Node wanted = cast(positions(count, rank - 1, rank + 1), DType::int32);
-  const Node hit = equal(expand(reshape(place, with_axes(place, {1, n})), table),
-                         expand(wanted, table));
-  const Node at = cast(positions(n, rank, rank + 1), DType::int32);
-  const Node found = where(hit, expand(at, table), constant_int(0, DType::int32));
-  return cast(reduce_axes(ReduceOp::max, found, {rank}, false), DType::int64);
-}
-
-// One stage: each element is compared with its partner, which lies mirrored in the block of 2·half
-// (first step of a merge) or `half` further; the earlier half keeps the smaller one.
-Keys stage(const Keys& keys, std::int64_t n, std::int64_t half, bool mirror) {
-  const Shape flat = keys.key.shape();
-  const int rank = keys.key.rank();
-  const Shape blocks = with_axes(keys.key, {n / (2 * half), 2, half});
-  const std::vector<int> turned = mirror ? std::vector<int>{rank, rank + 1} : std::vector<int>{rank};
-  const Keys own = each(keys, [&](const Node& x) { return reshape(x, blocks); });
-  const Keys other = each(own, [&](const Node& x) { return flip(x, turned); });
-  const Node first = cmplt(positions(2, rank, rank + 2), constant_int(1));
-  const Node swap = cmpne(before(own, other), expand(first, blocks));
-  return {reshape(where(swap, other.key, own.key), flat),
-          own.position ? reshape(where(swap, other.position, own.position), flat) : Node()};
-}
-
-Node by_network(Keys keys, std::int64_t length, std::int64_t count) {
-  std::int64_t n = 1;
-  while (n < length) n *= 2;
-  const int axis = keys.key.rank() - 1;
-  // Padding sorts last.
-  keys = each(keys, [&](const Node& x) {
-    return pad_axis(x, axis, 0, n - length, constant_int(max_value(DType::int64)));
+  const Node hit = equal(spread(place, {1, n}, table), expand(wanted, table));
+  return each(keys, [&](const Node& x) {
+    const Node chosen = where(hit, spread(x, {1, n}, table), lowest(DType::int64));
+    return reduce_axes(ReduceOp::max, chosen, {rank}, false);
   });
-  for (std::int64_t half = 1; half < n; half *= 2) {
-    keys = stage(keys, n, half, true);
-    for (std::int64_t step = half / 2; step > 0; step /= 2) keys = stage(keys, n, step, false);
+}
+
+// Sorted runs [rows, runs, length] to sorted rows. An element's place is how many elements of each run
+// are before it, found by bisection (`length` is a power of two).
+Keys merged(const Keys& keys) {
+  const Shape& shape = keys.key.shape();
+  const Size rows = shape[0];
+  const Size runs = shape[1];
+  const std::int64_t length = shape[2].value();
+  const Shape table = {rows, runs, length, runs};  // element × run to look it up in
+  const Keys own = each(keys, [&](const Node& x) {
+    return expand(reshape(x, {rows, runs, length, 1}), table);
+  });
+  Node begin = mul(positions(runs, 3, 4), constant_int(length));
+  begin = add(expand(begin, {rows, 1, 1, runs}),
+              expand(mul(positions(rows, 0, 4), (runs * Size(length)).node()), {rows, 1, 1, runs}));
+  begin = expand(begin, table);
+  const auto is_before = [&](const Node& at) {
+    return before(each(keys, [&](const Node& x) { return load(x, at); }), own);
+  };
+  Node found = begin;
+  for (std::int64_t half = length / 2; half > 0; half /= 2) {
+    const Node next = add(found, constant_int(half));
+    found = where(is_before(add(found, constant_int(half - 1))), next, found);
   }
-  const Node sorted = cut(keys.position ? keys.position : keys.key, axis, 0, count);
-  return keys.position ? sorted : bit_and(sorted, constant_int(0xffffffff));
+  found = add(found, cast(is_before(found), DType::int64));
+  const Node count = add(found, mul(begin, constant_int(-1)));
+  const Node place = reduce_axes(ReduceOp::add, count, {3}, false);
+  const Size row = runs * Size(length);
+  const Node to = add(place, expand(mul(positions(rows, 0, 3), row.node()), shape));
+  return each(keys, [&](const Node& x) {
+    const Node target = buffer(DType::int64, {rows, row}, nullptr);  // every place is written once
+    return scatter(target, to, x, StoreMode::replace);
+  });
+}
+
+// At least `runs`, such that groups of `most` (fewer at the last level) come out whole at every level.
+std::int64_t whole_groups(std::int64_t runs, std::int64_t most) {
+  std::int64_t whole = 1;
+  for (; runs > 1; runs = (runs + most - 1) / most) whole *= std::min(runs, most);
+  return whole;
+}
+
+// Positions out of keys.
+Node positions_of(const Keys& keys) {
+  return keys.position ? keys.position : bit_and(keys.key, constant_int(0xffffffff));
+}
+
+Node by_merging(const Node& x, bool descending) {
+  const std::int64_t length = fixed(x.shape().back());
+  std::int64_t runs = whole_groups((length + block - 1) / block, fan);
+  const std::int64_t padded = runs * block;
+  Keys keys = keys_of(x, descending, padded);
+  Size rows = 1;
+  for (int i = 0; i + 1 < x.rank(); ++i) rows = rows * x.shape()[i];
+  keys = by_counting(reshaped(keys, {rows, runs, block}), block);
+  for (std::int64_t run = block; runs > 1;) {
+    const std::int64_t together = std::min(runs, fan);
+    runs /= together;
+    keys = merged(reshaped(keys, {rows * Size(runs), together, run}));
+    run *= together;
+  }
+  const Node sorted = reshape(positions_of(keys), with_axes(x, {padded}));
+  return cut(sorted, x.rank() - 1, 0, length);
+}
+
+// Each block keeps its first `count`, which meet in new blocks until there is one.
+Node by_tournament(const Node& x, std::int64_t count, bool descending) {
+  const std::int64_t length = fixed(x.shape().back());
+  const std::int64_t ratio = std::max<std::int64_t>(4, (block + count - 1) / count);
+  const std::int64_t wide = ratio * count;
+  std::int64_t blocks = whole_groups((length + wide - 1) / wide, ratio);
+  Keys keys = keys_of(x, descending, blocks * wide);
+  keys = by_counting(reshaped(keys, with_axes(x, {blocks, wide})), count);
+  while (blocks > 1) {
+    const std::int64_t together = std::min(blocks, ratio);
+    blocks /= together;
+    keys = by_counting(reshaped(keys, with_axes(x, {blocks, together * count})), count);
+  }
+  return reshape(positions_of(keys), with_axes(x, {count}));
 }
 
 // Positions of the first `count` elements in order, along an axis.
@@ -125,9 +184,14 @@ Tensor ordered(const Tensor& x, int axis, std::int64_t count, bool descending) {
   if (length == 0 || count == 0) {
     return transpose(zeros(dims_of(with_axes(node, {count})), DType::int64), axis, -1);
   }
-  const Keys keys = keys_of(node, descending);
-  const Node found = length <= counting_limit ? by_counting(keys, count)
-                                              : by_network(keys, length, count);
+  Node found;
+  if (length <= counting_limit) {
+    found = positions_of(by_counting(keys_of(node, descending, length), count));
+  } else if (count <= block / 2) {
+    found = by_tournament(node, count, descending);
+  } else {
+    found = cut(by_merging(node, descending), node.rank() - 1, 0, count);
+  }
   return transpose(tensor_of(found), axis, -1);
 }
 

@@ -141,7 +141,7 @@ TEST_F(ReduceTest, OrderOfSpecialValuesAndOfEveryDtype) {
   expect_values(argsort(tensor<std::int64_t>({INT64_MAX, INT64_MIN, -1, 0}), 0), {4}, {1, 2, 3, 0});
   expect_values(argsort(tensor<bool>({true, false, true, false}), 0), {4}, {1, 3, 0, 2});
   expect_values(sort(counting({2, 3}) * -1, 0).values, {2, 3}, {-3, -4, -5, 0, -1, -2});
-  // 64-bit keys through the network too.
+  // 64-bit keys through the merging too.
   std::vector<std::int64_t> wide(600);
   for (std::size_t i = 0; i < wide.size(); ++i) {
     wide[i] = static_cast<std::int64_t>((i * 2654435761U) % 97) << 40;
@@ -149,6 +149,31 @@ TEST_F(ReduceTest, OrderOfSpecialValuesAndOfEveryDtype) {
   std::vector<double> want(wide.begin(), wide.end());
   std::sort(want.begin(), want.end());
   expect_values(sort(tensor(wide), 0).values, {600}, want);
+}
+
+TEST_F(ReduceTest, LongRowsMergeAndMeetInSeveralLevels) {
+  constexpr int n = 5000;
+  std::vector<float> x(2 * n);
+  for (int i = 0; i < 2 * n; ++i) x[i] = static_cast<float>((i * 7919) % 641);
+  x[17] = nan;
+  std::vector<double> order;
+  for (int row = 0; row < 2; ++row) {
+    std::vector<int> rows(n);
+    std::iota(rows.begin(), rows.end(), 0);
+    const auto key = [&](int i) {
+      const float value = x[row * n + i];
+      return std::isnan(value) ? inf : value;
+    };
+    std::stable_sort(rows.begin(), rows.end(), [&](int a, int b) { return key(a) > key(b); });
+    order.insert(order.end(), rows.begin(), rows.end());
+  }
+  const Tensor rows = tensor(x).reshape({2, n});
+  expect_values(argsort(rows, 1, true), {2, n}, order);
+  for (const int k : {1, 40, 128, 200}) {
+    std::vector<double> want(order.begin(), order.begin() + k);
+    want.insert(want.end(), order.begin() + n, order.begin() + n + k);
+    expect_values(topk(rows, k).indices, {2, k}, want);
+  }
 }
 
 }  // namespace
