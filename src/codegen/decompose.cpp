@@ -148,17 +148,15 @@ Reduced reduce_small(const V& x) {
   const Format f = format_of(x);
   const V shifted = x * 0x1.45f306dc9c883p-1 + f.magic;
   const V q = shifted + -f.magic;
-  V rest = x;
-  if (f.mantissa == 52) {
-    for (const double part :
-         {0x1.921fb54p+0, 0x1.10b46118p-30, 0x1.313198ap-61, 0x1.701b839a25204p-92}) {
-      rest = q * -part + rest;
-    }
-  } else {
-    for (const double part : {0x1.92p+0, 0x1.fb4p-12, 0x1.444p-24, 0x1.68c234p-39}) {
-      rest = q * -part + rest;
-    }
-  }
+  constexpr double narrow[] = {0x1.92p+0, 0x1.fb4p-12, 0x1.444p-24, 0x1.68c234p-39};
+  constexpr double wide[] = {0x1.921fb54p+0, 0x1.10b46118p-30, 0x1.313198ap-61,
+                             0x1.701b839a25204p-92};
+  const auto& part = f.mantissa == 52 ? wide : narrow;
+  // The first two differences are exact; what the third loses goes with the fourth.
+  const V exact = q * -part[1] + (q * -part[0] + x);
+  const V high = q * -part[2] + exact;
+  const V low = q * -part[3] + (q * -part[2] + (exact - high));
+  const V rest = high + low;
   return {to(as(shifted, f.bits), DType::uint32), rest};
 }
 
