@@ -15,6 +15,8 @@ namespace {
 constexpr double cost_per_byte = 3;
 constexpr double cost_of_kernel = 50'000;
 constexpr std::size_t most_uses = 64;
+constexpr std::size_t most_siblings = 4;  // kernels in one launch
+constexpr std::size_t farthest_sibling = 16;
 
 // One way in which a kernel reads a node: at which index.
 struct Use {
@@ -281,25 +283,28 @@ class Fuser {
     return again > bytes * cost_per_byte + cost_of_kernel;
   }
 
-  // Operations per element to compute the node from memory, everything in between virtual.
+  // Operations per element to compute the node from memory, everything in between virtual. Of memory
+  // counts what is read: of a table behind a gather or a window no more than the reader's elements.
   double cone_cost(const Node& node) const {
-    const double own = std::max(1.0, elements(node.shape()));
     double total = 0;
-    NodeSet seen;
+    NodeSet seen = {node};
     std::vector<Node> stack = {node};
     while (!stack.empty() && seen.size() < 400) {
       const Node at = stack.back();
       stack.pop_back();
-      if (!seen.insert(at).second) continue;
-      if (is_leaf(at) || wanted_.count(at) != 0 || (split_.count(at) != 0 && !(at == node))) {
-        if (!at.is(Op::constant_)) total += elements(at.shape());
-        continue;
+      if (is_leaf(at)) continue;
+      const double read = elements(at.is(Op::reduce_) ? at.src(0).shape() : at.shape());
+      total += at.is(Op::reduce_) ? read : read * operation_cost(at);
+      for (const Node& src : at.srcs()) {
+        if (src.is(Op::constant_) || !seen.insert(src).second) continue;
+        if (is_leaf(src) || wanted_.count(src) != 0 || split_.count(src) != 0) {
+          total += std::min(read, elements(src.shape()));
+        } else {
+          stack.push_back(src);
+        }
       }
-      total += at.is(Op::reduce_) ? elements(at.src(0).shape())
-                                  : elements(at.shape()) * operation_cost(at);
-      for (const Node& src : at.srcs()) stack.push_back(src);
     }
-    return total / own;
+    return total / std::max(1.0, elements(node.shape()));
   }
 
   // Where each node's value ends up: the reductions and stored nodes that it reaches through
@@ -366,6 +371,7 @@ class Fuser {
       exponentials += at.is(Op::exp2_);
       if (is_sum_of_products(at)) {
         ++contractions;
+        inside.push_back(at.src(0));  // the products; their operands may be stored
         continue;
       }
       if (at.is(Op::reduce_)) {
@@ -454,7 +460,6 @@ class Fuser {
                            const std::vector<std::vector<Node>>& inputs,
                            const std::vector<std::vector<std::size_t>>& before) {
     KernelList result;
-    std::vector<int> level(outputs.size(), -1);
     std::vector<std::size_t> sequence;
     std::vector<int> state(outputs.size());
     const auto place = [&](std::size_t start) {
@@ -476,12 +481,8 @@ class Fuser {
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       if (state[i] == 0) place(i);
     }
-    for (const std::size_t i : sequence) {
-      int l = 0;
-      for (const std::size_t b : before[i]) l = std::max(l, level[b] + 1);
-      level[i] = l;
-    }
-    // Neighbours in the sequence that do not wait for each other go into one launch.
+    // What reads a common input and does not wait for each other goes into one launch, also from a
+    // few places further on in the sequence.
     std::vector<std::size_t> members;
     const auto flush = [&] {
       if (members.empty()) return;
@@ -497,13 +498,21 @@ class Fuser {
       result.kernels.push_back(std::move(kernel));
       members.clear();
     };
-    for (const std::size_t i : sequence) {
-      bool waits = members.size() >= 4;
-      for (const std::size_t m : members) waits = waits || reaches(before, i, m);
-      if (waits || !joins(outputs, inputs, members, i)) flush();
-      members.push_back(i);
+    std::vector<bool> placed(outputs.size());
+    for (std::size_t s = 0; s < sequence.size(); ++s) {
+      if (placed[sequence[s]]) continue;
+      const std::size_t end = std::min(sequence.size(), s + farthest_sibling);
+      for (std::size_t t = s; t < end && members.size() < most_siblings; ++t) {
+        const std::size_t i = sequence[t];
+        const bool ready = !placed[i] && std::all_of(before[i].begin(), before[i].end(), [&](std::size_t b) {
+          return placed[b] && std::find(members.begin(), members.end(), b) == members.end();
+        });
+        if (!ready || !joins(outputs, inputs, members, i)) continue;
+        members.push_back(i);
+        placed[i] = true;
+      }
+      flush();
     }
-    flush();
     result.stored = std::move(stored_);
     return result;
   }
