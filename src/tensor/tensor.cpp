@@ -6,6 +6,7 @@
 #include "brisk/create.h"
 #include "tensor/build.h"
 #include "tensor/realize.h"
+#include "tensor/realized.h"
 
 namespace brisk {
 
@@ -81,6 +82,7 @@ VariableValues values_of(const Bound& bound) {
 std::vector<Node> run(const std::vector<Tensor>& tensors, const Bound& bound) {
   std::vector<Node> roots;
   for (const Tensor& tensor : tensors) roots.push_back(node_of(tensor));
+  roots = RealizedNodes::shared().over_buffers(roots);
   bool all = true;
   for (const Node& root : roots) all &= is_stored(root);
   if (all) return roots;
@@ -110,9 +112,11 @@ void realize(const std::vector<Tensor>& tensors, const Bound& bound) {
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     TensorState& state = *tensors[i].state();
     const std::lock_guard lock(state.mutex);
+    if (bound.empty()) RealizedNodes::shared().add(state.node, buffers[i]);
     state.node = buffers[i];
     state.number = false;
   }
+  RealizedNodes::shared().purge();
 }
 
 std::vector<Tensor> compute(const std::vector<Tensor>& tensors, const Bound& bound) {
@@ -145,6 +149,7 @@ void Tensor::copy_from(std::span<const std::byte> bytes) {
     call_error("wants {} bytes for {} of shape {}, got {}", wanted, name(node.dtype()),
                to_string(node.shape()), bytes.size());
   }
+  RealizedNodes::shared().changed(node);
   executor().write(node, bytes);
 }
 
@@ -270,6 +275,7 @@ Tensor Tensor::store(const Dims& begin, const Tensor& value) const {
                  to_string(source.shape()), to_string(begin), to_string(target.shape()));
     }
   }
+  RealizedNodes::shared().changed(base_buffer(target));
   return tensor_of(brisk::store(shrink(target, std::move(box)), source));
 }
 
@@ -282,7 +288,10 @@ void Tensor::assign(const Tensor& value) {
                to_string(source.shape()));
   }
   Node next = expand_to(source, old.shape());
-  if (old.is(Op::buffer_) || old.is(Op::store_)) next = brisk::store(base_buffer(old), next);
+  if (old.is(Op::buffer_) || old.is(Op::store_)) {
+    RealizedNodes::shared().changed(base_buffer(old));
+    next = brisk::store(old, next);
+  }
   const std::lock_guard lock(state_->mutex);
   state_->node = std::move(next);
   state_->number = false;

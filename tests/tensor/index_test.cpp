@@ -87,6 +87,37 @@ TEST_F(IndexTest, AssignAndCopyFromKeepTheMemory) {
   expect_values(lazy, {2}, {7, 7});
 }
 
+TEST_F(IndexTest, StoresHappenOnceHoweverManyGraphsReadThem) {
+  Tensor weight = ones({2}).realize();
+  weight.assign(weight + 1);
+  const Tensor twice = weight * 2;  // built on the store before it is realized
+  weight.realize();
+  expect_values(twice, {2}, {4, 4});
+  expect_values(weight, {2}, {2, 2});
+  weight.assign(weight * 10);
+  weight.assign(weight + 1);
+  expect_values(weight, {2}, {21, 21});
+}
+
+TEST_F(IndexTest, AssignReadsTheOldValuesBeforeItWrites) {
+  Tensor x = counting({3, 3}).realize();
+  x.assign(x.transpose(0, 1));
+  expect_values(x, {3, 3}, {0, 3, 6, 1, 4, 7, 2, 5, 8});
+  x.assign(flip(x, 1) + sum(x, 0));
+  expect_values(x, {3, 3}, {9, 15, 21, 10, 16, 22, 11, 17, 23});
+}
+
+TEST_F(IndexTest, WhatIsRealizedIsNotComputedAgainUnlessItsMemoryChanged) {
+  Tensor x = rand({3}) + 1;
+  const Tensor before = x * 2;
+  const Tensor later = x * 3;
+  x.realize();
+  const std::vector<float> value = x.to_vector<float>();
+  expect_values(before, {3}, {value[0] * 2, value[1] * 2, value[2] * 2});
+  x.copy_from(std::as_bytes(std::span<const float>(std::vector<float>(3, 0.0F))));
+  expect_values(later, {3}, {value[0] * 3, value[1] * 3, value[2] * 3});
+}
+
 TEST_F(IndexTest, CopiesOfAHandleShareTheResult) {
   const Tensor x = counting({4}) * 2;
   const Tensor copy = x;
