@@ -21,28 +21,14 @@ constexpr std::size_t max_token = 4096;                 // bytes; real ones stay
 
 /// Tokens that end a generation in the chat formats of the common models, whatever a file's ids
 /// say.
-constexpr std::string_view end_of_generation_names[] = {"<|eot_id|>",
-                                                        "<|eom_id|>",
-                                                        "<|im_end|>",
-                                                        "<|end|>",
-                                                        "<|return|>",
-                                                        "<|call|>",
-                                                        "<|flush|>",
-                                                        "<|calls|>",
-                                                        "<turn|>",
-                                                        "<EOT>",
-                                                        "_<EOT>",
-                                                        "[EOT]",
-                                                        "[EOS]",
-                                                        "<end_of_turn>",
-                                                        "<eos>",
-                                                        "</s>",
-                                                        "[e~[",
-                                                        "<|endoftext|>",
-                                                        "<|end_of_text|>",
-                                                        "<end_of_utterance>",
-                                                        "<|tool_response>",
-                                                        "<｜end▁of▁sentence｜>"};
+// clang-format off
+constexpr std::string_view end_of_generation_names[] = {
+    "<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>",
+    "<|calls|>", "<turn|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<end_of_turn>", "<eos>", "</s>",
+    "[e~[", "<|endoftext|>", "<|end_of_text|>", "<end_of_utterance>", "<|tool_response>",
+    "<|fim_pad|>", "<|file_sep|>", "<|repo_name|>", "<｜end▁of▁sentence｜>",
+};
+// clang-format on
 
 bool is_space(char32_t c) {
   return c == ' ' || (c >= 9 && c <= 13) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
@@ -181,6 +167,12 @@ struct Tokenizer::State {
     for (const TokenId id : {spec.eos, spec.eot}) end_of_generation.insert(id);
     for (const std::string_view name : end_of_generation_names)
       end_of_generation.insert(find_added(name));
+    // With gpt-oss and Solar <|end|> ends a message of several; the others end the model's turn.
+    const auto has = [&](std::string_view name) { return find_added(name) != no_token; };
+    const TokenId end = find_added("<|end|>");
+    if (end != spec.eos && end != spec.eot &&
+        ((has("<|return|>") && has("<|call|>")) || (has("<|calls|>") && has("<|flush|>"))))
+      end_of_generation.erase(end);
     end_of_generation.erase(no_token);
   }
 

@@ -6,6 +6,7 @@
 #include "formats/gguf.h"
 #include "formats/quote.h"
 #include "llm/tokenizer_steps.h"
+#include "llm/unicode.h"
 
 #include <utility>
 
@@ -36,6 +37,7 @@ class Reader {
     if (const TokenId eom = id("eom", no_token); eom != no_token)
       spec_.end_of_generation.push_back(eom);
     add_tokens_by_kind(spec_);
+    strip_after_special_tokens_of_phi3();
     return std::move(spec_);
   }
 
@@ -81,6 +83,17 @@ class Reader {
         spec_.kinds.push_back(kind >= 1 && kind <= 6 ? static_cast<TokenKind>(kind)
                                                      : TokenKind::normal);
     }
+  }
+
+  /// Phi-3 was trained so; the format has no key for it, and everyone goes by the model's name.
+  void strip_after_special_tokens_of_phi3() {
+    const GgufValue* value = file_.find("general.name");
+    if (!value) return;
+    const std::string name = unicode_lower(value->string());
+    if (name.find("phi-3") == std::string::npos && name.find("phi3") == std::string::npos) return;
+    for (AddedToken& token : spec_.added)
+      token.strip_right =
+          token.text != "<unk>" && token.text != "<s>" && token.text != "<|endoftext|>";
   }
 
   void read_llama() {

@@ -73,6 +73,15 @@ TEST(GgufTokenizer, HeedsTheFlags) {
   EXPECT_EQ(t.decode(Ids{5}), " a");
 }
 
+TEST(GgufTokenizer, KnowsThatPhi3TakesTheSpaceAfterASpecialToken) {
+  GgufWriter file = gguf_of("llama", {"<unk>", "<s>", "</s>", "▁", "a", "▁a", "<|end|>"});
+  add_scores(file, {0, 0, 0, -3, -2, -1, 0});
+  add_numbers(file, "tokenizer.ggml.token_type", {2, 3, 3, 1, 1, 1, 3});
+  EXPECT_EQ(Tokenizer(load(file)).encode("<|end|> a", false, true), (Ids{6, 3, 5}));
+  file.add("general.name", std::string_view("Phi-3 Mini"));
+  EXPECT_EQ(Tokenizer(load(file)).encode("<|end|>\n a", false, true), (Ids{6, 5}));
+}
+
 TEST(GgufTokenizer, ReadsAByteLevelVocabularyWithItsPreTokenizer) {
   GgufWriter file = gguf_of("gpt2", {"a", "b", "Ġ", "ab", "Ġa", "1", "<|end|>"});
   const Views merges{"a b", "Ġ a"};

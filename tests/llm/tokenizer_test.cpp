@@ -359,6 +359,18 @@ TEST(SpecialIds, EndOfGenerationIsEosEotAndTheKnownNames) {
   EXPECT_TRUE(t.is_special(other));
 }
 
+TEST(SpecialIds, EndOfMessageIsNoEndOfGenerationWhereTurnsHaveTheirOwn) {
+  TokenizerSpec spec = byte_level_spec({});
+  const TokenId end = add_token(spec, "<|end|>", true);
+  EXPECT_TRUE(Tokenizer(spec).is_end_of_generation(end));
+  const TokenId done = add_token(spec, "<|return|>", true);
+  add_token(spec, "<|call|>", true);
+  EXPECT_FALSE(Tokenizer(spec).is_end_of_generation(end));
+  EXPECT_TRUE(Tokenizer(spec).is_end_of_generation(done));
+  spec.eos = end;
+  EXPECT_TRUE(Tokenizer(spec).is_end_of_generation(end));
+}
+
 void expect_refused(TokenizerSpec spec, const std::string& message) {
   try {
     Tokenizer t(std::move(spec));
