@@ -76,6 +76,14 @@ class Attention {
     exponential_ = with(total_.src(0), total_.src(1), key_);
     argument_ = with(greatest_.src(0), greatest_.src(1), key_);
     if (!has(weight_, exponential_) || !has(exponential_, argument_)) return false;
+    // Scratch holds the scores, then the exponentials: the weights may ask for nothing before them.
+    const Node known = constant_float(0);
+    Substitution last = {{exponential_, known}, {total_, known}};
+    Substitution first = {{argument_, known}, {greatest_, known}};
+    if (!find_all({substitute(weight_, last)}, Op::reduce_).empty() ||
+        !find_all({substitute(exponential_, first)}, Op::reduce_).empty()) {
+      return false;
+    }
     for (const Node& node : find_all({argument_}, Op::reduce_)) {
       if (score_) return false;
       score_ = node;
