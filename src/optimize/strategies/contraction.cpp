@@ -270,29 +270,94 @@ class Contraction {
     return value.is(Op::load_) && stride(value.src(1), n_.back()) == 1;
   }
 
+  // The task's columns of Y as K rows of NR, for unit-stride loads in the inner loop.
   Node pack(const Node& panel, const Operand& y, const Substitution& outside, const Node& n0,
             const Node& limit) {
-    // The outer ranges of K as loops of their own, so that indices stay free of divisions.
+    // The ranges of K as loops of their own, so that indices stay free of divisions.
     Ranges loops_over = k_;
     if (staged(y)) loops_over = {flat_k_};
+    const bool turned = reads_along(y.value, loops_over.back());
     Substitution values = outside;
     Node k = constant_int(0);
-    Ranges counters;
+    std::vector<std::pair<Node, std::int64_t>> counters;  // with the step of each
     for (const Node& range : loops_over) {
-      counters.push_back(workshop_.range(Size(range.src(0))));
-      values[range] = counters.back();
-      k = add(mul(k, range.src(0)), counters.back());
+      const std::int64_t step = turned && &range == &loops_over.back() ? lanes_ : 1;
+      const Node counter = workshop_.range(Size(range.src(0)) / step);
+      counters.push_back({counter, step});
+      const Node at = mul(counter, constant_int(step));
+      values[range] = at;
+      k = add(mul(k, range.src(0)), at);
     }
-    std::vector<Node> row;
+    std::vector<Node> body;
     for (int v = 0; v < nv_; ++v) {
-      const Node base = add(n0, constant_int(static_cast<std::int64_t>(v) * lanes_));
-      const Node value = vectorise(y.value, n_.back(), base, lanes_, values, limit);
-      const Node at = add(mul(k, constant_int(static_cast<std::int64_t>(nv_) * lanes_)), constant_int(static_cast<std::int64_t>(v) * lanes_));
-      row.push_back(store_to(panel, at, splat(value, lanes_)));
+      const Node column = constant_int(static_cast<std::int64_t>(v) * lanes_);
+      const Node first = add(mul(k, constant_int(static_cast<std::int64_t>(nv_) * lanes_)), column);
+      if (turned) {
+        pack_turned(panel, first, y.value, loops_over.back(), values, add(n0, column), limit, body);
+        continue;
+      }
+      const Node value = vectorise(y.value, n_.back(), add(n0, column), lanes_, values, limit);
+      body.push_back(store_to(panel, first, splat(value, lanes_)));
     }
-    Node body = block(std::move(row));
-    for (std::size_t i = counters.size(); i-- > 0;) body = loop(LoopKind::serial, counters[i], body);
-    return body;
+    Node nest = block(std::move(body));
+    for (std::size_t i = counters.size(); i-- > 0;) nest = loop(LoopKind::serial, counters[i].first, nest);
+    return nest;
+  }
+
+  // Y lies along K rather than along N in memory: whole vectors of K fit, and reading them is cheaper.
+  bool reads_along(const Node& value, const Node& range) const {
+    const Size size(range.src(0));
+    if (!size.is_constant() || size.value() % lanes_ != 0 || (lanes_ & (lanes_ - 1)) != 0) return false;
+    int score = 0;
+    for (const Node& load : find_all({value}, Op::load_)) {
+      const auto along = stride(load.src(1), range);
+      const auto across = stride(load.src(1), n_.back());
+      score += (along && (*along == 0 || *along == 1)) ? 1 : -1;
+      score -= (across && (*across == 0 || *across == 1)) ? 1 : -1;
+    }
+    return score > 0;
+  }
+
+  // A square of lanes × lanes: rows of N read along K, turned in registers, stored along N.
+  void pack_turned(const Node& panel, const Node& first, const Node& value, const Node& along,
+                   const Substitution& outside, const Node& n0, const Node& limit,
+                   std::vector<Node>& statements) {
+    const auto slot = [&](const Node& memory, int i) {
+      return load_from(memory, constant_int(static_cast<std::int64_t>(i) * lanes_), {}, lanes_);
+    };
+    const auto keep = [&](const Node& memory, int i, const Node& vector) {
+      statements.push_back(store_to(memory, constant_int(static_cast<std::int64_t>(i) * lanes_), vector));
+    };
+    Node now = workshop_.registers(DType::float32, static_cast<std::int64_t>(lanes_) * lanes_);
+    for (int i = 0; i < lanes_; ++i) {
+      Substitution at = outside;
+      const Node row = add(n0, constant_int(i));
+      at[n_.back()] = limit ? integer_min(row, integer_sub(limit, constant_int(1))) : row;
+      const Node base = at[along];
+      at.erase(along);
+      keep(now, i, splat(vectorise(value, along, base, lanes_, at), lanes_));
+    }
+    // Each round swaps, between rows that differ in one bit of their number, the halves of columns
+    // that differ in the same bit.
+    for (int bit = 1; bit < lanes_; bit *= 2) {
+      const Node next = workshop_.registers(DType::float32, static_cast<std::int64_t>(lanes_) * lanes_);
+      std::vector<std::int64_t> low;
+      std::vector<std::int64_t> high;
+      for (int c = 0; c < lanes_; ++c) {
+        low.push_back((c & bit) == 0 ? c : lanes_ + (c ^ bit));
+        high.push_back((c & bit) == 0 ? (c ^ bit) : lanes_ + c);
+      }
+      for (int i = 0; i < lanes_; ++i) {
+        if ((i & bit) != 0) continue;
+        keep(next, i, shuffle(slot(now, i), slot(now, i | bit), low));
+        keep(next, i | bit, shuffle(slot(now, i), slot(now, i | bit), high));
+      }
+      now = next;
+    }
+    const std::int64_t nr = static_cast<std::int64_t>(nv_) * lanes_;
+    for (int i = 0; i < lanes_; ++i) {
+      statements.push_back(store_to(panel, add(first, constant_int(nr * i)), slot(now, i)));
+    }
   }
 
   // The rows m0 … m0+MR-1 of the task's columns: accumulate over K, then finish and store.

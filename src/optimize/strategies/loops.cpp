@@ -494,7 +494,8 @@ class LoopNest {
     const std::function<Node(Instances, std::size_t)> nest = [&](Instances inside, std::size_t depth) -> Node {
       if (depth + 1 == ranges.size()) return innermost(inside);
       const Size rounds = Size(ranges[depth].src(0)) / copies[depth];
-      const Node counter = workshop_.range(rounds);
+      const bool once = rounds == Size(1);
+      const Node counter = once ? constant_int(0) : workshop_.range(rounds);
       std::vector<Node> body;
       for (std::int64_t c = 0; c < copies[depth]; ++c) {
         for (Instance& instance : inside) {
@@ -502,7 +503,7 @@ class LoopNest {
         }
         body.push_back(nest(inside, depth + 1));
       }
-      return loop(LoopKind::serial, counter, block(std::move(body)));
+      return once ? block(std::move(body)) : loop(LoopKind::serial, counter, block(std::move(body)));
     };
     statements.push_back(nest(instances, 0));
 
