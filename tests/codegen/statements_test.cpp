@@ -510,6 +510,32 @@ TEST_P(StatementsTest, QuotientsOfIndicesAreRightWithVectorsToo) {
   }
 }
 
+// out[i] = in[i] + 1 over enough to be streamed, in tasks of 4096.
+Kernel large_map(std::int64_t elements) {
+  const Node task = make_range(0, elements / 4096);
+  const Node i = make_range(1, 256);
+  const Node at = add(mul(task, number(4096)), mul(i, number(16)));
+  const Node more = add(load_from(make_param(0, f32), at, {}, 16), constant_float(1));
+  return kernel_of("large", {f32, f32},
+                   loop(parallel, task, loop(serial, i, store_to(make_param(1, f32), at, more))));
+}
+
+TEST_P(StatementsTest, LargeResultsGoPastTheCachesWhereTheyAreAligned) {
+  constexpr std::int64_t n = 9 << 20;
+  const bool x86 = target().isa == Isa::x86_64;
+  EXPECT_EQ(assembly(large_map(n), target()).find("movnt") != std::string::npos, x86);
+  EXPECT_EQ(assembly(large_map(n / 2), target()).find("movnt"), std::string::npos);
+  if (!x86) return;
+  const auto memory = test::cpu().allocate(n * sizeof(float) + 64);
+  auto x = counting(n);
+  for (const std::size_t shift : {0, 1}) {
+    const std::span<float> z(static_cast<float*>(memory->address()) + shift, n);
+    std::fill(z.begin(), z.end(), -1.0F);
+    run(large_map(n), {{x, z}, {}});
+    for (std::size_t k = 0; k < n; ++k) ASSERT_EQ(z[k], x[k] + 1);
+  }
+}
+
 TEST_P(StatementsTest, CompilesInSeveralThreadsAtOnce) {
   const Node i = make_range(0, 4);
   const Kernel kernel = kernel_of(

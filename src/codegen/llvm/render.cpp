@@ -3,6 +3,7 @@
 // loads left.
 #include "codegen/llvm/render.h"
 
+#include <llvm/IR/IntrinsicsX86.h>
 #include <llvm/IR/MDBuilder.h>
 #include <llvm/IR/Verifier.h>
 #include <llvm/Support/raw_ostream.h>
@@ -14,6 +15,7 @@
 
 #include "base/error.h"
 #include "codegen/decompose.h"
+#include "codegen/llvm/streaming.h"
 #include "codegen/llvm/values.h"
 
 namespace brisk::ir {
@@ -98,14 +100,27 @@ class Renderer {
     entry_begin();
     for (std::size_t i = 0; i < phases.size(); ++i) {
       const Uses uses = uses_of(phases[i]);
-      llvm::Function* function = phase(phases[i], uses, i);
-      entry_case(i, function, uses);
+      entry_case(i);
+      const auto arguments = phase_arguments(uses);
+      streamed_ = e_.target.isa == Isa::x86_64 ? streamed_params(phases[i], body)
+                                               : std::unordered_set<Node, NodeHash>();
+      if (!streamed_.empty()) {
+        const auto entry = b_.saveIP();
+        llvm::Function* streaming = phase(phases[i], uses, fmt::format("{}_streaming", i));
+        b_.restoreIP(entry);
+        call_if_aligned(streaming, uses, arguments);
+        streamed_.clear();
+      }
+      const auto entry = b_.saveIP();
+      llvm::Function* function = phase(phases[i], uses, std::to_string(i));
+      b_.restoreIP(entry);
+      b_.CreateCall(function, arguments);
+      b_.CreateRetVoid();
     }
   }
 
  private:
-  // ---- the entry point
-  // ---------------------------------------------------------------------------
+  // ---- the entry point ---------------------------------------------------------------------
 
   // What a phase needs, in the order of its function's parameters; begin and end follow.
   struct Uses {
@@ -156,10 +171,32 @@ class Renderer {
     switch_ = b_.CreateSwitch(entry_->getArg(2), done);
   }
 
-  void entry_case(std::size_t index, llvm::Function* phase, const Uses& uses) {
+  void entry_case(std::size_t index) {
     auto* block = BasicBlock::Create(context_, "", entry_);
     switch_->addCase(b_.getInt64(index), block);
     b_.SetInsertPoint(block);
+  }
+
+  // Where all memory that is streamed to starts at a full vector; goes on where it does not.
+  void call_if_aligned(llvm::Function* streaming, const Uses& uses,
+                       const std::vector<Value*>& arguments) {
+    Value* low = b_.getInt64(0);
+    for (std::size_t i = 0; i < uses.params.size(); ++i) {
+      if (streamed_.contains(uses.params[i])) {
+        low = b_.CreateOr(low, b_.CreatePtrToInt(arguments[i], b_.getInt64Ty()));
+      }
+    }
+    low = b_.CreateAnd(low, static_cast<std::uint64_t>(e_.target.vector_bytes - 1));
+    auto* aligned = BasicBlock::Create(context_, "", entry_);
+    auto* otherwise = BasicBlock::Create(context_, "", entry_);
+    b_.CreateCondBr(b_.CreateICmpEQ(low, b_.getInt64(0)), aligned, otherwise);
+    b_.SetInsertPoint(aligned);
+    b_.CreateCall(streaming, arguments);
+    b_.CreateRetVoid();
+    b_.SetInsertPoint(otherwise);
+  }
+
+  std::vector<Value*> phase_arguments(const Uses& uses) {
     std::vector<Value*> arguments;
     for (const Node& param : uses.params) {
       Value* slot = b_.CreateConstGEP1_64(b_.getPtrTy(), entry_->getArg(0),
@@ -181,21 +218,19 @@ class Renderer {
     }
     arguments.push_back(entry_->getArg(3));
     arguments.push_back(entry_->getArg(4));
-    b_.CreateCall(phase, arguments);
-    b_.CreateRetVoid();
+    return arguments;
   }
 
-  // ---- phases
-  // ------------------------------------------------------------------------------------
+  // ---- phases ------------------------------------------------------------------------------
 
-  llvm::Function* phase(const Node& body, const Uses& uses, std::size_t index) {
+  llvm::Function* phase(const Node& body, const Uses& uses, const std::string& suffix) {
     std::vector<llvm::Type*> types(uses.params.size(), b_.getPtrTy());
     types.insert(types.end(), uses.variables.size(), b_.getInt64Ty());
     types.insert(types.end(), uses.scratch.size(), b_.getPtrTy());
     types.insert(types.end(), 2, b_.getInt64Ty());
     auto* type = llvm::FunctionType::get(b_.getVoidTy(), types, false);
     function_ = function(type, llvm::GlobalValue::InternalLinkage,
-                         fmt::format("{}_{}", symbol_of(kernel_), index));
+                         fmt::format("{}_{}", symbol_of(kernel_), suffix));
     function_->addFnAttr(llvm::Attribute::NoInline);
 
     cache_.clear();
@@ -213,6 +248,8 @@ class Renderer {
     } else {
       statement(body);
     }
+    // Other threads see the task's end, and with it everything stored before.
+    if (!streamed_.empty()) b_.CreateIntrinsic(llvm::Intrinsic::x86_sse_sfence, {}, {});
     b_.CreateRetVoid();
     return function_;
   }
@@ -239,8 +276,7 @@ class Renderer {
     }
   }
 
-  // ---- scopes
-  // ------------------------------------------------------------------------------------
+  // ---- scopes ------------------------------------------------------------------------------
 
   // Where a value may live: the function (0) and each loop or branch around the statement. Scopes
   // of one region share its basic blocks (an unrolled iteration adds none). A region that has
@@ -296,8 +332,7 @@ class Renderer {
     region_ends_.pop_back();
   }
 
-  // ---- statements
-  // --------------------------------------------------------------------------------
+  // ---- statements --------------------------------------------------------------------------
 
   void statement(const Node& node) {
     switch (node.op()) {
@@ -402,6 +437,18 @@ class Renderer {
     guarded(gate, [&] { write(nullptr); });
   }
 
+  // Only full vectors at their own boundaries.
+  bool streams(const Node& pointer, const Node& start, int lanes) const {
+    const int width = e_.target.lanes(byte_size(pointer.dtype()));
+    return streamed_.contains(pointer) && lanes % width == 0 && is_multiple(start, width);
+  }
+
+  void stream(llvm::StoreInst* store) {
+    store->setAlignment(llvm::Align(static_cast<std::uint64_t>(e_.target.vector_bytes)));
+    llvm::Metadata* one = llvm::ConstantAsMetadata::get(b_.getInt32(1));
+    store->setMetadata(llvm::LLVMContext::MD_nontemporal, llvm::MDNode::get(context_, one));
+  }
+
   // `mask` is null or a vector.
   void write_lanes(const Node& pointer, const Node& index, int lanes, Value* stored, Value* mask) {
     const llvm::Align align(static_cast<std::uint64_t>(byte_size(pointer.dtype())));
@@ -409,7 +456,8 @@ class Renderer {
     if (at && at->stride == 1) {
       Value* to = address(pointer, at->start);
       if (mask == nullptr) {
-        b_.CreateAlignedStore(stored, to, align);
+        llvm::StoreInst* store = b_.CreateAlignedStore(stored, to, align);
+        if (streams(pointer, at->start, lanes)) stream(store);
       } else {
         b_.CreateMaskedStore(stored, to, align, mask);
       }
@@ -425,8 +473,7 @@ class Renderer {
     }
   }
 
-  // ---- expressions
-  // -------------------------------------------------------------------------------
+  // ---- expressions -------------------------------------------------------------------------
 
   Value* value(const Node& node) { return rendered(node).value; }
 
@@ -616,8 +663,7 @@ class Renderer {
     return true;
   }
 
-  // ---- memory
-  // ------------------------------------------------------------------------------------
+  // ---- memory ------------------------------------------------------------------------------
 
   Value* element(DType dtype, Value* pointer, std::int64_t index) {
     if (index == 0) return pointer;
@@ -730,6 +776,7 @@ class Renderer {
 
   // Of the phase being rendered.
   llvm::Function* function_ = nullptr;
+  std::unordered_set<Node, NodeHash> streamed_;  // params stored to past the caches
   std::unordered_map<Node, Value*, NodeHash> pointers_;
   std::unordered_map<Node, Rendered, NodeHash> cache_;
   std::map<std::pair<Value*, Value*>, Rendered> addresses_;
