@@ -86,7 +86,9 @@ Tensor half_of_power(const Tensor& exponent) {
   return where(e < 2, low.cast(DType::uint32), (e - 1) << 23).bitcast(DType::float32);
 }
 
-// The 6-bit scales and minima of Q4_K and Q5_K: float32 [rows, blocks, 8, 1] each.
+// The 6-bit scales and minima of Q4_K and Q5_K: float32 [rows, blocks, 8, 1] each. Both halves of
+// the eight are masks and shifts of the same bytes; `second` is 0 in the first half, 1 in the
+// other.
 struct ScalesMinima {
   Tensor scales;
   Tensor minima;
@@ -98,12 +100,15 @@ ScalesMinima k_scales(const Tensor& bytes) {
   const Tensor a = part(0);
   const Tensor b = part(1);
   const Tensor c = part(2);
-  const Tensor first = (arange(2) < 1).reshape({1, 1, 2, 1});
-  const auto high = [](const Tensor& x) { return (x >> 6) << 4; };
-  const auto finish = [&](const Tensor& low, const Tensor& rest) {
-    return to_float(where(first, low & 63, rest)).reshape({bytes.size(0), bytes.size(1), 8, 1});
+  const Tensor second = arange(2).cast(DType::uint8).reshape({1, 1, 2, 1});
+  const Tensor first_mask = 63 - 63 * second;
+  const Tensor second_mask = 15 * second;
+  const Tensor high_mask = 48 * second;
+  const auto join = [&](const Tensor& low, const Tensor& rest, const Tensor& high) {
+    const Tensor six = (low & first_mask) | (rest & second_mask) | ((high >> 2) & high_mask);
+    return to_float(six).reshape({bytes.size(0), bytes.size(1), 8, 1});
   };
-  return {finish(a, (c & 15) | high(a)), finish(b, (c >> 4) | high(b))};
+  return {join(a, c, a), join(b, c >> 4, b)};
 }
 
 Tensor k_values(const Blocks& x, const Tensor& q) {
