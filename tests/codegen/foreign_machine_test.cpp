@@ -178,4 +178,29 @@ TEST(AArch64, ObjectsAreLinkedAndRunUnderQemu) {
   }
 }
 
+TEST(AArch64, DotProductsRunOnCpusThatHaveThemForBothTypes) {
+  if (const std::string missing = missing_for_aarch64(); !missing.empty()) {
+    GTEST_SKIP() << missing << ": AArch64 code is generated but not run";
+  }
+  const auto part = [](int p, DType dtype, int lanes) {
+    return load_from(make_param(p, dtype), constant_int(0), {}, lanes);
+  };
+  const DType b16 = DType::bfloat16;
+  const Node whole =
+      dot(part(0, DType::int32, 8), part(1, DType::uint8, 32), part(2, DType::int8, 32));
+  const Node real = dot(part(3, DType::float32, 8), part(4, b16, 16), part(4, b16, 16));
+  const Kernel kernel =
+      kernel_of("dots", {DType::int32, DType::uint8, DType::int8, DType::float32, b16},
+                block({store_to(make_param(0, DType::int32), constant_int(0), whole),
+                       store_to(make_param(3, DType::float32), constant_int(0), real)}));
+  std::vector<std::int32_t> sums(8, 5);
+  std::vector<std::uint8_t> a(32, 255);
+  std::vector<std::int8_t> b(32, -128);
+  std::vector<float> floats(8, 1);
+  std::vector<std::uint16_t> halves(16, float_to_bfloat16(3));
+  run(kernel, {{sums, a, b, floats, halves}, {}}, target_for("neoverse-v1"));
+  EXPECT_EQ(sums, std::vector<std::int32_t>(8, 5 - 4 * 255 * 128));
+  EXPECT_EQ(floats, std::vector<float>(8, 19));
+}
+
 }  // namespace brisk::test
