@@ -10,26 +10,38 @@
 
 namespace brisk {
 
-// ---- from data -----------------------------------------------------------------------------------
+// ---- from data ----------------------------------------------------------------------------------
 
 /// The DType of a C++ arithmetic type.
 template <typename T>
 inline constexpr DType dtype_of = DType::none;
-template <> inline constexpr DType dtype_of<bool> = DType::boolean;
-template <> inline constexpr DType dtype_of<std::int8_t> = DType::int8;
-template <> inline constexpr DType dtype_of<std::int16_t> = DType::int16;
-template <> inline constexpr DType dtype_of<std::int32_t> = DType::int32;
-template <> inline constexpr DType dtype_of<std::int64_t> = DType::int64;
-template <> inline constexpr DType dtype_of<std::uint8_t> = DType::uint8;
-template <> inline constexpr DType dtype_of<std::uint16_t> = DType::uint16;
-template <> inline constexpr DType dtype_of<std::uint32_t> = DType::uint32;
-template <> inline constexpr DType dtype_of<std::uint64_t> = DType::uint64;
-template <> inline constexpr DType dtype_of<float> = DType::float32;
-template <> inline constexpr DType dtype_of<double> = DType::float64;
+template <>
+inline constexpr DType dtype_of<bool> = DType::boolean;
+template <>
+inline constexpr DType dtype_of<std::int8_t> = DType::int8;
+template <>
+inline constexpr DType dtype_of<std::int16_t> = DType::int16;
+template <>
+inline constexpr DType dtype_of<std::int32_t> = DType::int32;
+template <>
+inline constexpr DType dtype_of<std::int64_t> = DType::int64;
+template <>
+inline constexpr DType dtype_of<std::uint8_t> = DType::uint8;
+template <>
+inline constexpr DType dtype_of<std::uint16_t> = DType::uint16;
+template <>
+inline constexpr DType dtype_of<std::uint32_t> = DType::uint32;
+template <>
+inline constexpr DType dtype_of<std::uint64_t> = DType::uint64;
+template <>
+inline constexpr DType dtype_of<float> = DType::float32;
+template <>
+inline constexpr DType dtype_of<double> = DType::float64;
 
 /// Copies row-major bytes of `dtype`. `shape` must be numbers.
 Tensor from_bytes(std::span<const std::byte> bytes, const Dims& shape, DType dtype);
-/// Reads the bytes where they lie, without a copy, as long as `owner` (a mapped file, …) keeps them.
+/// Reads the bytes where they lie, without a copy, as long as `owner` (a mapped file, …) keeps
+/// them.
 Tensor from_memory(std::shared_ptr<const void> owner, std::span<const std::byte> bytes,
                    const Dims& shape, DType dtype);
 /// Copies values, row-major.
@@ -52,7 +64,7 @@ Tensor tensor(std::initializer_list<std::initializer_list<T>> rows) {
   return stack(each).realize();
 }
 
-// ---- from a rule ---------------------------------------------------------------------------------
+// ---- from a rule --------------------------------------------------------------------------------
 
 Tensor full(const Dims& shape, const Tensor& value);  // dtype: the value's
 Tensor full(const Dims& shape, const Tensor& value, DType dtype);
@@ -72,10 +84,11 @@ Tensor arange(std::int64_t start, std::int64_t stop, std::int64_t step = 1);
 Tensor linspace(double start, double stop, std::int64_t count, DType dtype = DType::float32);
 Tensor eye(std::int64_t rows, std::int64_t columns = -1, DType dtype = DType::float32);
 
-// ---- at random -----------------------------------------------------------------------------------
-// Counter-based (Threefry-2x32, 20 rounds: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as
-// easy as 1, 2, 3", SC 2011), made of integer operations in the graph: one seed gives one result on
-// every device. A call takes as many counters as it draws 32-bit words.
+// ---- at random
+// ----------------------------------------------------------------------------------- Counter-based
+// (Threefry-2x32, 20 rounds: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2,
+// 3", SC 2011), made of integer operations in the graph: one seed gives one result on every device.
+// A call takes as many counters as it draws 32-bit words.
 
 /// State of a stream of random numbers: the seed is the key, the counter is where it stands.
 class Generator {
@@ -105,8 +118,8 @@ Tensor uniform(const Dims& shape, double least, double greatest, DType dtype = D
 Tensor randn(const Dims& shape, DType dtype = DType::float32,
              Generator& generator = default_generator());
 /// Integers in [least, end), each as likely as the others up to 2^-32 of its share.
-Tensor randint(std::int64_t least, std::int64_t end, const Dims& shape,
-               DType dtype = DType::int64, Generator& generator = default_generator());
+Tensor randint(std::int64_t least, std::int64_t end, const Dims& shape, DType dtype = DType::int64,
+               Generator& generator = default_generator());
 /// 0 … count - 1 in a random order, int64.
 Tensor randperm(std::int64_t count, Generator& generator = default_generator());
 /// 1 with the probability given for each element, else 0; in the probabilities' dtype.

@@ -1,6 +1,6 @@
 // Functions of neural networks: activations, convolutions, pooling, resizing, norms, losses,
-// attention. Layouts are PyTorch's: [batch, channels, spatial…], weights [out, in / groups, kernel…].
-// Narrow floats are computed in float32 and rounded once.
+// attention. Layouts are PyTorch's: [batch, channels, spatial…], weights [out, in / groups,
+// kernel…]. Narrow floats are computed in float32 and rounded once.
 #pragma once
 
 #include "brisk/create.h"
@@ -8,7 +8,7 @@
 
 namespace brisk {
 
-// ---- activations ---------------------------------------------------------------------------------
+// ---- activations --------------------------------------------------------------------------------
 
 enum class Gelu { erf, tanh };
 Tensor gelu(const Tensor& x, Gelu form = Gelu::erf);  // Hendrycks, Gimpel, arXiv:1606.08415
@@ -28,7 +28,7 @@ Tensor softsign(const Tensor& x);
 Tensor logsigmoid(const Tensor& x);
 Tensor glu(const Tensor& x, int axis = -1);
 
-// ---- linear maps and convolutions ------------------------------------------------------------------
+// ---- linear maps and convolutions ---------------------------------------------------------------
 
 /// x weightᵀ + bias; weight [out, in].
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
@@ -54,14 +54,14 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bia
 Tensor conv_transpose3d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
                         const ConvOptions& options = {});
 
-// ---- pooling over the last 1, 2 or 3 axes --------------------------------------------------------
+// ---- pooling over the last 1, 2 or 3 axes -------------------------------------------------------
 
 struct PoolOptions {
   std::optional<Spatial> stride;  // default: the kernel
   Spatial padding = 0;            // at most half the kernel
   Spatial dilation = 1;           // max_pool only
   bool ceil_mode = false;
-  bool count_include_pad = true;                // avg_pool only
+  bool count_include_pad = true;                 // avg_pool only
   std::optional<std::int64_t> divisor_override;  // avg_pool only
 };
 Tensor max_pool1d(const Tensor& x, const Spatial& kernel, const PoolOptions& options = {});
@@ -80,7 +80,7 @@ Tensor adaptive_avg_pool3d(const Tensor& x, const Spatial& size);
 Tensor adaptive_max_pool1d(const Tensor& x, const Spatial& size);
 Tensor adaptive_max_pool2d(const Tensor& x, const Spatial& size);
 
-// ---- resizing of [batch, channels, spatial…] -------------------------------------------------------
+// ---- resizing of [batch, channels, spatial…] ----------------------------------------------------
 
 enum class Interpolation { nearest, linear, bilinear, bicubic, trilinear, area };
 /// To `size`; bicubic with a = -0.75.
@@ -90,13 +90,14 @@ Tensor interpolate(const Tensor& x, const Spatial& size,
 Tensor interpolate_by(const Tensor& x, const std::vector<double>& scale,
                       Interpolation mode = Interpolation::nearest, bool align_corners = false);
 
-// ---- norms ---------------------------------------------------------------------------------------
+// ---- norms --------------------------------------------------------------------------------------
 
 /// Over the last axes, as many as `weight` has (`shape` has, where no weight is given).
 Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
                   double eps = 1e-5);
 Tensor layer_norm(const Tensor& x, const Dims& shape, double eps = 1e-5);
-Tensor rms_norm(const Tensor& x, const Tensor& weight = {}, double eps = 1e-6);  // last axis, or weight's
+Tensor rms_norm(const Tensor& x, const Tensor& weight = {},
+                double eps = 1e-6);  // last axis, or weight's
 /// x [batch, channels, …].
 Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight = {},
                   const Tensor& bias = {}, double eps = 1e-5);
@@ -116,7 +117,7 @@ BatchNorm batch_norm_train(const Tensor& x, const Tensor& weight = {}, const Ten
 /// x / max(‖x‖p, eps) along an axis.
 Tensor normalize(const Tensor& x, double p = 2, int axis = 1, double eps = 1e-12);
 
-// ---- losses --------------------------------------------------------------------------------------
+// ---- losses -------------------------------------------------------------------------------------
 
 enum class Reduction { none, mean, sum };
 struct ClassOptions {
@@ -125,8 +126,8 @@ struct ClassOptions {
   double label_smoothing = 0;  // cross_entropy only
   Reduction reduction = Reduction::mean;
 };
-/// Scores [batch, classes, …], target class numbers [batch, …] or probabilities of the scores' shape;
-/// scores [classes] with a single target too.
+/// Scores [batch, classes, …], target class numbers [batch, …] or probabilities of the scores'
+/// shape; scores [classes] with a single target too.
 Tensor cross_entropy(const Tensor& scores, const Tensor& target, const ClassOptions& options = {});
 Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target,
                 const ClassOptions& options = {});
@@ -146,7 +147,7 @@ Tensor huber_loss(const Tensor& x, const Tensor& target, double delta = 1,
 Tensor kl_div(const Tensor& x, const Tensor& target, bool log_target = false,
               Reduction reduction = Reduction::mean);
 
-// ---- attention -----------------------------------------------------------------------------------
+// ---- attention ----------------------------------------------------------------------------------
 
 struct AttentionOptions {
   Tensor mask;  // broadcast to [..., queries, keys]: bool (false: not seen) or added to the scores

@@ -1,6 +1,6 @@
-// Functions of tensors, under PyTorch's names (NumPy's where PyTorch has none). The ones whose first
-// argument is "the tensor" are methods too. brisk/functional.h has the functions of neural networks,
-// brisk/create.h those that make tensors.
+// Functions of tensors, under PyTorch's names (NumPy's where PyTorch has none). The ones whose
+// first argument is "the tensor" are methods too. brisk/functional.h has the functions of neural
+// networks, brisk/create.h those that make tensors.
 #pragma once
 
 #include <span>
@@ -15,9 +15,10 @@ namespace brisk {
 class Tensor;
 struct ValuesIndices;
 
-// ---- elementwise, one operand --------------------------------------------------------------------
-// Floating-point results: integers and bool count as float32. Accuracy in float32, against the exact
-// value: a few ulp, also near the zeros of log1p, expm1, asinh, atanh, erf, tan.
+// ---- elementwise, one operand
+// -------------------------------------------------------------------- Floating-point results:
+// integers and bool count as float32. Accuracy in float32, against the exact value: a few ulp, also
+// near the zeros of log1p, expm1, asinh, atanh, erf, tan.
 
 Tensor neg(const Tensor& x);  // bool: UserError
 Tensor abs(const Tensor& x);
@@ -64,7 +65,7 @@ Tensor cast(const Tensor& x, DType dtype);
 /// The same bits under a dtype of the same size.
 Tensor bitcast(const Tensor& x, DType dtype);
 
-// ---- elementwise, several operands (broadcast, promoted) -----------------------------------------
+// ---- elementwise, several operands (broadcast, promoted) ----------------------------------------
 
 Tensor add(const Tensor& a, const Tensor& b);
 Tensor sub(const Tensor& a, const Tensor& b);
@@ -102,7 +103,7 @@ Tensor isclose(const Tensor& a, const Tensor& b, double rtol = 1e-5, double atol
 /// True where both have one shape and every element is close; computes.
 bool allclose(const Tensor& a, const Tensor& b, double rtol = 1e-5, double atol = 1e-8);
 
-// ---- reductions; no axes: over all -----------------------------------------------------------------
+// ---- reductions; no axes: over all --------------------------------------------------------------
 
 Tensor sum(const Tensor& x, const Axes& axes = {}, bool keepdim = false);   // integers: in int64
 Tensor mean(const Tensor& x, const Axes& axes = {}, bool keepdim = false);  // floating point
@@ -136,7 +137,7 @@ Tensor logcumsumexp(const Tensor& x, int axis);
 Tensor softmax(const Tensor& x, int axis);
 Tensor log_softmax(const Tensor& x, int axis);
 
-// ---- movement --------------------------------------------------------------------------------------
+// ---- movement -----------------------------------------------------------------------------------
 
 Tensor reshape(const Tensor& x, const Dims& shape);  // one -1: what is left
 Tensor permute(const Tensor& x, const Axes& axes);
@@ -166,7 +167,8 @@ enum class PadMode { constant, reflect, replicate, circular };
 Tensor pad(const Tensor& x, const std::vector<std::int64_t>& sizes,
            PadMode mode = PadMode::constant, double value = 0);
 Tensor tile(const Tensor& x, const std::vector<std::int64_t>& repeats);
-Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& repeats);  // tile, rank at least x's
+Tensor repeat(const Tensor& x,
+              const std::vector<std::int64_t>& repeats);  // tile, rank at least x's
 Tensor repeat_interleave(const Tensor& x, std::int64_t repeats, int axis);
 /// Windows of `size` every `step`: that axis counts windows, a new last axis runs inside one.
 Tensor unfold(const Tensor& x, int axis, std::int64_t size, std::int64_t step);
@@ -177,7 +179,7 @@ std::vector<Tensor> meshgrid(const std::vector<Tensor>& axes, const std::string&
 Tensor pixel_shuffle(const Tensor& x, std::int64_t factor);
 Tensor pixel_unshuffle(const Tensor& x, std::int64_t factor);
 
-// ---- indexing. Indices are integers; negative ones count from the end where PyTorch's do -----------
+// ---- indexing. Indices are integers; negative ones count from the end where PyTorch's do --------
 
 Tensor gather(const Tensor& x, int axis, const Tensor& index);
 Tensor scatter(const Tensor& x, int axis, const Tensor& index, const Tensor& source);
@@ -187,19 +189,19 @@ Tensor scatter_reduce(const Tensor& x, int axis, const Tensor& index, const Tens
                       ScatterReduce reduce, bool include_self = true);
 Tensor index_select(const Tensor& x, int axis, const Tensor& index);
 Tensor index_add(const Tensor& x, int axis, const Tensor& index, const Tensor& source);
-Tensor take(const Tensor& x, const Tensor& index);  // of the flattened tensor
+Tensor take(const Tensor& x, const Tensor& index);                       // of the flattened tensor
 Tensor take_along_axis(const Tensor& x, const Tensor& index, int axis);  // gather, broadcast
 Tensor masked_fill(const Tensor& x, const Tensor& mask, const Tensor& value);
-/// The elements where the mask holds, in row-major order. The result's size depends on the data: the
-/// mask is computed at the call.
+/// The elements where the mask holds, in row-major order. The result's size depends on the data:
+/// the mask is computed at the call.
 Tensor masked_select(const Tensor& x, const Tensor& mask);
-/// Positions of the elements that are not zero, one row each: [count, rank], int64. Computes x at the
-/// call, since the result's size depends on the data.
+/// Positions of the elements that are not zero, one row each: [count, rank], int64. Computes x at
+/// the call, since the result's size depends on the data.
 Tensor nonzero(const Tensor& x);
 Tensor one_hot(const Tensor& index, std::int64_t classes);  // int64
 Tensor embedding(const Tensor& index, const Tensor& table);
 
-// ---- order. NaN counts as the greatest value, as in PyTorch ----------------------------------------
+// ---- order. NaN counts as the greatest value, as in PyTorch -------------------------------------
 
 /// Stable: equal values keep their order.
 ValuesIndices sort(const Tensor& x, int axis = -1, bool descending = false);
@@ -207,8 +209,9 @@ Tensor argsort(const Tensor& x, int axis = -1, bool descending = false);
 /// In order of value; of equals the first ones.
 ValuesIndices topk(const Tensor& x, std::int64_t k, int axis = -1, bool largest = true);
 
-// ---- products --------------------------------------------------------------------------------------
-// Narrow floats are multiplied and summed in float32, integers in their own dtype.
+// ---- products
+// -------------------------------------------------------------------------------------- Narrow
+// floats are multiplied and summed in float32, integers in their own dtype.
 
 Tensor matmul(const Tensor& a, const Tensor& b);  // every pair of ranks that torch.matmul takes
 Tensor dot(const Tensor& a, const Tensor& b);

@@ -1,11 +1,12 @@
 // Tensor: a lazy array. A call only extends a graph; realize(), item() and to_vector() compute it,
-// all that is needed of it at once. Names and meanings are PyTorch's (https://docs.pytorch.org) where
-// it has the function, NumPy's otherwise.
+// all that is needed of it at once. Names and meanings are PyTorch's (https://docs.pytorch.org)
+// where it has the function, NumPy's otherwise.
 //
 // Shapes: operands broadcast as in NumPy. Dtypes: promotion is PyTorch's; a C++ number counts as a
-// Python number, so `x + 1` and `x * 0.5` never widen a floating-point x. Functions of floating-point
-// values take integers as float32, and compute float16, bfloat16 and float8 in float32, rounding once
-// at the end. Errors: UserError that names the call, what it got and what it wants.
+// Python number, so `x + 1` and `x * 0.5` never widen a floating-point x. Functions of
+// floating-point values take integers as float32, and compute float16, bfloat16 and float8 in
+// float32, rounding once at the end. Errors: UserError that names the call, what it got and what it
+// wants.
 #pragma once
 
 #include <cstddef>
@@ -26,12 +27,11 @@ class Tensor {
   Tensor() = default;
   /// A number without axes that takes the dtype of what it meets (PyTorch's "wrapped number").
   template <typename T>
-    requires std::is_arithmetic_v<T>
-  Tensor(T value)  // NOLINT: implicit on purpose
+  requires std::is_arithmetic_v<T> Tensor(T value)  // NOLINT: implicit on purpose
       : Tensor(from_number(static_cast<double>(value), static_cast<std::int64_t>(value),
-                           std::is_same_v<T, bool>         ? DType::boolean
+                           std::is_same_v<T, bool>       ? DType::boolean
                            : std::is_floating_point_v<T> ? DType::float32
-                                                           : DType::int64)) {}
+                                                         : DType::int64)) {}
   explicit Tensor(std::shared_ptr<TensorState> state) : state_(std::move(state)) {}
 
   bool defined() const { return state_ != nullptr; }
@@ -45,7 +45,7 @@ class Tensor {
   Dim numel() const;
   const std::shared_ptr<TensorState>& state() const { return state_; }
 
-  // -- computing ---------------------------------------------------------------------------------
+  // -- computing ----------------------------------------------------------------------------------
 
   /// Computes this tensor and keeps it stored; `bound` gives the values of the sizes' variables.
   const Tensor& realize(const Bound& bound = {}) const;
@@ -66,18 +66,19 @@ class Tensor {
   Tensor to(const std::string& device) const;
   Tensor to(DType dtype) const { return brisk::cast(*this, dtype); }
 
-  // -- indexing ----------------------------------------------------------------------------------
+  // -- indexing -----------------------------------------------------------------------------------
 
   /// x[{1, Slice{0, 5, 2}, ellipsis, newaxis, rows}]: numbers take one position and drop the axis,
-  /// int64 tensors select with broadcasting (side by side their axes come where the first was, apart
-  /// first, as NumPy), a bool tensor selects by mask (and is computed at the call).
+  /// int64 tensors select with broadcasting (side by side their axes come where the first was,
+  /// apart first, as NumPy), a bool tensor selects by mask (and is computed at the call).
   Tensor operator[](const std::vector<Index>& index) const;
   Tensor operator[](const Index& index) const;
 
-  // -- in place ----------------------------------------------------------------------------------
+  // -- in place -----------------------------------------------------------------------------------
 
   /// x[index] = value, as a new value of this handle and of its copies; what was built from the old
-  /// value keeps it. Of several tensors in the index see operator[]; equal positions: the last wins.
+  /// value keeps it. Of several tensors in the index see operator[]; equal positions: the last
+  /// wins.
   void set(const std::vector<Index>& index, const Tensor& value);
   /// A tensor on the memory of this one (which must be realized, or the result of store) with the
   /// box from `begin` on replaced by `value`, for caches that are too large to copy. Use the result
@@ -88,7 +89,7 @@ class Tensor {
   /// realize of it; a tensor that is not realized just takes the value over. For parameters.
   void assign(const Tensor& value);
 
-  // -- the functions of brisk/functions.h as methods -------------------------------------------------
+  // -- the functions of brisk/functions.h as methods ----------------------------------------------
 
   Tensor neg() const { return brisk::neg(*this); }
   Tensor abs() const { return brisk::abs(*this); }
@@ -210,9 +211,7 @@ class Tensor {
   Tensor transpose(int a, int b) const { return brisk::transpose(*this, a, b); }
   Tensor squeeze(const Axes& axes = {}) const { return brisk::squeeze(*this, axes); }
   Tensor unsqueeze(int axis) const { return brisk::unsqueeze(*this, axis); }
-  Tensor flatten(int first = 0, int last = -1) const {
-    return brisk::flatten(*this, first, last);
-  }
+  Tensor flatten(int first = 0, int last = -1) const { return brisk::flatten(*this, first, last); }
   Tensor unflatten(int axis, const Dims& sizes) const {
     return brisk::unflatten(*this, axis, sizes);
   }
@@ -261,9 +260,7 @@ class Tensor {
     return brisk::diagonal(*this, offset, axis0, axis1);
   }
 
-  Tensor gather(int axis, const Tensor& index) const {
-    return brisk::gather(*this, axis, index);
-  }
+  Tensor gather(int axis, const Tensor& index) const { return brisk::gather(*this, axis, index); }
   Tensor scatter(int axis, const Tensor& index, const Tensor& source) const {
     return brisk::scatter(*this, axis, index, source);
   }
@@ -321,7 +318,7 @@ inline constexpr NewAxis newaxis;
 /// One part of x[{…}].
 struct Index : std::variant<Dim, Slice, Ellipsis, NewAxis, Tensor> {
   using Base = std::variant<Dim, Slice, Ellipsis, NewAxis, Tensor>;
-  Index(int position) : Base(Dim(position)) {}  // NOLINT: implicit on purpose
+  Index(int position) : Base(Dim(position)) {}           // NOLINT: implicit on purpose
   Index(std::int64_t position) : Base(Dim(position)) {}  // NOLINT
   Index(const Dim& position) : Base(position) {}         // NOLINT
   Index(const Slice& slice) : Base(slice) {}             // NOLINT

@@ -1,5 +1,5 @@
-// Attention: scores, softmax, weighted sum. Written out plainly: the scheduler recognises the shape and
-// makes one kernel of it.
+// Attention: scores, softmax, weighted sum. Written out plainly: the scheduler recognises the shape
+// and makes one kernel of it.
 #include <cmath>
 #include <limits>
 
@@ -39,7 +39,8 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
   if (query.size(-1) != key.size(-1) || key.size(-2) != value.size(-2) ||
       (heads && (key.size(-3) != value.size(-3) || query.size(-3) % key.size(-3) != Dim(0)))) {
     call_error(
-        "wants query [..., heads, queries, width], key and value [..., key heads, keys, width] with "
+        "wants query [..., heads, queries, width], key and value [..., key heads, keys, width] "
+        "with "
         "key heads dividing heads, got {}, {} and {}",
         to_string(query.dims()), to_string(key.dims()), to_string(value.dims()));
   }

@@ -6,7 +6,7 @@
 
 namespace brisk {
 
-// ---- dtypes --------------------------------------------------------------------------------------
+// ---- dtypes -------------------------------------------------------------------------------------
 
 namespace {
 
@@ -57,7 +57,7 @@ Tensor constant_of(double value, const Tensor& like) {
   return tensor_of(constant_like(value, like.dtype()));
 }
 
-// ---- shapes --------------------------------------------------------------------------------------
+// ---- shapes -------------------------------------------------------------------------------------
 
 int axis_of(int axis, int rank) {
   const int span = std::max(rank, 1);
@@ -169,7 +169,7 @@ std::vector<std::int64_t> each_axis(const Spatial& values, int count, const char
   return each;
 }
 
-// ---- pieces of several calls ---------------------------------------------------------------------
+// ---- pieces of several calls --------------------------------------------------------------------
 
 Node reduce_axes(ReduceOp op, const Node& node, const std::vector<int>& axes, bool keepdim) {
   std::vector<int> real;
@@ -190,8 +190,8 @@ Node logical_not(const Node& condition) {
 }
 Node equal(const Node& a, const Node& b) { return logical_not(cmpne(a, b)); }
 
-// Of floats -max(-a, -b), of integers the same with the order-reversing bit complement, which has no
-// overflow.
+// Of floats -max(-a, -b), of integers the same with the order-reversing bit complement, which has
+// no overflow.
 Node smaller(const Node& a, const Node& b) {
   const DType dtype = a.dtype();
   if (is_bool(dtype)) return mul(a, b);
@@ -253,8 +253,8 @@ Node pad_axis(const Node& node, int axis, const Size& before, const Size& after,
   return where(fit(inside, padded.shape()), padded, value);
 }
 
-Node windows(const Node& node, int axis, std::int64_t count, std::int64_t size,
-             std::int64_t stride, std::int64_t dilation) {
+Node windows(const Node& node, int axis, std::int64_t count, std::int64_t size, std::int64_t stride,
+             std::int64_t dilation) {
   const Size length = node.shape()[axis];
   // The shape with this axis replaced by others, and a last axis moved behind all.
   const auto replaced = [&](std::initializer_list<Size> sizes) {
@@ -276,13 +276,12 @@ Node windows(const Node& node, int axis, std::int64_t count, std::int64_t size,
   }
   if (dilation == 1 && size <= stride) {  // windows that do not overlap
     const Size wanted = count * stride;
-    const Node whole = wanted.value() <= length.lower()
-                           ? cut(node, axis, 0, wanted)
-                           : pad_axis(node, axis, 0, wanted - length);
+    const Node whole = wanted.value() <= length.lower() ? cut(node, axis, 0, wanted)
+                                                        : pad_axis(node, axis, 0, wanted - length);
     return to_last(cut(reshape(whole, replaced({count, stride})), axis + 1, 0, size), axis + 1);
   }
-  // Row k of the repeated axis, cut into rows of length f·L + dilation, starts at k·dilation (mod L);
-  // f is such that a row holds count·stride elements.
+  // Row k of the repeated axis, cut into rows of length f·L + dilation, starts at k·dilation (mod
+  // L); f is such that a row holds count·stride elements.
   const std::int64_t have = fixed(length);
   const std::int64_t span = count * stride;
   const std::int64_t fold = std::max<std::int64_t>(1, (span - dilation + have - 1) / have);
@@ -296,6 +295,19 @@ Node windows(const Node& node, int axis, std::int64_t count, std::int64_t size,
     x = reshape(x, replaced({size, count}));
   }
   return to_last(x, axis);
+}
+
+Node cyclic(const Node& node, int axis, std::int64_t start, std::int64_t count) {
+  const std::int64_t have = fixed(node.shape()[axis]);
+  const std::int64_t repeats = (start + count + have - 1) / have;
+  Shape shape = node.shape();
+  shape.insert(shape.begin() + axis, Size(1));
+  Node x = reshape(node, shape);
+  shape[axis] = repeats;
+  x = expand(x, shape);
+  shape.erase(shape.begin() + axis);
+  shape[axis] = repeats * have;
+  return cut(reshape(x, std::move(shape)), axis, start, start + count);
 }
 
 Node take_axis(const Node& node, int axis, const Node& index, bool gate) {
@@ -326,8 +338,6 @@ Node take_axis(const Node& node, int axis, const Node& index, bool gate) {
   return reshape(load(node, flat, inside), std::move(shape));
 }
 
-Node stored(const Node& node) {
-  return store(buffer(node.dtype(), node.shape(), nullptr), node);
-}
+Node stored(const Node& node) { return store(buffer(node.dtype(), node.shape(), nullptr), node); }
 
 }  // namespace brisk

@@ -9,10 +9,10 @@
 
 namespace brisk {
 
-// ---- dtypes --------------------------------------------------------------------------------------
+// ---- dtypes -------------------------------------------------------------------------------------
 
-/// torch.result_type: tensors with axes decide over those without, those over C++ numbers, unless the
-/// lower ones are of a higher kind (bool < integer < floating point).
+/// torch.result_type: tensors with axes decide over those without, those over C++ numbers, unless
+/// the lower ones are of a higher kind (bool < integer < floating point).
 DType result_type(std::initializer_list<const Tensor*> tensors);
 /// The node converted; constants fold.
 Node to_dtype(const Node& node, DType dtype);
@@ -24,7 +24,7 @@ Tensor widen(const Tensor& x);
 /// A constant of the tensor's dtype.
 Tensor constant_of(double value, const Tensor& like);
 
-// ---- shapes --------------------------------------------------------------------------------------
+// ---- shapes -------------------------------------------------------------------------------------
 
 /// 0 <= axis < rank for an axis that may be negative; rank 0 takes 0 and -1.
 int axis_of(int axis, int rank);
@@ -50,7 +50,7 @@ Node positions(const Size& count, int axis, int rank);
 std::vector<std::int64_t> each_axis(const Spatial& values, int count, const char* what,
                                     std::int64_t least);
 
-// ---- pieces of several calls ---------------------------------------------------------------------
+// ---- pieces of several calls --------------------------------------------------------------------
 
 /// Reduces axes and drops them unless `keepdim`; axes of size 1 cost nothing.
 Node reduce_axes(ReduceOp op, const Node& node, const std::vector<int>& axes, bool keepdim);
@@ -65,10 +65,12 @@ Node pad_axis(const Node& node, int axis, const Size& before, const Size& after,
               const Node& value = {});
 /// begin … end - 1 of an axis.
 Node cut(const Node& node, int axis, const Size& begin, const Size& end);
-/// `count` windows of `size` elements that are `dilation` apart, one every `stride`: the axis counts
-/// windows and a new last axis runs inside them. Views only.
-Node windows(const Node& node, int axis, std::int64_t count, std::int64_t size,
-             std::int64_t stride, std::int64_t dilation);
+/// `count` windows of `size` elements that are `dilation` apart, one every `stride`: the axis
+/// counts windows and a new last axis runs inside them. Views only.
+Node windows(const Node& node, int axis, std::int64_t count, std::int64_t size, std::int64_t stride,
+             std::int64_t dilation);
+/// `count` elements of an endlessly repeated axis, from `start` >= 0 on.
+Node cyclic(const Node& node, int axis, std::int64_t start, std::int64_t count);
 /// Elements of `node` at positions along an axis: `index` is a vector (any shape: replaces the axis
 /// by its axes). With `gate` positions outside give 0.
 Node take_axis(const Node& node, int axis, const Node& index, bool gate);

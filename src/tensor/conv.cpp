@@ -1,5 +1,5 @@
-// Convolutions as contractions over views: windows of the input × the weight, summed over channels and
-// kernel. Nothing is copied: padding, strides and dilation are index arithmetic.
+// Convolutions as contractions over views: windows of the input × the weight, summed over channels
+// and kernel. Nothing is copied: padding, strides and dilation are index arithmetic.
 #include "brisk/functional.h"
 #include "tensor/contract.h"
 
@@ -22,7 +22,8 @@ Sizes sizes_of(const ConvOptions& options, int axes) {
           each_axis(options.output_padding, axes, "output padding", 0)};
 }
 
-// x [B, C, space…] already padded, weight [O, C / groups, kernel…] → [B, O, places…] in product_dtype.
+// x [B, C, space…] already padded, weight [O, C / groups, kernel…] → [B, O, places…] in
+// product_dtype.
 Node convolve(const Node& x, const Node& weight, const Sizes& sizes, std::int64_t groups,
               const Shape& padded_shape) {
   const int axes = x.rank() - 2;
@@ -86,8 +87,7 @@ Tensor finished(Node result, const Tensor& bias, const Input& input) {
   if (bias.defined()) {
     const Size& channels = result.shape()[1];
     if (bias.rank() != 1 || node_of(bias).shape()[0] != channels) {
-      call_error("wants a bias of shape [{}], got {}", to_string(channels),
-                 to_string(bias.dims()));
+      call_error("wants a bias of shape [{}], got {}", to_string(channels), to_string(bias.dims()));
     }
     Shape shape(result.rank(), Size(1));
     shape[1] = channels;
@@ -123,8 +123,8 @@ Tensor conv(const char* name, const Tensor& x, const Tensor& weight, const Tenso
                   input);
 }
 
-// The convolution's adjoint: the input with stride - 1 zeros between its elements, padded by what the
-// kernel reaches over, convolved with the weight turned around.
+// The convolution's adjoint: the input with stride - 1 zeros between its elements, padded by what
+// the kernel reaches over, convolved with the weight turned around.
 Tensor conv_transpose(const char* name, const Tensor& x, const Tensor& weight, const Tensor& bias,
                       const ConvOptions& options, int axes) {
   const Call call(name);

@@ -45,8 +45,8 @@ Tensor sequence(double start, double step, std::int64_t count, DType dtype) {
     return tensor_of(cast(values, dtype));
   }
   const DType wide = compute_dtype(dtype);
-  const Node values = add(mul(cast(at, wide), constant_float(step, wide)),
-                          constant_float(start, wide));
+  const Node values =
+      add(mul(cast(at, wide), constant_float(step, wide)), constant_float(start, wide));
   return tensor_of(cast(values, dtype));
 }
 
@@ -116,7 +116,8 @@ Tensor arange(std::int64_t start, std::int64_t stop, std::int64_t step) {
   if (step == 0) call_error("wants a step other than 0");
   const std::int64_t span = stop - start;
   const std::int64_t count = step > 0 ? (span + step - 1) / step : (span + step + 1) / step;
-  const Node at = iota(std::max<std::int64_t>(span == 0 || (span > 0) != (step > 0) ? 0 : count, 0));
+  const Node at =
+      iota(std::max<std::int64_t>(span == 0 || (span > 0) != (step > 0) ? 0 : count, 0));
   const Node scaled = step == 1 ? at : mul(at, constant_int(step));
   return tensor_of(start == 0 ? scaled : add(scaled, constant_int(start)));
 }
@@ -142,8 +143,7 @@ Tensor linspace(double start, double stop, std::int64_t count, DType dtype) {
   const Tensor back = tensor_of(iota(std::max<std::int64_t>(count, 0))) * -1 + (count - 1);
   const Tensor rising = at * step + start;
   const Tensor falling = stop - back.cast(wide) * step;
-  return where(at < static_cast<double>(count) / 2, rising, count > 1 ? falling : rising)
-      .cast(dtype);
+  return where(at<static_cast<double>(count) / 2, rising, count> 1 ? falling : rising).cast(dtype);
 }
 
 Tensor eye(std::int64_t rows, std::int64_t columns, DType dtype) {

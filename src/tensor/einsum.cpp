@@ -10,7 +10,8 @@ namespace brisk {
 
 namespace {
 
-using Letters = std::string;  // one char an axis; '\1', '\2', … are axes of "...", counted from the end
+using Letters =
+    std::string;  // one char an axis; '\1', '\2', … are axes of "...", counted from the end
 
 bool holds(const Letters& letters, char letter) { return letters.find(letter) != Letters::npos; }
 
@@ -41,8 +42,8 @@ Term without_repeats(Term term) {
   for (std::size_t i = 0; i < term.letters.size(); ++i) {
     const std::size_t other = term.letters.find(term.letters[i], i + 1);
     if (other == Letters::npos) continue;
-    const Tensor diagonal = brisk::diagonal(tensor_of(term.node), 0, static_cast<int>(i),
-                                            static_cast<int>(other));
+    const Tensor diagonal =
+        brisk::diagonal(tensor_of(term.node), 0, static_cast<int>(i), static_cast<int>(other));
     const char letter = term.letters[i];
     term.letters.erase(other, 1);
     term.letters.erase(i, 1);

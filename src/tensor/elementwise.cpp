@@ -87,7 +87,7 @@ Quotient floored(const Node& a, const Node& b) {
 
 }  // namespace
 
-// ---- arithmetic ----------------------------------------------------------------------------------
+// ---- arithmetic ---------------------------------------------------------------------------------
 
 Tensor add(const Tensor& a, const Tensor& b) {
   const Call call("add");
@@ -165,7 +165,8 @@ Tensor floor_divide(const Tensor& a, const Tensor& b) {
   const Call call("floor_divide");
   const DType dtype = want_number(a, b);
   if (is_float(dtype)) {
-    const Tensor rest = remainder(a, b);  // exact, so that the quotient is an integer but for rounding
+    const Tensor rest =
+        remainder(a, b);  // exact, so that the quotient is an integer but for rounding
     return round(div(sub(a, rest), b)).cast(dtype);
   }
   const Pair p = pair(a, b, dtype);
@@ -174,14 +175,14 @@ Tensor floor_divide(const Tensor& a, const Tensor& b) {
 
 namespace {
 
-// |a| mod |b| for floating point, exact while |a / b| < 2^24 (float64: 2^53). The quotient's product
-// with b is taken apart into halves whose products are exact.
+// |a| mod |b| for floating point, exact while |a / b| < 2^24 (float64: 2^53). The quotient's
+// product with b is taken apart into halves whose products are exact.
 Tensor magnitude_mod(const Tensor& a, const Tensor& b) {
   const bool wide = a.dtype() == DType::float64;
   const DType bits = wide ? DType::int64 : DType::int32;
   const auto high = [&](const Tensor& x) {
-    const Node mask = wide ? constant_int(~((std::int64_t{1} << 27) - 1), bits)
-                           : constant_int(~0xfff, bits);
+    const Node mask =
+        wide ? constant_int(~((std::int64_t{1} << 27) - 1), bits) : constant_int(~0xfff, bits);
     return tensor_of(bitcast(bit_and(bitcast(node_of(x), bits), mask), a.dtype()));
   };
   const Tensor q = trunc(a * reciprocal(b));
@@ -248,7 +249,7 @@ Tensor fmin(const Tensor& a, const Tensor& b) {
   return where(isnan(a), b, where(isnan(b), a, minimum(a, b)));
 }
 
-// ---- comparison ----------------------------------------------------------------------------------
+// ---- comparison ---------------------------------------------------------------------------------
 
 namespace {
 
@@ -324,7 +325,7 @@ bool allclose(const Tensor& a, const Tensor& b, double rtol, double atol) {
   return a.dims() == b.dims() && all(isclose(a, b, rtol, atol)).item<bool>();
 }
 
-// ---- logic and bits ------------------------------------------------------------------------------
+// ---- logic and bits -----------------------------------------------------------------------------
 
 Tensor logical_not(const Tensor& x) {
   const Call call("logical_not");
@@ -387,7 +388,7 @@ Tensor bitwise_right_shift(const Tensor& a, const Tensor& b) {
   return tensor_of(shr(p.a, p.b));
 }
 
-// ---- selection -----------------------------------------------------------------------------------
+// ---- selection ----------------------------------------------------------------------------------
 
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   const Call call("where");

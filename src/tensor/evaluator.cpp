@@ -53,10 +53,10 @@ class Evaluator : public Executor {
 
   Node upload(DType dtype, const Shape& shape, std::span<const std::byte> bytes,
               std::shared_ptr<const void> owner) override {
-    return buffer(dtype, shape,
-                  owner ? std::make_shared<HostStorage>(std::move(owner), bytes)
-                        : std::make_shared<HostStorage>(
-                              std::vector<std::byte>(bytes.begin(), bytes.end())));
+    return buffer(
+        dtype, shape,
+        owner ? std::make_shared<HostStorage>(std::move(owner), bytes)
+              : std::make_shared<HostStorage>(std::vector<std::byte>(bytes.begin(), bytes.end())));
   }
 
   Node allocate(DType dtype, const Shape& shape) override {

@@ -1,5 +1,5 @@
-// Reading and writing at positions that are data: gather, scatter and the rest, on `load` and `store`
-// at flat row-major positions. Positions outside read 0 and write nothing.
+// Reading and writing at positions that are data: gather, scatter and the rest, on `load` and
+// `store` at flat row-major positions. Positions outside read 0 and write nothing.
 #include <algorithm>
 
 #include "brisk/create.h"
@@ -24,8 +24,8 @@ Node from_end(const Node& index, const Size& size) {
   return where(cmplt(index, constant_int(0)), add(index, size.node()), index);
 }
 
-// Flat positions in a tensor of shape `from`, of the element at index's own position with axis `axis`
-// replaced by index's value.
+// Flat positions in a tensor of shape `from`, of the element at index's own position with axis
+// `axis` replaced by index's value.
 Node flat_positions(const Shape& from, int axis, const Node& index) {
   Size stride = 1;
   Node flat;
@@ -64,7 +64,7 @@ Node checked_index(const Node& x, int axis, const Tensor& index, const Shape& bo
 
 }  // namespace
 
-// ---- reading ---------------------------------------------------------------------------------------
+// ---- reading ------------------------------------------------------------------------------------
 
 Tensor gather(const Tensor& x, int axis, const Tensor& index) {
   const Call call("gather");
@@ -159,7 +159,7 @@ Tensor masked_select(const Tensor& x, const Tensor& mask) {
   return tensor_of(take_axis(node_of(flatten(same[0])), 0, node_of(squeeze(found, 1)), false));
 }
 
-// ---- writing ---------------------------------------------------------------------------------------
+// ---- writing ------------------------------------------------------------------------------------
 
 namespace {
 
@@ -172,8 +172,7 @@ Tensor scattered(const Tensor& x, int axis, const Tensor& index, const Tensor& s
   Node values = to_dtype(node_of(source), node.dtype());
   const bool number = values.rank() == 0;
   const Shape& bound = number ? node.shape() : values.shape();
-  const Node to =
-      checked_index(node, at, index, bound, number ? "the tensor" : "the source");
+  const Node to = checked_index(node, at, index, bound, number ? "the tensor" : "the source");
   if (!number) {
     for (int i = 0; i < values.rank(); ++i) values = cut(values, i, 0, to.shape()[i]);
   } else {
@@ -249,7 +248,7 @@ Tensor index_add(const Tensor& x, int axis, const Tensor& index, const Tensor& s
   return scatter_add(x, at, index.reshape(column).expand(source.dims()), source);
 }
 
-// ---- x[…] ------------------------------------------------------------------------------------------
+// ---- x[…] ---------------------------------------------------------------------------------------
 
 namespace {
 
@@ -288,14 +287,14 @@ std::vector<Index> spelt_out(const std::vector<Index>& index, int rank) {
 }
 
 Tensor choose(const Tensor& view, const std::vector<Chosen>& chosen) {
-  const bool adjacent = chosen.back().axis - chosen.front().axis + 1 ==
-                        static_cast<int>(chosen.size());
+  const bool adjacent =
+      chosen.back().axis - chosen.front().axis + 1 == static_cast<int>(chosen.size());
   const int target = adjacent ? chosen.front().axis : 0;
   // The chosen axes side by side at `target`, then as one axis with one flat position.
   std::vector<int> order;
   for (int i = 0; i < view.rank(); ++i) {
-    const bool is_chosen = std::any_of(chosen.begin(), chosen.end(),
-                                       [i](const Chosen& c) { return c.axis == i; });
+    const bool is_chosen =
+        std::any_of(chosen.begin(), chosen.end(), [i](const Chosen& c) { return c.axis == i; });
     if (!is_chosen) order.push_back(i);
   }
   for (std::size_t i = 0; i < chosen.size(); ++i) {
@@ -366,8 +365,8 @@ Tensor Tensor::operator[](const std::vector<Index>& index) const {
 
 namespace {
 
-// x[parts] = value without tensors among the parts: the value spread out to x's shape, and a mask of
-// where it lies.
+// x[parts] = value without tensors among the parts: the value spread out to x's shape, and a mask
+// of where it lies.
 Tensor box_set(const Tensor& x, const std::vector<Index>& parts, const Tensor& value) {
   const Node node = node_of(x);
   const Tensor view = x[parts];
@@ -398,8 +397,7 @@ Tensor box_set(const Tensor& x, const std::vector<Index>& parts, const Tensor& v
       if (begin.is_constant() && begin.value() < 0) begin = begin + size;
     } else if (const Slice* slice = std::get_if<Slice>(&part)) {
       step = slice->step;
-      const bool fixed_part = size.is_constant() &&
-                              (!slice->start || slice->start->is_constant());
+      const bool fixed_part = size.is_constant() && (!slice->start || slice->start->is_constant());
       if (fixed_part) {
         const std::int64_t n = size.value();
         std::int64_t start = slice->start ? slice->start->value() : step > 0 ? 0 : n - 1;
@@ -468,7 +466,7 @@ void Tensor::set(const std::vector<Index>& index, const Tensor& value) {
     const Node node = node_of(*this);
     const Node source = to_dtype(node_of(value), node.dtype());
     next = tensor_of(brisk::scatter(stored(node), node_of(flat),
-                             expand_to(source, node_of(flat).shape()), StoreMode::replace));
+                                    expand_to(source, node_of(flat).shape()), StoreMode::replace));
   }
   const Node node = node_of(next);
   const std::lock_guard lock(state_->mutex);

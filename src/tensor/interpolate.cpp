@@ -32,8 +32,8 @@ Tensor along(const Tensor& weights, int axis, int rank) {
   return weights.reshape(shape);
 }
 
-// Keys' cubic convolution kernel with a = -3/4 (R. Keys, 1981), of the four neighbours of a point at
-// distance t behind the second.
+// Keys' cubic convolution kernel with a = -3/4 (R. Keys, 1981), of the four neighbours of a point
+// at distance t behind the second.
 std::vector<Tensor> cubic_weights(const Tensor& t) {
   constexpr double a = -0.75;
   const auto near = [](const Tensor& d) { return ((a + 2) * d - (a + 3)) * d * d + 1; };
@@ -63,8 +63,8 @@ Tensor resize_axis(const Tensor& x, int axis, std::int64_t size, double step, In
   Tensor result;
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const std::int64_t offset = static_cast<std::int64_t>(i) - (cubic ? 1 : 0);
-    const Tensor part = at_positions(x, axis, first + offset, have) *
-                        along(weights[i], axis, x.rank());
+    const Tensor part =
+        at_positions(x, axis, first + offset, have) * along(weights[i], axis, x.rank());
     result = result.defined() ? result + part : part;
   }
   return result;

@@ -72,7 +72,8 @@ Tensor weight_of(const Tensor& weight, const Classes& classes, const Tensor& lik
 
 }  // namespace
 
-// log Σ exp(x) - x[target], read from the scores themselves so that no row of probabilities is needed.
+// log Σ exp(x) - x[target], read from the scores themselves so that no row of probabilities is
+// needed.
 Tensor cross_entropy(const Tensor& scores, const Tensor& target, const ClassOptions& options) {
   const Call call("cross_entropy");
   want_rank(scores, "scores", 1, 100);
@@ -140,9 +141,8 @@ Tensor binary_cross_entropy(const Tensor& probability, const Tensor& target, Red
   return reduced(-(t * yes + (1 - t) * no), reduction).cast(dtype);
 }
 
-Tensor binary_cross_entropy_with_logits(const Tensor& x, const Tensor& target,
-                                        const Tensor& weight, const Tensor& pos_weight,
-                                        Reduction reduction) {
+Tensor binary_cross_entropy_with_logits(const Tensor& x, const Tensor& target, const Tensor& weight,
+                                        const Tensor& pos_weight, Reduction reduction) {
   const Call call("binary_cross_entropy_with_logits");
   const auto [z, t, dtype] = pair_of(x, target);
   const Tensor tail = log1p(exp2(z.abs() * -std::numbers::log2e));
@@ -192,8 +192,8 @@ Tensor kl_div(const Tensor& x, const Tensor& target, bool log_target, Reduction 
   const Call call("kl_div");
   const auto [a, t, dtype] = pair_of(x, target);
   // 0·log 0 is 0.
-  const Tensor loss = log_target ? exp(t) * (t - a)
-                                 : where(t > 0, t * log(where(t > 0, t, 1)), 0) - t * a;
+  const Tensor loss =
+      log_target ? exp(t) * (t - a) : where(t > 0, t * log(where(t > 0, t, 1)), 0) - t * a;
   return reduced(loss, reduction).cast(dtype);
 }
 

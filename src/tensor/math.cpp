@@ -1,16 +1,16 @@
-// Mathematical functions out of exp2, log2, sin, sqrt, recip and polynomials. Computed in float32, or
-// in float64 for float64. Each is arranged so that nothing cancels and no branch that is not taken
-// overflows where the taken one does not (its gradient would be NaN).
+// Mathematical functions out of exp2, log2, sin, sqrt, recip and polynomials. Computed in float32,
+// or in float64 for float64. Each is arranged so that nothing cancels and no branch that is not
+// taken overflows where the taken one does not (its gradient would be NaN).
 //
-// The polynomials are Chebyshev fits made for this file, lowest coefficient first; the relative error
-// of the fit is below 4e-8 for float32 and 1e-16 for float64.
+// The polynomials are Chebyshev fits made for this file, lowest coefficient first; the relative
+// error of the fit is below 4e-8 for float32 and 1e-16 for float64.
 #include <cmath>
 #include <limits>
 #include <numbers>
 #include <span>
 
-#include "brisk/functional.h"
-#include "tensor/build.h"
+#include "brisk/functions.h"
+#include "tensor/in_float.h"
 
 namespace brisk {
 
@@ -20,15 +20,6 @@ constexpr double ln2 = std::numbers::ln2;
 constexpr double log2e = std::numbers::log2e;
 constexpr double pi = std::numbers::pi;
 constexpr double infinity = std::numeric_limits<double>::infinity();
-
-// Calls f with x in its compute dtype and rounds to the dtype that belongs to x.
-template <typename F>
-Tensor in_float(const Tensor& x, F f) {
-  want_defined(x, "the tensor");
-  const DType dtype = float_result(x.dtype());
-  const Tensor y = f(widen(x));
-  return y.dtype() == dtype ? y : y.cast(dtype);
-}
 
 Tensor unary(Node (*op)(const Node&), const Tensor& x) {
   return in_float(x, [op](const Tensor& y) { return tensor_of(op(node_of(y))); });
@@ -52,7 +43,7 @@ Tensor with_sign(const Tensor& magnitude, const Tensor& x) {
 
 }  // namespace
 
-// ---- roots, exponentials, logarithms ---------------------------------------------------------------
+// ---- roots, exponentials, logarithms ------------------------------------------------------------
 
 Tensor sqrt(const Tensor& x) {
   const Call call("sqrt");
@@ -113,7 +104,7 @@ Tensor expm1(const Tensor& x) {
   });
 }
 
-// ---- trigonometry ----------------------------------------------------------------------------------
+// ---- trigonometry -------------------------------------------------------------------------------
 
 Tensor sin(const Tensor& x) {
   const Call call("sin");
@@ -150,25 +141,49 @@ Tensor tan(const Tensor& x) {
 
 namespace {
 
-constexpr double atan_narrow[] = {1.0,           -0.333333225, 0.199995581,   -0.14278576,
-                                  0.110507713,   -0.0878504328, 0.0668528152, -0.0439284107,
-                                  0.0219129459,  -0.00703066947, 0.00105760744};
-constexpr double atan_wide[] = {
-    1.0,                  -0.33333333333333248,  0.19999999999986157,    -0.14285714284820429,
-    0.11111111080383853,  -0.090909084403388434, 0.07692298432985685,    -0.066665728062897632,
-    0.05881647236717415,  -0.052591037894858817, 0.047437059664321696,   -0.042828645702794474,
-    0.038129809754225042, -0.032641162929770772, 0.025947105703956303,   -0.018386836817918876,
-    0.011122014669752633, -0.0054847789718093558, 0.0020906335352636761, -0.00057279257812920966,
-    9.9784108119530314e-5, -8.2679958173371502e-6};
+constexpr double atan_narrow[] = {1.0,          -0.333333225,   0.199995581,  -0.14278576,
+                                  0.110507713,  -0.0878504328,  0.0668528152, -0.0439284107,
+                                  0.0219129459, -0.00703066947, 0.00105760744};
+constexpr double atan_wide[] = {1.0,
+                                -0.33333333333333248,
+                                0.19999999999986157,
+                                -0.14285714284820429,
+                                0.11111111080383853,
+                                -0.090909084403388434,
+                                0.07692298432985685,
+                                -0.066665728062897632,
+                                0.05881647236717415,
+                                -0.052591037894858817,
+                                0.047437059664321696,
+                                -0.042828645702794474,
+                                0.038129809754225042,
+                                -0.032641162929770772,
+                                0.025947105703956303,
+                                -0.018386836817918876,
+                                0.011122014669752633,
+                                -0.0054847789718093558,
+                                0.0020906335352636761,
+                                -0.00057279257812920966,
+                                9.9784108119530314e-5,
+                                -8.2679958173371502e-6};
 constexpr Polynomial atan_ratio{atan_narrow, atan_wide};  // atan(t) / t over t², t in 0 … 1
 
-constexpr double asin_narrow[] = {1.0,          0.166666576,  0.0750057138, 0.0445087095,
+constexpr double asin_narrow[] = {1.0,          0.166666576, 0.0750057138, 0.0445087095,
                                   0.0318571889, 0.014295256, 0.0376771383};
-constexpr double asin_wide[] = {
-    1.0,                  0.16666666666666795,  0.074999999999666106,  0.044642857176863219,
-    0.030381942642327186, 0.022372216106072146, 0.017351600625343435,  0.01398088299217101,
-    0.011398850408440756, 0.010778675120995992, 0.0037180577483250539, 0.021668058869056359,
-    -0.02093065831518245, 0.03257934796692842};
+constexpr double asin_wide[] = {1.0,
+                                0.16666666666666795,
+                                0.074999999999666106,
+                                0.044642857176863219,
+                                0.030381942642327186,
+                                0.022372216106072146,
+                                0.017351600625343435,
+                                0.01398088299217101,
+                                0.011398850408440756,
+                                0.010778675120995992,
+                                0.0037180577483250539,
+                                0.021668058869056359,
+                                -0.02093065831518245,
+                                0.03257934796692842};
 constexpr Polynomial asin_ratio{asin_narrow, asin_wide};  // asin(s) / s over s², s in 0 … 1/2
 
 // For |x| > 1/2, asin |x| = π/2 - 2 asin(sqrt((1 - |x|) / 2)).
@@ -234,7 +249,7 @@ Tensor atan2(const Tensor& y, const Tensor& x) {
   return where(negative(b), -angle, angle).cast(dtype);
 }
 
-// ---- hyperbolic --------------------------------------------------------------------------------------
+// ---- hyperbolic ---------------------------------------------------------------------------------
 
 namespace {
 
@@ -253,8 +268,8 @@ constexpr Polynomial sinh_ratio{sinh_narrow, sinh_wide};  // sinh(x) / x over x�
 constexpr double tanh_narrow[] = {0.999999963, -0.333327398, 0.133178147, -0.0525254003,
                                   0.0161973167};
 constexpr double tanh_wide[] = {
-    0.99999999999999998,    -0.33333333333331413,   0.13333333333084939,  -0.05396825384264057,
-    0.021869485269589369,   -0.0088631857982785464, 0.0035916536149754802, -0.0014529045982125511,
+    0.99999999999999998,    -0.33333333333331413,    0.13333333333084939,   -0.05396825384264057,
+    0.021869485269589369,   -0.0088631857982785464,  0.0035916536149754802, -0.0014529045982125511,
     0.00057824321770758469, -0.00020888323493631493, 5.0063076358166978e-5};
 constexpr Polynomial tanh_ratio{tanh_narrow, tanh_wide};  // tanh(x) / x over x², |x| < 0.55
 
@@ -319,28 +334,28 @@ Tensor atanh(const Tensor& x) {
   });
 }
 
-// ---- error function ----------------------------------------------------------------------------------
+// ---- error function -----------------------------------------------------------------------------
 
 namespace {
 
-constexpr double erf_narrow[] = {1.12837917,   -0.376126267,   0.112835947,  -0.026854212,
+constexpr double erf_narrow[] = {1.12837917,    -0.376126267,    0.112835947,  -0.026854212,
                                  0.00518908742, -0.000801686429, 7.87587506e-5};
 constexpr double erf_wide[] = {
-    1.1283791670955126,    -0.37612638903183748,   0.11283791670954879,   -0.026866170645076793,
+    1.1283791670955126,    -0.37612638903183748,    0.11283791670954879,    -0.026866170645076793,
     0.0052239776248180145, -0.00085483269808337899, 0.00012055331111642711, -1.4925595266831182e-5,
-    1.6461000484121368e-6, -1.6350312701054695e-7, 1.4659775274047436e-8, -1.1372848856791674e-9,
+    1.6461000484121368e-6, -1.6350312701054695e-7,  1.4659775274047436e-8,  -1.1372848856791674e-9,
     5.9571761477489114e-11};
 constexpr Polynomial erf_ratio{erf_narrow, erf_wide};  // erf(x) / x over x², |x| < 1
 
-constexpr double erfcx_narrow[] = {0.282092989,  0.282168598, 0.245628733,
+constexpr double erfcx_narrow[] = {0.282092989,  0.282168598,  0.245628733,
                                    0.186616523,  0.0326311316, 0.146917492,
-                                   -0.315514137, 0.162142147, -0.0224327128};
+                                   -0.315514137, 0.162142147,  -0.0224327128};
 constexpr double erfcx_wide[] = {
-    0.28209479177467068,   0.28209479169612765,  0.24683294628431352,  0.1763091502735505,
+    0.28209479177467068,   0.28209479169612765,    0.24683294628431352,   0.1763091502735505,
     0.083748637006986017,  -0.0044309652649177609, -0.056518762738182933, -0.055187451088168018,
-    0.0063066611323210877, 0.0051702239739116105, 0.19872274320924856, -0.32433587642030796,
-    0.1941884345636557,    0.91462210838357205,  -5.0655799343892932,  12.819737359415609,
-    -19.91199308843641,    20.546885052646018,   -14.324889719616863,  6.5546580876539248,
+    0.0063066611323210877, 0.0051702239739116105,  0.19872274320924856,   -0.32433587642030796,
+    0.1941884345636557,    0.91462210838357205,    -5.0655799343892932,   12.819737359415609,
+    -19.91199308843641,    20.546885052646018,     -14.324889719616863,   6.5546580876539248,
     -1.7913563206388955,   0.22292186249606479};
 // erfc(x) exp(x²) / t over t = 1 / (1 + x/2), x in 0.8 … 28
 constexpr Polynomial erfcx_ratio{erfcx_narrow, erfcx_wide};
@@ -377,268 +392,6 @@ Tensor erfc(const Tensor& x) {
     const Tensor below = where(near, 1 + inner, 2 - outer);
     return where(y < 0, below, where(near, 1 - inner, outer));
   });
-}
-
-// ---- rounding ----------------------------------------------------------------------------------------
-
-namespace {
-
-// Magnitudes from here on are integers.
-double integers_from(DType dtype) { return dtype == DType::float64 ? 0x1p52 : 0x1p23; }
-
-template <typename F>
-Tensor rounded(const Tensor& x, F f) {
-  want_defined(x, "the tensor");
-  if (!is_float(x.dtype())) return x;
-  return in_float(x, [&f](const Tensor& y) {
-    const Tensor fractional = y.abs() < integers_from(y.dtype());  // false for NaN
-    const DType integer = y.dtype() == DType::float64 ? DType::int64 : DType::int32;
-    const Tensor whole = where(fractional, y, 0).cast(integer);
-    return where(fractional, f(y, whole, whole.cast(y.dtype())), y);
-  });
-}
-
-}  // namespace
-
-Tensor trunc(const Tensor& x) {
-  const Call call("trunc");
-  return rounded(x, [](const Tensor&, const Tensor&, const Tensor& t) { return t; });
-}
-Tensor floor(const Tensor& x) {
-  const Call call("floor");
-  return rounded(x, [](const Tensor& y, const Tensor&, const Tensor& t) {
-    return t - (y < t).cast(t.dtype());
-  });
-}
-Tensor ceil(const Tensor& x) {
-  const Call call("ceil");
-  return rounded(x, [](const Tensor& y, const Tensor&, const Tensor& t) {
-    return t + (y > t).cast(t.dtype());
-  });
-}
-Tensor round(const Tensor& x) {
-  const Call call("round");
-  return rounded(x, [](const Tensor& y, const Tensor& whole, const Tensor& t) {
-    const Tensor rest = (y - t).abs();
-    const Tensor up = (rest > 0.5) | ((rest == 0.5) & ((whole & 1) != 0));
-    return t + where(up, where(y < 0, -1.0, 1.0), 0.0).cast(t.dtype());
-  });
-}
-Tensor frac(const Tensor& x) {
-  const Call call("frac");
-  return x - trunc(x);
-}
-
-// ---- powers ------------------------------------------------------------------------------------------
-
-namespace {
-
-// x^n for a whole n >= 0, by squaring.
-Tensor power(const Tensor& x, std::int64_t n) {
-  Tensor result;
-  Tensor square = x;
-  for (; n > 0; n >>= 1) {
-    if ((n & 1) != 0) result = result.defined() ? result * square : square;
-    if (n > 1) square = square * square;
-  }
-  return result.defined() ? result : ones_like(x);
-}
-
-// Integers to integers: 0 where the exponent is negative and the base neither 1 nor -1.
-Tensor integer_power(const Tensor& a, const Tensor& b, DType dtype) {
-  Tensor base = a.cast(dtype);
-  const Tensor exponent = b.cast(dtype);
-  const Tensor odd = (exponent & 1) != 0;
-  Tensor negative =
-      where(base == 1, 1, where(odd & (base == constant_of(-1, base)), base, 0)).cast(dtype);
-  if (is_signed(dtype)) negative = where((base == -1) & ~odd, 1, negative).cast(dtype);
-  Tensor result = ones_like(base);
-  for (int bit = 0; bit < bit_size(dtype); ++bit) {
-    const Tensor set = ((exponent >> bit) & 1) != 0;
-    result = where(set, result * base, result);
-    if (bit == 5) break;  // a base other than 0, 1, -1 is beyond 64 bits by then
-    base = base * base;
-  }
-  // Larger exponents: what is left of the base after 2^6 squarings only depends on parity.
-  if (!is_signed(dtype)) return result;
-  return where(exponent < 0, negative, result);
-}
-
-}  // namespace
-
-Tensor pow(const Tensor& a, const Tensor& b) {
-  const Call call("pow");
-  want_defined(a, "the base");
-  want_defined(b, "the exponent");
-  const DType dtype = result_type({&a, &b});
-  if (is_bool(dtype)) call_error("wants numbers, got bool");
-  const Node exponent = b.state()->node;
-  const bool known = exponent.is_constant();
-  const double value = known ? exponent.float_value() : 0;
-  const bool whole = known && value == std::trunc(value);
-  if (!is_float(dtype)) {
-    if (whole && value >= 0 && value <= 64) return power(a.cast(dtype), static_cast<int>(value));
-    if (known && value < 0 && b.state()->number) {
-      call_error("integers to a negative power are not integers: cast the base to a float");
-    }
-    return integer_power(a, b, dtype);
-  }
-  const Tensor x = a.cast(compute_dtype(dtype));
-  if (known) {
-    if (whole && value >= 0 && value <= 16) return power(x, static_cast<int>(value)).cast(dtype);
-    if (whole && value < 0 && value >= -4) {
-      return reciprocal(power(x, static_cast<int>(-value))).cast(dtype);
-    }
-    if (value == 0.5) return sqrt(x).cast(dtype);
-    if (value == -0.5) return rsqrt(x).cast(dtype);
-  }
-  const Tensor y = b.cast(compute_dtype(dtype));
-  const Tensor size = x.abs();
-  // 1^y and x^0 are 1 even for NaN and infinity.
-  const Tensor one = (y == 0) | (x == 1);
-  const Tensor magnitude = exp2(where(one, 0, y) * log2(where(one, 1, size)));
-  const Tensor half = y * 0.5;
-  const Tensor is_whole = floor(y) == y;
-  const Tensor odd = is_whole & (floor(half) != half);
-  Tensor result = where((x < 0) & odd, -magnitude, magnitude);
-  const Tensor undefined = (x < 0) & ~is_whole & isfinite(x);
-  result = where(undefined, std::numeric_limits<double>::quiet_NaN(), result);
-  // (-1)^±inf is 1.
-  result = where((size == 1) & isinf(y), 1, result);
-  return result.cast(dtype);
-}
-
-Tensor hypot(const Tensor& a, const Tensor& b) {
-  const Call call("hypot");
-  const DType dtype = float_result(result_type({&a, &b}));
-  const Tensor x = a.cast(compute_dtype(dtype)).abs();
-  const Tensor y = b.cast(compute_dtype(dtype)).abs();
-  const Tensor longer = maximum(x, y);
-  const Tensor ratio = minimum(x, y) / where(longer == 0, 1, longer);
-  return where(isinf(x) | isinf(y), infinity, longer * sqrt(1 + ratio * ratio)).cast(dtype);
-}
-
-Tensor logaddexp(const Tensor& a, const Tensor& b) {
-  const Call call("logaddexp");
-  const DType dtype = float_result(result_type({&a, &b}));
-  const Tensor x = a.cast(compute_dtype(dtype));
-  const Tensor y = b.cast(compute_dtype(dtype));
-  const Tensor same = x == y;  // infinities too
-  const Tensor gap = where(same, 0, (x - y).abs());
-  return where(same, x + ln2, maximum(x, y) + log1p(exp(-gap))).cast(dtype);
-}
-
-Tensor sigmoid(const Tensor& x) {
-  const Call call("sigmoid");
-  return in_float(x, [](const Tensor& y) {
-    const Tensor e = exp2(y.abs() * -log2e);
-    const Tensor r = reciprocal(1 + e);
-    return where(y < 0, e * r, r);
-  });
-}
-Tensor logit(const Tensor& x) {
-  const Call call("logit");
-  return in_float(x, [](const Tensor& y) { return log(y / (1 - y)); });
-}
-
-// ---- activations -------------------------------------------------------------------------------------
-
-Tensor silu(const Tensor& x) {
-  const Call call("silu");
-  return in_float(x, [](const Tensor& y) { return y * sigmoid(y); });
-}
-Tensor gelu(const Tensor& x, Gelu form) {
-  const Call call("gelu");
-  return in_float(x, [form](const Tensor& y) {
-    if (form == Gelu::erf) return y * 0.5 * erfc(y * -std::sqrt(0.5));
-    // (1 + tanh(u)) / 2 = sigmoid(2u)
-    const double c = 2 * std::sqrt(2 / pi);
-    return y * sigmoid(y * (c + c * 0.044715 * y * y));
-  });
-}
-Tensor softplus(const Tensor& x, double beta, double threshold) {
-  const Call call("softplus");
-  return in_float(x, [=](const Tensor& y) {
-    const Tensor z = y * beta;
-    const Tensor smooth = (relu(z) + log1p(exp2(z.abs() * -log2e))) * (1 / beta);
-    return where(z > threshold, y, smooth);
-  });
-}
-Tensor logsigmoid(const Tensor& x) {
-  const Call call("logsigmoid");
-  return in_float(x, [](const Tensor& y) {
-    return minimum(y, 0) - log1p(exp2(y.abs() * -log2e));
-  });
-}
-Tensor elu(const Tensor& x, double alpha) {
-  const Call call("elu");
-  return in_float(
-      x, [=](const Tensor& y) { return where(y > 0, y, expm1(minimum(y, 0)) * alpha); });
-}
-Tensor selu(const Tensor& x) {
-  const Call call("selu");
-  return elu(x, 1.6732632423543772848170429916717) * 1.0507009873554804934193349852946;
-}
-Tensor celu(const Tensor& x, double alpha) {
-  const Call call("celu");
-  return in_float(x, [=](const Tensor& y) {
-    return where(y > 0, y, expm1(minimum(y, 0) * (1 / alpha)) * alpha);
-  });
-}
-Tensor leaky_relu(const Tensor& x, double slope) {
-  const Call call("leaky_relu");
-  return in_float(x, [=](const Tensor& y) { return where(y < 0, y * slope, y); });
-}
-Tensor prelu(const Tensor& x, const Tensor& slope) {
-  const Call call("prelu");
-  want_rank(slope, "a slope", 0, 1);
-  Tensor each = slope;
-  if (slope.rank() == 1 && x.rank() > 2) {
-    Dims shape(x.rank() - 1, Dim(1));
-    shape[0] = slope.size(0);
-    each = slope.reshape(shape);
-  }
-  return where(x < 0, x * each, x);
-}
-Tensor relu6(const Tensor& x) {
-  const Call call("relu6");
-  return clamp(x, 0, 6);
-}
-Tensor hardtanh(const Tensor& x, double least, double greatest) {
-  const Call call("hardtanh");
-  return clamp(x, least, greatest);
-}
-Tensor hardsigmoid(const Tensor& x) {
-  const Call call("hardsigmoid");
-  return in_float(x, [](const Tensor& y) { return relu6(y + 3) * (1.0 / 6); });
-}
-Tensor hardswish(const Tensor& x) {
-  const Call call("hardswish");
-  return in_float(x, [](const Tensor& y) { return y * relu6(y + 3) * (1.0 / 6); });
-}
-// tanh(softplus(x)) = (u² - 1) / (u² + 1) with u = 1 + e^x, in terms of e^-|x| so that nothing
-// overflows or cancels.
-Tensor mish(const Tensor& x) {
-  const Call call("mish");
-  return in_float(x, [](const Tensor& y) {
-    const Tensor e = exp2(y.abs() * -log2e);
-    const Tensor down = e * (e + 2);
-    const Tensor up = 1 + 2 * e;
-    return y * where(y < 0, down / (down + 2), up / (up + 2 * e * e));
-  });
-}
-Tensor softsign(const Tensor& x) {
-  const Call call("softsign");
-  return in_float(x, [](const Tensor& y) { return y / (1 + y.abs()); });
-}
-Tensor glu(const Tensor& x, int axis) {
-  const Call call("glu");
-  want_defined(x, "the tensor");
-  if (x.size(axis).is_constant() && x.size(axis).value() % 2 != 0) {
-    call_error("wants an even size of axis {}, got shape {}", axis, to_string(x.dims()));
-  }
-  const std::vector<Tensor> halves = x.chunk(2, axis);
-  return halves[0] * sigmoid(halves[1]);
 }
 
 }  // namespace brisk

@@ -46,8 +46,8 @@ Node turned(const Node& matrix) {
 
 void want_inner(const Node& a, const Size& left, const Node& b, const Size& right) {
   if (left == right) return;
-  call_error("shapes {} and {} do not multiply: inner sizes {} and {} differ",
-             to_string(a.shape()), to_string(b.shape()), to_string(left), to_string(right));
+  call_error("shapes {} and {} do not multiply: inner sizes {} and {} differ", to_string(a.shape()),
+             to_string(b.shape()), to_string(left), to_string(right));
 }
 
 }  // namespace

@@ -12,8 +12,8 @@ namespace brisk {
 struct TensorState {
   mutable std::mutex mutex;
   Node node;
-  bool number = false;     // a C++ number: promotes like a Python number
-  const char* call = "";   // the user's call that made it; static text
+  bool number = false;    // a C++ number: promotes like a Python number
+  const char* call = "";  // the user's call that made it; static text
 };
 
 /// The tensor's node now. UserError for an undefined tensor.

@@ -1,4 +1,5 @@
-// Normalisations: (x - mean) / sqrt(variance + eps) over some axes, in float32, then scale and shift.
+// Normalisations: (x - mean) / sqrt(variance + eps) over some axes, in float32, then scale and
+// shift.
 #include "brisk/functional.h"
 #include "tensor/build.h"
 
@@ -107,8 +108,8 @@ Tensor instance_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, 
                 by_channel(bias, x, "bias"), float_result(x.dtype()));
 }
 
-Tensor batch_norm(const Tensor& x, const Tensor& mean, const Tensor& variance,
-                  const Tensor& weight, const Tensor& bias, double eps) {
+Tensor batch_norm(const Tensor& x, const Tensor& mean, const Tensor& variance, const Tensor& weight,
+                  const Tensor& bias, double eps) {
   const Call call("batch_norm");
   want_rank(x, "an input", 2, 100);
   want_defined(mean, "the mean");

@@ -74,8 +74,8 @@ Tensor max_pool(const char* name, const Tensor& x, const Spatial& kernel,
   return tensor_of(reduced(ReduceOp::max, view, plan.size()));
 }
 
-// How many elements each window along an axis averages over: all, or those that are not padding; what
-// ceil_mode adds behind the padding never counts.
+// How many elements each window along an axis averages over: all, or those that are not padding;
+// what ceil_mode adds behind the padding never counts.
 Tensor window_counts(const Axis& a, bool padding_counts, DType dtype) {
   const Tensor begin = arange(a.count) * a.stride - a.padding;
   const Tensor end = minimum(begin + a.kernel, padding_counts ? a.have + a.padding : a.have);
@@ -98,8 +98,8 @@ Tensor avg_pool(const char* name, const Tensor& x, const Spatial& kernel,
     double every = 1;  // the count of the axes where all windows have the same
     for (std::size_t i = 0; i < plan.size(); ++i) {
       const Axis& a = plan[i];
-      const bool same = options.count_include_pad ? a.after() <= a.padding
-                                                  : a.padding == 0 && a.after() <= 0;
+      const bool same =
+          options.count_include_pad ? a.after() <= a.padding : a.padding == 0 && a.after() <= 0;
       if (same) {
         every *= static_cast<double>(a.kernel);
         continue;
@@ -126,14 +126,14 @@ Tensor lp_pool(const char* name, const Tensor& x, double p, const Spatial& kerne
   return pow(relu(tensor_of(total)), 1 / p).cast(float_result(x.dtype()));
 }
 
-// Along one axis: windows of one size where the sizes divide, else each window's elements picked from
-// the whole axis by a mask.
+// Along one axis: windows of one size where the sizes divide, else each window's elements picked
+// from the whole axis by a mask.
 Node adaptive_axis(ReduceOp op, const Node& node, int axis, std::int64_t count) {
   const std::int64_t have = fixed(node.shape()[axis]);
   if (count == have) return node;
   if (have % count == 0) {
-    return reduce_axes(op, windows(node, axis, count, have / count, have / count, 1),
-                       {node.rank()}, false);
+    return reduce_axes(op, windows(node, axis, count, have / count, have / count, 1), {node.rank()},
+                       false);
   }
   // [count, have]: position in floor(i·have/count) … ceil((i + 1)·have/count) - 1
   const Tensor window = arange(count).unsqueeze(1);
@@ -170,8 +170,8 @@ Tensor adaptive_pool(const char* name, ReduceOp op, const Tensor& x, const Spati
     node = adaptive_axis(op, node, axis, count);
     if (!average) continue;
     const Tensor window = arange(count);
-    const Tensor length = floor_divide((window + 1) * have + (count - 1), count) -
-                          floor_divide(window * have, count);
+    const Tensor length =
+        floor_divide((window + 1) * have + (count - 1), count) - floor_divide(window * have, count);
     Dims shape(axes - i, Dim(1));
     shape[0] = count;
     const DType dtype = node.dtype();

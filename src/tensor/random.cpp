@@ -1,5 +1,5 @@
-// Counter-based random numbers: Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror, Shaw, SC 2011) in
-// integer operations. Seed and counter enter as a buffer, so that every draw is the same kernel.
+// Counter-based random numbers: Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror, Shaw, SC 2011)
+// in integer operations. Seed and counter enter as a buffer, so that every draw is the same kernel.
 #include <array>
 #include <cmath>
 #include <numbers>
@@ -105,8 +105,7 @@ Node fraction(const Words& words, DType dtype) {
 
 void want_float(DType dtype) {
   if (!is_float(dtype)) {
-    call_error("wants a floating-point dtype, got {}",
-               dtype == DType::none ? "none" : name(dtype));
+    call_error("wants a floating-point dtype, got {}", dtype == DType::none ? "none" : name(dtype));
   }
 }
 
@@ -152,8 +151,7 @@ Tensor randint(std::int64_t least, std::int64_t end, const Dims& shape, DType dt
     value = mul(cast(words.first, wide), constant_int(static_cast<std::int64_t>(range), wide));
     value = shr(value, constant_int(32, wide));
   } else {
-    value = bit_or(shl(cast(words.first, wide), constant_int(32, wide)),
-                   cast(words.second, wide));
+    value = bit_or(shl(cast(words.first, wide), constant_int(32, wide)), cast(words.second, wide));
     value = mod(value, constant_int(static_cast<std::int64_t>(range), wide));
   }
   return tensor_of(cast(add(cast(value, DType::int64), constant_int(least)), dtype));

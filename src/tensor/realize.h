@@ -24,8 +24,8 @@ class Executor {
   virtual std::vector<std::byte> read(const Node& buffer) = 0;
   /// Overwrites a buffer node's elements.
   virtual void write(const Node& buffer, std::span<const std::byte> bytes) = 0;
-  /// A buffer node of the dtype and shape that holds these bytes; where `owner` is given the executor
-  /// may keep it and read the bytes where they lie.
+  /// A buffer node of the dtype and shape that holds these bytes; where `owner` is given the
+  /// executor may keep it and read the bytes where they lie.
   virtual Node upload(DType dtype, const Shape& shape, std::span<const std::byte> bytes,
                       std::shared_ptr<const void> owner) = 0;
   /// A buffer node of zeros.

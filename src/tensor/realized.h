@@ -1,5 +1,5 @@
-// What has been realized already: graphs that were built before read the result instead of computing
-// it, or storing it, once more.
+// What has been realized already: graphs that were built before read the result instead of
+// computing it, or storing it, once more.
 #pragma once
 
 #include <mutex>

@@ -108,7 +108,7 @@ Tensor min(const Tensor& x) {
   return amin(x);
 }
 
-// ---- positions of extremes -------------------------------------------------------------------------
+// ---- positions of extremes ----------------------------------------------------------------------
 
 namespace {
 
@@ -165,7 +165,7 @@ Tensor argmin(const Tensor& x) {
   return argmin(flatten(x), 0);
 }
 
-// ---- moments and norms -----------------------------------------------------------------------------
+// ---- moments and norms --------------------------------------------------------------------------
 
 Tensor var(const Tensor& x, const Axes& axes, int correction, bool keepdim) {
   const Call call("var");
@@ -198,12 +198,12 @@ Tensor count_nonzero(const Tensor& x, const Axes& axes) {
   return sum(x.cast(DType::boolean), axes);
 }
 
-// ---- running reductions ------------------------------------------------------------------------------
+// ---- running reductions -------------------------------------------------------------------------
 
 namespace {
 
-// out[i] = op over x[0 … i] along the last axis: a reduction over windows that end at i, in two levels
-// once the axis is long: inside blocks, then over the blocks' totals.
+// out[i] = op over x[0 … i] along the last axis: a reduction over windows that end at i, in two
+// levels once the axis is long: inside blocks, then over the blocks' totals.
 constexpr std::int64_t scan_block = 256;
 
 Node combine(ReduceOp op, const Node& a, const Node& b) {
@@ -231,7 +231,8 @@ Node scan_last(ReduceOp op, const Node& x) {
   const Node totals =
       reshape(cut(inside, axis + 1, scan_block - 1, scan_block), std::move(totals_shape));
   // Block i starts from the totals of the blocks before it.
-  const Node before = pad_axis(cut(scan_last(op, totals), axis, 0, blocks - 1), axis, 1, 0, identity);
+  const Node before =
+      pad_axis(cut(scan_last(op, totals), axis, 0, blocks - 1), axis, 1, 0, identity);
   Shape column = before.shape();
   column.push_back(1);
   const Node whole = combine(op, inside, expand(reshape(before, column), split));
@@ -290,7 +291,7 @@ ValuesIndices cummin(const Tensor& x, int axis) {
   return running(x, axis, false);
 }
 
-// ---- softmax -----------------------------------------------------------------------------------------
+// ---- softmax ------------------------------------------------------------------------------------
 
 namespace {
 

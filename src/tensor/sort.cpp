@@ -1,8 +1,8 @@
-// Sorting along an axis in a handful of kernels. Every element becomes an integer key that orders as
-// PyTorch does (NaN above all, -0 equal to 0) with its position below, so that no two are equal and the
-// order is stable. Short rows count for each element how many are smaller. Long ones are cut into
-// blocks that are sorted so; to sort, runs are merged by looking each element up in the other runs, to
-// pick the first k, each block keeps its k and the winners meet again.
+// Sorting along an axis in a handful of kernels. Every element becomes an integer key that orders
+// as PyTorch does (NaN above all, -0 equal to 0) with its position below, so that no two are equal
+// and the order is stable. Short rows count for each element how many are smaller. Long ones are
+// cut into blocks that are sorted so; to sort, runs are merged by looking each element up in the
+// other runs, to pick the first k, each block keeps its k and the winners meet again.
 #include <algorithm>
 
 #include "brisk/create.h"
@@ -16,7 +16,8 @@ constexpr std::int64_t counting_limit = 512;
 constexpr std::int64_t block = 256;  // elements of a first run; a power of two
 constexpr std::int64_t fan = 16;     // runs that are merged at once
 
-// Keys along the last axis: one array where key and position fit 64 bits, else two, compared in order.
+// Keys along the last axis: one array where key and position fit 64 bits, else two, compared in
+// order.
 struct Keys {
   Node key;
   Node position;  // empty: in the low 32 bits of the key
@@ -97,8 +98,8 @@ Keys by_counting(const Keys& keys, std::int64_t count) {
   });
 }
 
-// Sorted runs [rows, runs, length] to sorted rows. An element's place is how many elements of each run
-// are before it, found by bisection (`length` is a power of two).
+// Sorted runs [rows, runs, length] to sorted rows. An element's place is how many elements of each
+// run are before it, found by bisection (`length` is a power of two).
 Keys merged(const Keys& keys) {
   const Shape& shape = keys.key.shape();
   const Size rows = shape[0];
@@ -131,7 +132,8 @@ Keys merged(const Keys& keys) {
   });
 }
 
-// At least `runs`, such that groups of `most` (fewer at the last level) come out whole at every level.
+// At least `runs`, such that groups of `most` (fewer at the last level) come out whole at every
+// level.
 std::int64_t whole_groups(std::int64_t runs, std::int64_t most) {
   std::int64_t whole = 1;
   for (; runs > 1; runs = (runs + most - 1) / most) whole *= std::min(runs, most);

@@ -10,7 +10,7 @@
 
 namespace brisk {
 
-// ---- nodes ---------------------------------------------------------------------------------------
+// ---- nodes --------------------------------------------------------------------------------------
 
 Node node_of(const Tensor& tensor) {
   if (!tensor.defined()) call_error("got an undefined tensor");
@@ -30,8 +30,8 @@ Tensor tensor_of(Node node) {
 
 Tensor Tensor::from_number(double value, std::int64_t integer, DType dtype) {
   auto state = std::make_shared<TensorState>();
-  state->node = is_float(dtype) ? constant_float(value, DType::float64)
-                                : constant_int(integer, dtype);
+  state->node =
+      is_float(dtype) ? constant_float(value, DType::float64) : constant_int(integer, dtype);
   state->number = true;
   return Tensor(std::move(state));
 }
@@ -56,7 +56,7 @@ Dim Tensor::size(int axis) const {
 
 Dim Tensor::numel() const { return Dim(element_count(node_of(*this).shape())); }
 
-// ---- computing -----------------------------------------------------------------------------------
+// ---- computing ----------------------------------------------------------------------------------
 
 namespace {
 
@@ -70,8 +70,8 @@ VariableValues values_of(const Bound& bound) {
       call_error("wants variables to bind, got the size {}", to_string(dim));
     }
     if (value < expression.ints(0) || value > expression.ints(1)) {
-      call_error("variable '{}' takes {} to {}, got {}", expression.attr().name,
-                 expression.ints(0), expression.ints(1), value);
+      call_error("variable '{}' takes {} to {}, got {}", expression.attr().name, expression.ints(0),
+                 expression.ints(1), value);
     }
     values[expression.attr().name] = value;
   }
@@ -153,7 +153,7 @@ void Tensor::copy_from(std::span<const std::byte> bytes) {
   executor().write(node, bytes);
 }
 
-// ---- reading -------------------------------------------------------------------------------------
+// ---- reading ------------------------------------------------------------------------------------
 
 namespace {
 
@@ -235,7 +235,7 @@ BRISK_READ(float)
 BRISK_READ(double)
 #undef BRISK_READ
 
-// ---- memory --------------------------------------------------------------------------------------
+// ---- memory -------------------------------------------------------------------------------------
 
 Tensor Tensor::contiguous() const {
   const Call call("contiguous");

@@ -47,20 +47,31 @@ const std::vector<Mistake> mistakes = {
     {"item: wants a tensor of one element, got shape [2, 3]", [] { x23().item<float>(); }},
     {"the size T depends on variables: it has no value before realize", [] { some().value(); }},
     {"realize: wants variables to bind, got the size T+1",
-     [] { arange(some()).realize({{some() + 1, 2}}); }},
-    {"realize: variable 'T' takes 0 to 9, got 10", [] { arange(some()).realize({{some(), 10}}); }},
-    {"copy_from: wants a realized tensor to write into",
-     [] { (f({2}) + 1).copy_from({}); }},
-    {"copy_from: wants 8 bytes for float32 of shape [2], got 0",
-     [] { empty({2}).copy_from({}); }},
+     [] {
+       arange(some()).realize({{some() + 1, 2}});
+     }},
+    {"realize: variable 'T' takes 0 to 9, got 10",
+     [] {
+       arange(some()).realize({{some(), 10}});
+     }},
+    {"copy_from: wants a realized tensor to write into", [] { (f({2}) + 1).copy_from({}); }},
+    {"copy_from: wants 8 bytes for float32 of shape [2], got 0", [] { empty({2}).copy_from({}); }},
     {"store: wants a realized tensor or the result of store, got the result of add",
-     [] { (x23() + 1).store({0, 0}, f({1, 1})); }},
+     [] {
+       (x23() + 1).store({0, 0}, f({1, 1}));
+     }},
     {"store: wants 2 positions and a value of rank 2 for shape [2, 3], got 1 and 2",
-     [] { empty({2, 3}).store({0}, f({1, 1})); }},
+     [] {
+       empty({2, 3}).store({0}, f({1, 1}));
+     }},
     {"store: wants a value of float32, got int64",
-     [] { empty({2, 3}).store({0, 0}, ints({1, 1})); }},
+     [] {
+       empty({2, 3}).store({0, 0}, ints({1, 1}));
+     }},
     {"store: a value of shape [2, 2] at [1, 0] is outside a tensor of shape [2, 3]",
-     [] { empty({2, 3}).store({1, 0}, f({2, 2})); }},
+     [] {
+       empty({2, 3}).store({1, 0}, f({2, 2}));
+     }},
     {"assign: wants a value that broadcasts to shape [2, 3], got [4, 2, 3]",
      [] {
        Tensor x = x23();
@@ -96,7 +107,9 @@ const std::vector<Mistake> mistakes = {
     {"full: wants a dtype", [] { full({1}, 1, DType::none); }},
     {"full: wants a value of rank 0, got shape [2, 3]", [] { full({1}, x23()); }},
     {"empty: shape [4611686018427387904, 4] is too large",
-     [] { empty({std::int64_t{1} << 62, 4}); }},
+     [] {
+       empty({std::int64_t{1} << 62, 4});
+     }},
     {"empty: wants sizes known before run time, got T", [] { empty({some()}); }},
     {"from_bytes: shape [2] of float32 wants 8 bytes, got 4",
      [] {
@@ -118,57 +131,102 @@ const std::vector<Mistake> mistakes = {
     {"bernoulli: wants probabilities in floating point, got int64", [] { bernoulli(ints({2})); }},
     {"dropout: wants a probability of 0 to 1, got 1.5", [] { dropout(x23(), 1.5); }},
     {"multinomial: wants weights of rank 1 to 2, got shape [1, 1, 1]",
-     [] { multinomial(f({1, 1, 1}), 1); }},
+     [] {
+       multinomial(f({1, 1, 1}), 1);
+     }},
     {"multinomial: wants at least 1 sample, got 0", [] { multinomial(f({2}), 0); }},
     // reductions
     {"sum: axis 2 is outside a tensor of rank 2: wants -2 to 1", [] { sum(x23(), 2); }},
-    {"sum: axis 1 appears twice", [] { sum(x23(), {1, -1}); }},
+    {"sum: axis 1 appears twice",
+     [] {
+       sum(x23(), {1, -1});
+     }},
     {"amax: axis 0 of shape [0, 2] has no elements, and nothing has no extreme",
-     [] { amax(f({0, 2}), 0); }},
+     [] {
+       amax(f({0, 2}), 0);
+     }},
     {"softmax: axis 3 is outside a tensor of rank 2: wants -2 to 1", [] { softmax(x23(), 3); }},
-    {"cumsum: wants sizes known before run time, got T",
-     [] { cumsum(arange(some()), 0); }},
+    {"cumsum: wants sizes known before run time, got T", [] { cumsum(arange(some()), 0); }},
     // movement
     {"reshape: a tensor of shape [2, 3] (6 elements) does not fit shape [4, -1]",
-     [] { x23().reshape({4, -1}); }},
+     [] {
+       x23().reshape({4, -1});
+     }},
     {"reshape: a tensor of shape [2, 3] (6 elements) does not fit shape [7]",
      [] { x23().reshape({7}); }},
-    {"reshape: wants at most one -1, got [-1, -1]", [] { x23().reshape({-1, -1}); }},
+    {"reshape: wants at most one -1, got [-1, -1]",
+     [] {
+       x23().reshape({-1, -1});
+     }},
     {"reshape: wants sizes of at least 0, or one -1, got [-2, 3]",
-     [] { x23().reshape({-2, 3}); }},
+     [] {
+       x23().reshape({-2, 3});
+     }},
     {"permute: wants each of the 2 axes of shape [2, 3] once, got [0, 0]",
-     [] { x23().permute({0, 0}); }},
+     [] {
+       x23().permute({0, 0});
+     }},
     {"flatten: wants the first axis before the last, got 1 and 0", [] { x23().flatten(1, 0); }},
     {"expand: a tensor of shape [2, 3] does not expand to [4, 3]: only axes of size 1 do",
-     [] { x23().expand({4, 3}); }},
-    {"slice: wants a step other than 0", [] { x23().slice(0, {{}, {}, 0}); }},
+     [] {
+       x23().expand({4, 3});
+     }},
+    {"slice: wants a step other than 0",
+     [] {
+       x23().slice(0, {{}, {}, 0});
+     }},
     {"slice: a tensor of rank 0 has no axis to slice", [] { Tensor(1).slice(0, {}); }},
     {"slice: wants a step of 1 where sizes depend on variables",
-     [] { arange(some()).slice(0, {{}, {}, 2}); }},
+     [] {
+       arange(some()).slice(0, {{}, {}, 2});
+     }},
     {"slice: wants 0 <= start <= stop for every value of the variables, got T to 4",
-     [] { x23().slice(1, {some(), 4}); }},
+     [] {
+       x23().slice(1, {some(), 4});
+     }},
     {"narrow: 3 elements from 1 on are outside axis 1 of shape [2, 3]",
      [] { x23().narrow(1, 1, 3); }},
     {"narrow: a tensor of rank 0 has no axis to narrow", [] { Tensor(1).narrow(0, 0, 1); }},
     {"select: position 2 is outside axis 0 of shape [2, 3]", [] { x23().select(0, 2); }},
     {"select: a tensor of rank 0 has no axis to select from", [] { Tensor(1).select(0, 0); }},
     {"split: wants parts that sum to 3, the size of axis 1, got a sum of 4",
-     [] { x23().split(std::vector<std::int64_t>{2, 2}, 1); }},
+     [] {
+       x23().split(std::vector<std::int64_t>{2, 2}, 1);
+     }},
     {"split: wants parts of at least 1, got 0", [] { x23().split(0); }},
     {"chunk: wants at least 1 part, got 0", [] { x23().chunk(0); }},
     {"unbind: wants a tensor of rank at least 1, got shape []", [] { Tensor(1).unbind(); }},
-    {"roll: wants a shift for each axis, got 1 for 2", [] { roll(x23(), {1}, {0, 1}); }},
-    {"roll: wants one shift where no axes are given", [] { roll(x23(), {1, 2}, {}); }},
+    {"roll: wants a shift for each axis, got 1 for 2",
+     [] {
+       roll(x23(), {1}, {0, 1});
+     }},
+    {"roll: wants one shift where no axes are given",
+     [] {
+       roll(x23(), {1, 2}, {});
+     }},
     {"cat: wants at least one tensor", [] { cat({}); }},
     {"cat: wants shapes that differ in axis 0 only, got [2, 3] and [2, 4]",
-     [] { cat({x23(), f({2, 4})}); }},
+     [] {
+       cat({x23(), f({2, 4})});
+     }},
     {"cat: wants tensors of rank at least 1, got shape []", [] { cat({Tensor(1)}); }},
     {"stack: wants at least one tensor", [] { stack({}); }},
-    {"stack: wants tensors of one shape, got [2, 3] and [3]", [] { stack({x23(), f({3})}); }},
-    {"pad: wants two sizes for each of up to 2 axes, got 3", [] { pad(x23(), {1, 2, 3}); }},
-    {"pad: cannot cut 2 and 2 off axis 1 of shape [2, 3]", [] { pad(x23(), {-2, -2}); }},
+    {"stack: wants tensors of one shape, got [2, 3] and [3]",
+     [] {
+       stack({x23(), f({3})});
+     }},
+    {"pad: wants two sizes for each of up to 2 axes, got 3",
+     [] {
+       pad(x23(), {1, 2, 3});
+     }},
+    {"pad: cannot cut 2 and 2 off axis 1 of shape [2, 3]",
+     [] {
+       pad(x23(), {-2, -2});
+     }},
     {"pad: wants 0 to 2 on both sides of axis 1 of shape [2, 3], got 3 and 0",
-     [] { pad(x23(), {3, 0}, PadMode::reflect); }},
+     [] {
+       pad(x23(), {3, 0}, PadMode::reflect);
+     }},
     {"tile: wants repeats of at least 0, got -1", [] { tile(x23(), {-1}); }},
     {"repeat: wants at least 2 repeats for shape [2, 3], got 1", [] { repeat(x23(), {2}); }},
     {"repeat_interleave: wants repeats of at least 0, got -1",
@@ -180,27 +238,43 @@ const std::vector<Mistake> mistakes = {
     {"meshgrid: wants indexing 'ij' or 'xy', got 'ab'", [] { meshgrid({f({2})}, "ab"); }},
     {"meshgrid: wants vectors of rank 0 to 1, got shape [2, 3]", [] { meshgrid({x23()}); }},
     {"pixel_shuffle: wants channels that 4 divides, got shape [3, 2, 2]",
-     [] { pixel_shuffle(f({3, 2, 2}), 2); }},
+     [] {
+       pixel_shuffle(f({3, 2, 2}), 2);
+     }},
     {"pixel_unshuffle: wants height and width that 2 divides, got shape [1, 3, 2]",
-     [] { pixel_unshuffle(f({1, 3, 2}), 2); }},
+     [] {
+       pixel_unshuffle(f({1, 3, 2}), 2);
+     }},
     // indexing
     {"gather: wants integers as the index, got float32", [] { gather(x23(), 0, x23()); }},
     {"gather: wants an index of rank 2 within the tensor's shape [2, 3], got [1, 4]",
-     [] { gather(x23(), 0, ints({1, 4})); }},
+     [] {
+       gather(x23(), 0, ints({1, 4}));
+     }},
     {"scatter: wants an index of rank 2 within the source's shape [1, 1], got [1, 2]",
-     [] { scatter(x23(), 0, ints({1, 2}), f({1, 1})); }},
+     [] {
+       scatter(x23(), 0, ints({1, 2}), f({1, 1}));
+     }},
     {"take_along_axis: wants an index of rank 2, got shape [2]",
      [] { take_along_axis(x23(), ints({2}), 0); }},
     {"index_select: wants an index of rank 0 to 1, got shape [1, 1]",
-     [] { index_select(x23(), 0, ints({1, 1})); }},
+     [] {
+       index_select(x23(), 0, ints({1, 1}));
+     }},
     {"index_add: wants a position for each of the 2 slices of the source, got 3",
      [] { index_add(x23(), 0, ints({3}), x23()); }},
     {"embedding: wants a table of rank 2, got shape [3]", [] { embedding(ints({1}), f({3})); }},
     {"one_hot: wants at least 1 class, got 0", [] { one_hot(ints({1}), 0); }},
     {"masked_fill: wants a bool mask, got float32", [] { masked_fill(x23(), x23(), 1); }},
     {"masked_select: wants a bool mask, got float32", [] { masked_select(x23(), x23()); }},
-    {"index: wants at most one ellipsis, got 2", [] { x23()[{ellipsis, ellipsis}]; }},
-    {"index: got 3 indices for a tensor of rank 2", [] { x23()[{0, 0, 0}]; }},
+    {"index: wants at most one ellipsis, got 2",
+     [] {
+       x23()[{ellipsis, ellipsis}];
+     }},
+    {"index: got 3 indices for a tensor of rank 2",
+     [] {
+       x23()[{0, 0, 0}];
+     }},
     {"index: position -3 is outside axis 0 of shape [2, 3]", [] { x23()[-3]; }},
     {"index: wants integers as an index, got float32", [] { x23()[f({2})]; }},
     {"index: a mask of shape [3] does not fit the axes from 0 on of shape [2, 3]",
@@ -219,12 +293,18 @@ const std::vector<Mistake> mistakes = {
     {"matmul: wants a first operand of rank at least 1, got shape []",
      [] { matmul(Tensor(1), x23()); }},
     {"matmul: wants numbers, got bool",
-     [] { matmul(zeros({2, 2}, DType::boolean), zeros({2, 2}, DType::boolean)); }},
+     [] {
+       matmul(zeros({2, 2}, DType::boolean), zeros({2, 2}, DType::boolean));
+     }},
     {"dot: wants a first vector of rank 1, got shape [2, 3]", [] { dot(x23(), x23()); }},
     {"linear: wants a weight of rank 1 to 2, got shape [1, 2, 3]",
-     [] { linear(x23(), f({1, 2, 3})); }},
+     [] {
+       linear(x23(), f({1, 2, 3}));
+     }},
     {"linear: wants a bias that broadcasts to [2, 4], got shape [2, 1, 4]",
-     [] { linear(x23(), f({4, 3}), f({2, 1, 4})); }},
+     [] {
+       linear(x23(), f({4, 3}), f({2, 1, 4}));
+     }},
     {"einsum: 'ij,jk' names 2 operands, got 1", [] { einsum("ij,jk", {x23()}); }},
     {"einsum: 'i?' holds '?': wants letters, commas, '...' and '->'",
      [] { einsum("i?", {x23()}); }},
@@ -236,24 +316,37 @@ const std::vector<Mistake> mistakes = {
     {"einsum: 'ij->ii' wants 'i' in the output twice", [] { einsum("ij->ii", {x23()}); }},
     // convolutions
     {"conv2d: wants an input of rank 3 to 4, got shape [2, 3]",
-     [] { conv2d(x23(), f({1, 1, 1, 1})); }},
+     [] {
+       conv2d(x23(), f({1, 1, 1, 1}));
+     }},
     {"conv1d: an input of shape [1, 3, 8] does not fit a weight of shape [4, 2, 3] in 1 groups",
-     [] { conv1d(f({1, 3, 8}), f({4, 2, 3})); }},
+     [] {
+       conv1d(f({1, 3, 8}), f({4, 2, 3}));
+     }},
     {"conv1d: a kernel that spans 9 does not fit the padded input of shape [1, 1, 8]",
-     [] { conv1d(f({1, 1, 8}), f({1, 1, 9})); }},
+     [] {
+       conv1d(f({1, 1, 8}), f({1, 1, 9}));
+     }},
     {"conv1d: wants at least 1 group, got 0",
-     [] { conv1d(f({1, 1, 8}), f({1, 1, 3}), {}, with([](auto& o) { o.groups = 0; })); }},
+     [] {
+       conv1d(f({1, 1, 8}), f({1, 1, 3}), {}, with([](auto& o) { o.groups = 0; }));
+     }},
     {"conv2d: wants one stride or 2, got 3",
      [] {
        conv2d(f({1, 1, 8, 8}), f({1, 1, 3, 3}), {}, with([](auto& o) { o.stride = {1, 1, 1}; }));
      }},
     {"conv1d: wants a stride of at least 1, got 0",
-     [] { conv1d(f({1, 1, 8}), f({1, 1, 3}), {}, with([](auto& o) { o.stride = 0; })); }},
+     [] {
+       conv1d(f({1, 1, 8}), f({1, 1, 3}), {}, with([](auto& o) { o.stride = 0; }));
+     }},
     {"conv1d: wants a bias of shape [1], got [2]",
-     [] { conv1d(f({1, 1, 8}), f({1, 1, 3}), f({2})); }},
+     [] {
+       conv1d(f({1, 1, 8}), f({1, 1, 3}), f({2}));
+     }},
     {"conv_transpose1d: wants output padding below stride or dilation, got 1 of 1 and 1",
      [] {
-       conv_transpose1d(f({1, 1, 8}), f({1, 1, 3}), {}, with([](auto& o) { o.output_padding = 1; }));
+       conv_transpose1d(f({1, 1, 8}), f({1, 1, 3}), {},
+                        with([](auto& o) { o.output_padding = 1; }));
      }},
     {"conv_transpose1d: padding 9 leaves nothing of an output for shape [1, 1, 8]",
      [] {
@@ -261,22 +354,41 @@ const std::vector<Mistake> mistakes = {
      }},
     // pooling and resizing
     {"max_pool1d: wants padding of at most half the kernel, got 2 of 3",
-     [] { max_pool1d(f({1, 8}), 3, pool([](auto& o) { o.padding = 2; })); }},
+     [] {
+       max_pool1d(f({1, 8}), 3, pool([](auto& o) { o.padding = 2; }));
+     }},
     {"max_pool1d: a kernel that spans 9 does not fit shape [1, 8] with padding 0",
-     [] { max_pool1d(f({1, 8}), 9); }},
+     [] {
+       max_pool1d(f({1, 8}), 9);
+     }},
     {"avg_pool1d: wants a divisor other than 0",
-     [] { avg_pool1d(f({1, 8}), 2, pool([](auto& o) { o.divisor_override = 0; })); }},
-    {"lp_pool1d: wants an exponent other than 0", [] { lp_pool1d(f({1, 8}), 0, 2); }},
+     [] {
+       avg_pool1d(f({1, 8}), 2, pool([](auto& o) { o.divisor_override = 0; }));
+     }},
+    {"lp_pool1d: wants an exponent other than 0",
+     [] {
+       lp_pool1d(f({1, 8}), 0, 2);
+     }},
     {"adaptive_avg_pool1d: wants sizes of at least 1, got 0 from shape [1, 8]",
-     [] { adaptive_avg_pool1d(f({1, 8}), 0); }},
+     [] {
+       adaptive_avg_pool1d(f({1, 8}), 0);
+     }},
     {"interpolate: wants an input of rank 4 for this mode, got shape [1, 1, 8]",
-     [] { interpolate(f({1, 1, 8}), 4, Interpolation::bilinear); }},
+     [] {
+       interpolate(f({1, 1, 8}), 4, Interpolation::bilinear);
+     }},
     {"interpolate: align_corners is for linear and cubic modes",
-     [] { interpolate(f({1, 1, 8}), 4, Interpolation::nearest, true); }},
+     [] {
+       interpolate(f({1, 1, 8}), 4, Interpolation::nearest, true);
+     }},
     {"interpolate_by: wants one scale or 2, got 3",
-     [] { interpolate_by(f({1, 1, 8, 8}), {1, 2, 3}); }},
+     [] {
+       interpolate_by(f({1, 1, 8, 8}), {1, 2, 3});
+     }},
     {"interpolate_by: wants scales that leave at least 1, got 0 for shape [1, 1, 8]",
-     [] { interpolate_by(f({1, 1, 8}), {0}); }},
+     [] {
+       interpolate_by(f({1, 1, 8}), {0});
+     }},
     // norms
     {"layer_norm: wants a weight of the last axes' shape, got [2] for an input of shape [2, 3]",
      [] { layer_norm(x23(), f({2})); }},
@@ -300,10 +412,15 @@ const std::vector<Mistake> mistakes = {
     {"huber_loss: wants a delta above 0, got 0", [] { huber_loss(x23(), x23(), 0); }},
     // attention
     {"scaled_dot_product_attention: wants query [..., heads, queries, width], key and value [..., "
-     "key heads, keys, width] with key heads dividing heads, got [4, 2, 8], [3, 2, 8] and [3, 2, 8]",
-     [] { scaled_dot_product_attention(f({4, 2, 8}), f({3, 2, 8}), f({3, 2, 8})); }},
+     "key heads, keys, width] with key heads dividing heads, got [4, 2, 8], [3, 2, 8] and [3, 2, "
+     "8]",
+     [] {
+       scaled_dot_product_attention(f({4, 2, 8}), f({3, 2, 8}), f({3, 2, 8}));
+     }},
     {"scaled_dot_product_attention: wants floating point, got int64",
-     [] { scaled_dot_product_attention(ints({2, 8}), ints({2, 8}), ints({2, 8})); }},
+     [] {
+       scaled_dot_product_attention(ints({2, 8}), ints({2, 8}), ints({2, 8}));
+     }},
 };
 
 class TensorErrors : public testing::TestWithParam<Mistake> {};
@@ -323,17 +440,16 @@ TEST_P(TensorErrors, NameTheCallWhatItGotAndWhatItWants) {
   EXPECT_EQ(message, GetParam().message);
 }
 
-INSTANTIATE_TEST_SUITE_P(Tensor, TensorErrors, testing::ValuesIn(mistakes),
-                         [](const auto& info) {
-                           std::string name;
-                           for (const char* c = info.param.message; *c != '\0'; ++c) {
-                             const bool word = std::isalnum(static_cast<unsigned char>(*c)) != 0;
-                             if (word || (!name.empty() && name.back() != '_')) {
-                               name += word ? *c : '_';
-                             }
-                           }
-                           return std::to_string(info.index) + "_" + name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Tensor, TensorErrors, testing::ValuesIn(mistakes), [](const auto& info) {
+  std::string name;
+  for (const char* c = info.param.message; *c != '\0'; ++c) {
+    const bool word = std::isalnum(static_cast<unsigned char>(*c)) != 0;
+    if (word || (!name.empty() && name.back() != '_')) {
+      name += word ? *c : '_';
+    }
+  }
+  return std::to_string(info.index) + "_" + name;
+});
 
 }  // namespace
 }  // namespace brisk

@@ -1,6 +1,7 @@
-// How the operators of ../shared/data/ops are called: name → the brisk call, with its arguments from
-// ops.json. Input: tensors and JSON; output: the tensor to compare with PyTorch's. Where an operand
-// has to be a mask, a probability or a log-probability, the case's input is what it is made from.
+// How the operators of ../shared/data/ops are called: name → the brisk call, with its arguments
+// from ops.json. Input: tensors and JSON; output: the tensor to compare with PyTorch's. Where an
+// operand has to be a mask, a probability or a log-probability, the case's input is what it is made
+// from.
 #pragma once
 
 #include <functional>
@@ -150,9 +151,8 @@ inline const std::map<std::string, Function>& op_table() {
       {"eq", binary(eq)},
       {"ne", binary(ne)},
       {"where", [](const Inputs& x) { return where(x[0] > 0, x[1], x[2]); }},
-      {"clamp", [](const Inputs& x) {
-         return clamp(x[0], x.arg<double>("lo"), x.arg<double>("hi"));
-       }},
+      {"clamp",
+       [](const Inputs& x) { return clamp(x[0], x.arg<double>("lo"), x.arg<double>("hi")); }},
       {"lerp", [](const Inputs& x) { return lerp(x[0], x[1], x[2]); }},
       {"sum", reduction(sum)},
       {"mean", reduction(mean)},
@@ -197,8 +197,7 @@ inline const std::map<std::string, Function>& op_table() {
        [](const Inputs& x) {
          return unfold(x[0], x.arg<int>("dim"), x.arg<int>("size"), x.arg<int>("step"));
        }},
-      {"gather",
-       [](const Inputs& x) { return gather(x[0], x.arg<int>("dim"), x.integer("idx")); }},
+      {"gather", [](const Inputs& x) { return gather(x[0], x.arg<int>("dim"), x.integer("idx")); }},
       {"index_select",
        [](const Inputs& x) { return index_select(x[0], x.arg<int>("dim"), x.integer("idx")); }},
       {"embedding", [](const Inputs& x) { return embedding(x.integer("idx"), x[0]); }},
@@ -216,8 +215,7 @@ inline const std::map<std::string, Function>& op_table() {
       {"argsort", [](const Inputs& x) { return argsort(x[0], x.arg<int>("dim")); }},
       {"masked_fill",
        [](const Inputs& x) { return masked_fill(x[0], x[1] > 0, x.arg<double>("value")); }},
-      {"nonzero_count",
-       [](const Inputs& x) { return Tensor(nonzero(x[0] > 0).size(0).value()); }},
+      {"nonzero_count", [](const Inputs& x) { return Tensor(nonzero(x[0] > 0).size(0).value()); }},
       {"matmul", binary(matmul)},
       {"einsum", [](const Inputs& x) { return einsum(x.arg<std::string>("equation"), x.in); }},
       {"conv1d", [](const Inputs& x) { return conv1d(x[0], x[1], x[2], conv_options(x)); }},
@@ -265,7 +263,8 @@ inline const std::map<std::string, Function>& op_table() {
       {"mse_loss", [](const Inputs& x) { return mse_loss(x[0], x[1]); }},
       {"l1_loss", [](const Inputs& x) { return l1_loss(x[0], x[1]); }},
       {"smooth_l1_loss", [](const Inputs& x) { return smooth_l1_loss(x[0], x[1]); }},
-      {"nll_loss", [](const Inputs& x) { return nll_loss(log_softmax(x[0], 1), x.integer("target")); }},
+      {"nll_loss",
+       [](const Inputs& x) { return nll_loss(log_softmax(x[0], 1), x.integer("target")); }},
       {"attention",
        [](const Inputs& x) {
          AttentionOptions options;

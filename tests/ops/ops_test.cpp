@@ -1,5 +1,5 @@
-// Every operator case of ../shared/data/ops (PyTorch's values) on every back end. Input: ops.json and
-// ops.safetensors; output: one test for each case and back end. A new back end is one line in
+// Every operator case of ../shared/data/ops (PyTorch's values) on every back end. Input: ops.json
+// and ops.safetensors; output: one test for each case and back end. A new back end is one line in
 // `backends`.
 #include <gtest/gtest.h>
 
@@ -29,8 +29,8 @@ const Backend backends[] = {
 #endif
 };
 
-// |brisk - PyTorch| <= absolute + relative·|PyTorch|, of float32. What is looser than the default says
-// why: PyTorch's own order of summation, or a result that is small beside what it is made of.
+// |brisk - PyTorch| <= absolute + relative·|PyTorch|, of float32. What is looser than the default
+// says why: PyTorch's own order of summation, or a result that is small beside what it is made of.
 struct Tolerance {
   double relative = 2e-6;
   double absolute = 1e-6;

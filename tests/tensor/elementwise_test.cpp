@@ -78,7 +78,8 @@ TEST_F(ElementwiseTest, ExtremesOfIntegersDoNotOverflow) {
   const Tensor x = tensor<std::int32_t>({least, most, 0});
   expect_values(minimum(x, 5), {3}, {static_cast<double>(least), 5, 0});
   expect_values(amin(x), {}, {static_cast<double>(least)});
-  expect_values(minimum(tensor<std::uint8_t>({0, 255}), tensor<std::uint8_t>({255, 1})), {2}, {0, 1});
+  expect_values(minimum(tensor<std::uint8_t>({0, 255}), tensor<std::uint8_t>({255, 1})), {2},
+                {0, 1});
   expect_values(amin(tensor<std::uint64_t>({~0ULL, 7})), {}, {7});
 }
 

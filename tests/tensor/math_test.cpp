@@ -1,5 +1,5 @@
-// Accuracy of the mathematical functions against the C library in double precision, over ranges that
-// hold their zeros, poles, cancellations and overflows.
+// Accuracy of the mathematical functions against the C library in double precision, over ranges
+// that hold their zeros, poles, cancellations and overflows.
 #include <functional>
 #include <limits>
 #include <random>
@@ -25,7 +25,9 @@ double inverse(double x) { return 1 / x; }
 double logistic(double x) { return 1 / (1 + std::exp(-x)); }
 double gelu_exact(double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); }
 double softplus_exact(double x) { return x > 20 ? x : std::log1p(std::exp(x)); }
-double log_sigmoid(double x) { return x < 0 ? x - std::log1p(std::exp(x)) : -std::log1p(std::exp(-x)); }
+double log_sigmoid(double x) {
+  return x < 0 ? x - std::log1p(std::exp(x)) : -std::log1p(std::exp(-x));
+}
 double silu_exact(double x) { return x * logistic(x); }
 double mish_exact(double x) { return x * std::tanh(std::log1p(std::exp(x))); }
 double elu_exact(double x) { return x > 0 ? x : std::expm1(x); }
@@ -130,7 +132,9 @@ TEST_F(MathTest, KeepsInfinityAndNaN) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const double no = nan;
   const Tensor x = tensor<float>({inf, -inf, nan});
-  const auto expect = [&](const Tensor& y, double a, double b) { expect_values(y, {3}, {a, b, no}); };
+  const auto expect = [&](const Tensor& y, double a, double b) {
+    expect_values(y, {3}, {a, b, no});
+  };
   expect(exp(x), inf, 0);
   expect(expm1(x), inf, -1);
   expect(log(x), inf, no);
@@ -184,7 +188,8 @@ TEST_F(MathTest, PowerFollowsPyTorchsSpecialCases) {
   const auto n = static_cast<std::int64_t>(want.size());
   expect_values(pow(tensor(bases), tensor(exponents)), {n}, want, 1e-6);
   expect_values(pow(tensor<int>({2, -3, 0}), 3), {3}, {8, -27, 0});
-  expect_values(pow(tensor<int>({2, -3, 1, -1}), tensor<int>({5, 4, -2, -3})), {4}, {32, 81, 1, -1});
+  expect_values(pow(tensor<int>({2, -3, 1, -1}), tensor<int>({5, 4, -2, -3})), {4},
+                {32, 81, 1, -1});
   expect_values(pow(tensor<float>({2, 9}), 0.5), {2}, {std::sqrt(2.0F), 3});
   expect_values(pow(2.0, tensor<float>({-1, 10})), {2}, {0.5, 1024}, 1e-6);
 }

@@ -96,7 +96,8 @@ TEST_F(MovementTest, JoinsAndParts) {
                 {0, 1, 10, 11, 0, 2, 3, 12, 13, 2});
   expect_values(stack({a, a + 10}, -1), {2, 2, 2}, {0, 10, 1, 11, 2, 12, 3, 13});
   expect_values(cat({tensor<int>({1}), tensor<float>({2.5F})}), {2}, {1, 2.5});
-  EXPECT_TRUE(std::signbit(cat({tensor<float>({-0.0F}), tensor<float>({1})}).to_vector<float>()[0]));
+  EXPECT_TRUE(
+      std::signbit(cat({tensor<float>({-0.0F}), tensor<float>({1})}).to_vector<float>()[0]));
   const auto parts = counting({7}).split(3);
   ASSERT_EQ(parts.size(), 3U);
   expect_values(parts[2], {1}, {6});

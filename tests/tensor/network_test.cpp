@@ -49,8 +49,8 @@ TEST_F(NetworkTest, AdaptivePoolsCoverEveryElement) {
 TEST_F(NetworkTest, ResizesKeepEndsAndMeans) {
   const Tensor x = tensor<float>({0, 10, 20}).reshape({1, 1, 3});
   expect_values(interpolate(x, 5, Interpolation::linear, true), {1, 1, 5}, {0, 5, 10, 15, 20});
-  expect_values(interpolate(x, 6, Interpolation::linear), {1, 1, 6},
-                {0, 2.5, 7.5, 12.5, 17.5, 20}, 1e-6);
+  expect_values(interpolate(x, 6, Interpolation::linear), {1, 1, 6}, {0, 2.5, 7.5, 12.5, 17.5, 20},
+                1e-6);
   expect_values(interpolate(x, 6), {1, 1, 6}, {0, 0, 10, 10, 20, 20});
   expect_values(interpolate(x, 2), {1, 1, 2}, {0, 10});
   expect_values(interpolate(x, 1, Interpolation::area), {1, 1, 1}, {10});
@@ -82,7 +82,8 @@ TEST_F(NetworkTest, NormsCentreAndScale) {
 TEST_F(NetworkTest, NormOfLargeMeansDoesNotCancel) {
   const Tensor x = tensor<float>({10000, 10001, 10002, 10003});
   expect_values(var(x, 0, 0), {}, {1.25}, 1e-6);
-  expect_values(layer_norm(x, Dims{4}, 0), {4}, {-1.3416407, -0.4472136, 0.4472136, 1.3416407}, 1e-6);
+  expect_values(layer_norm(x, Dims{4}, 0), {4}, {-1.3416407, -0.4472136, 0.4472136, 1.3416407},
+                1e-6);
 }
 
 TEST_F(NetworkTest, CrossEntropyCountsWeightsAndIgnores) {
@@ -112,8 +113,9 @@ TEST_F(NetworkTest, CrossEntropyCountsWeightsAndIgnores) {
   EXPECT_TRUE(allclose(cross_entropy(scores, one_hot(known, 3).cast(DType::float32), smooth),
                        cross_entropy(scores, known, smooth)));
   EXPECT_TRUE(allclose(cross_entropy(scores[0], tensor<int>({2})[0]), Tensor(first)));
-  EXPECT_TRUE(allclose(cross_entropy(scores.reshape({1, 3, 3}).transpose(1, 2), target.reshape({1, 3})),
-                       cross_entropy(scores, target)));
+  EXPECT_TRUE(
+      allclose(cross_entropy(scores.reshape({1, 3, 3}).transpose(1, 2), target.reshape({1, 3})),
+               cross_entropy(scores, target)));
   EXPECT_LT(cross_entropy(tensor<float>({{1000, -1000}}), tensor<int>({0})).item<float>(), 1e-6);
 }
 
@@ -126,7 +128,8 @@ TEST_F(NetworkTest, OtherLossesAreWhatTheySay) {
   expect_values(huber_loss(x, y, 2, Reduction::none), {2}, {0.125, 6});
   expect_values(binary_cross_entropy_with_logits(x, y, {}, {}, Reduction::none), {2},
                 {std::log1p(std::exp(0.5)), 3 + std::log1p(std::exp(-3.0))}, 1e-6);
-  EXPECT_TRUE(allclose(binary_cross_entropy(sigmoid(x), y), binary_cross_entropy_with_logits(x, y)));
+  EXPECT_TRUE(
+      allclose(binary_cross_entropy(sigmoid(x), y), binary_cross_entropy_with_logits(x, y)));
   expect_values(binary_cross_entropy_with_logits(tensor<float>({500, -500}), tensor<float>({1, 0})),
                 {}, {0});
   EXPECT_TRUE(allclose(
@@ -188,7 +191,8 @@ TEST_F(NetworkTest, ActivationsAtTheirCorners) {
   expect_values(hardswish(x), {6}, {0, -1.0 / 3, 0, 2.0 / 3, 4, 7}, 1e-6);
   expect_values(leaky_relu(x, 0.5), {6}, {-2, -0.5, 0, 1, 4, 7});
   expect_values(softsign(x), {6}, {-0.8, -0.5, 0, 0.5, 0.8, 0.875}, 1e-6);
-  expect_values(prelu(counting({1, 2, 2}) - 3, tensor<float>({2, 10})), {1, 2, 2}, {-6, -4, -10, 0});
+  expect_values(prelu(counting({1, 2, 2}) - 3, tensor<float>({2, 10})), {1, 2, 2},
+                {-6, -4, -10, 0});
   expect_values(glu(tensor<float>({3, 0}), 0), {1}, {1.5});
   expect_values(celu(tensor<float>({-1, 2}), 2), {2}, {2 * std::expm1(-0.5), 2}, 1e-6);
 }

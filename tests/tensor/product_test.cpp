@@ -8,7 +8,8 @@ using ProductTest = TensorTest;
 
 std::vector<double> values(std::int64_t count, int seed) {
   std::vector<double> x(count);
-  for (std::int64_t i = 0; i < count; ++i) x[i] = static_cast<double>((i * 37 + seed * 11) % 13 - 6);
+  for (std::int64_t i = 0; i < count; ++i)
+    x[i] = static_cast<double>((i * 37 + seed * 11) % 13 - 6);
   return x;
 }
 Tensor tensor_of_values(const std::vector<std::int64_t>& shape, int seed) {
@@ -55,8 +56,8 @@ TEST_F(ProductTest, EinsumAgreesWithMatmulAndSums) {
   EXPECT_TRUE(allclose(einsum("ij->j", {a}), sum(a, 0)));
   EXPECT_TRUE(allclose(einsum("i,i", {a[Slice{0, 3}].select(1, 0), b.select(1, 0)}),
                        dot(a[Slice{0, 3}].select(1, 0), b.select(1, 0))));
-  EXPECT_TRUE(allclose(einsum("ii", {matmul(a, b)[{Slice{}, Slice{0, 4}}]}),
-                       sum(diagonal(matmul(a, b)))));
+  EXPECT_TRUE(
+      allclose(einsum("ii", {matmul(a, b)[{Slice{}, Slice{0, 4}}]}), sum(diagonal(matmul(a, b)))));
   const Tensor batch = tensor_of_values({2, 4, 3}, 3);
   EXPECT_TRUE(allclose(einsum("...ij,jk->...ik", {batch, b}), matmul(batch, b)));
   EXPECT_TRUE(allclose(einsum("ba,ca", {b, b}), matmul(b, b.transpose(0, 1))));
@@ -144,8 +145,8 @@ TEST_F(ProductTest, ConvolutionsOfHigherRankAreSumsOfConv1d) {
   const Tensor y = conv2d(x, w);
   ASSERT_EQ(y.shape(), (std::vector<std::int64_t>{1, 2, 2, 3}));
   for (int row = 0; row < 2; ++row) {
-    const Tensor want = conv1d(x.select(2, row), w.select(2, 0)) +
-                        conv1d(x.select(2, row + 1), w.select(2, 1));
+    const Tensor want =
+        conv1d(x.select(2, row), w.select(2, 0)) + conv1d(x.select(2, row + 1), w.select(2, 1));
     EXPECT_TRUE(allclose(y.select(2, row), want));
   }
   // Without a batch axis, and with a bias.

@@ -9,7 +9,8 @@ namespace {
 
 using RandomTest = TensorTest;
 
-// Known answers for Threefry-2x32 with 20 rounds: zero key and counter, from the authors' Random123.
+// Known answers for Threefry-2x32 with 20 rounds: zero key and counter, from the authors'
+// Random123.
 TEST_F(RandomTest, GeneratesThreefrysKnownWords) {
   Generator generator(0);
   const auto first = randint(0, std::int64_t{1} << 32, {1}, DType::int64, generator);
@@ -91,8 +92,8 @@ TEST_F(RandomTest, IntegersAreEvenlySpread) {
   }
   for (const int count : counts) EXPECT_NEAR(count, 10000, 400);
   EXPECT_EQ(randint(0, 5, {2}, DType::uint8, generator).dtype(), DType::uint8);
-  for (const auto v : randint(INT64_MIN, INT64_MAX, {9}, DType::int64, generator)
-                          .to_vector<std::int64_t>()) {
+  for (const auto v :
+       randint(INT64_MIN, INT64_MAX, {9}, DType::int64, generator).to_vector<std::int64_t>()) {
     EXPECT_LT(v, INT64_MAX);
   }
 }

@@ -109,9 +109,8 @@ TEST_F(ReduceTest, SortsRowsOfEveryLengthStably) {
     for (const bool descending : {false, true}) {
       std::vector<int> order(n);
       std::iota(order.begin(), order.end(), 0);
-      std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-        return descending ? x[a] > x[b] : x[a] < x[b];
-      });
+      std::stable_sort(order.begin(), order.end(),
+                       [&](int a, int b) { return descending ? x[a] > x[b] : x[a] < x[b]; });
       std::vector<double> values, indices;
       for (const int i : order) {
         values.push_back(x[i]);

@@ -65,8 +65,8 @@ TEST_F(SymbolicTest, AttentionTakesSymbolicLengths) {
   options.causal_end = true;
   const Tensor y = scaled_dot_product_attention(q.narrow(1, 0, T), k.narrow(1, 0, past + T),
                                                 v.narrow(1, 0, past + T), options);
-  const Tensor want = scaled_dot_product_attention(q[{Slice{}, Slice{0, 3}}], k[{Slice{}, Slice{0, 8}}],
-                                                   v[{Slice{}, Slice{0, 8}}], options);
+  const Tensor want = scaled_dot_product_attention(
+      q[{Slice{}, Slice{0, 3}}], k[{Slice{}, Slice{0, 8}}], v[{Slice{}, Slice{0, 8}}], options);
   EXPECT_EQ(y.to_vector<float>({{T, 3}, {past, 5}}), want.to_vector<float>());
 }
 

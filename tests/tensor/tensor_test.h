@@ -1,5 +1,6 @@
-// What the tests of tensors share. Values are computed by the reference evaluator, so that a failure
-// is one of the functions themselves; with BRISK_TEST_EXECUTOR=engine by the process's engine.
+// What the tests of tensors share. Values are computed by the reference evaluator, so that a
+// failure is one of the functions themselves; with BRISK_TEST_EXECUTOR=engine by the process's
+// engine.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -28,8 +29,8 @@ class TensorTest : public testing::Test {
   Executor* before_;
 };
 
-/// Shape and values; values may differ by `tolerance` relative to the larger of 1 and the value. NaN
-/// and infinity must be the same.
+/// Shape and values; values may differ by `tolerance` relative to the larger of 1 and the value.
+/// NaN and infinity must be the same.
 inline void expect_values(const Tensor& got, const std::vector<std::int64_t>& shape,
                           const std::vector<double>& want, double tolerance = 0) {
   EXPECT_EQ(got.shape(), shape);
