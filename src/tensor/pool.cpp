@@ -176,8 +176,9 @@ Tensor adaptive_pool(const char* name, ReduceOp op, const Tensor& x, const Spati
     shape[0] = count;
     const DType dtype = node.dtype();
     const Tensor total = tensor_of(node);
-    node = node_of(have % count == 0 ? total / static_cast<double>(have / count)
-                                     : total / length.cast(dtype).reshape(shape));
+    const std::int64_t each = have / count;
+    node = node_of(each * count == have ? total / static_cast<double>(each)
+                                        : total / length.cast(dtype).reshape(shape));
   }
   const Tensor result = tensor_of(node);
   return average ? result.cast(float_result(x.dtype())) : result;
