@@ -25,6 +25,7 @@ struct FixtureModel {
   std::int64_t width = 32, heads = 4, key_heads = 2, head_width = 8, ffn = 48, blocks = 2;
   std::int64_t vocabulary = 40, context = 32, window = 0;
   bool tied = false;
+  bool tokenizer = false;  // of bytes and a few letters; wants a vocabulary of 300
 
   struct Values {
     std::vector<std::int64_t> shape;
@@ -102,6 +103,7 @@ struct FixtureModel {
     if (window > 0) size("attention.sliding_window", window);
     if (has_experts()) size("expert_count", 4), size("expert_used_count", 2);
     if (type == "gemma2") number("attn_logit_softcapping", 5), number("final_logit_softcapping", 3);
+    if (tokenizer) add_tokenizer(writer);
   }
 
   /// The file, with its matrices in `type` where their rows are whole blocks.
@@ -189,6 +191,26 @@ struct FixtureModel {
   }
 
  private:
+  static void add_tokenizer(GgufWriter& writer) {
+    std::vector<std::string> tokens = {"<unk>", "<s>", "</s>"};
+    std::vector<std::int32_t> kinds = {2, 3, 3};
+    for (int byte = 0; byte < 256; ++byte) tokens.push_back(fmt::format("<0x{:02X}>", byte));
+    kinds.resize(tokens.size(), 6);
+    for (char c = 'a'; tokens.size() < 299; ++c) {
+      tokens.push_back(std::string(1, c > 'z' ? static_cast<char>(c - 'z' + 'A' - 1) : c));
+    }
+    tokens.push_back("\xe2\x96\x81");
+    kinds.resize(tokens.size(), 1);
+    const std::vector<std::string_view> views(tokens.begin(), tokens.end());
+    const std::vector<float> scores(tokens.size(), 0);
+    writer.add("tokenizer.ggml.model", std::string_view("llama"));
+    writer.add_array("tokenizer.ggml.tokens", std::span(views));
+    writer.add_array("tokenizer.ggml.scores", std::span<const float>(scores));
+    writer.add_array("tokenizer.ggml.token_type", std::span<const std::int32_t>(kinds));
+    writer.add("tokenizer.ggml.bos_token_id", std::uint32_t{1});
+    writer.add("tokenizer.ggml.eos_token_id", std::uint32_t{2});
+  }
+
   void add(const std::string& part, std::int64_t block, std::vector<std::int64_t> shape,
            const std::string& suffix = "weight") {
     const Key key{part, suffix, block};
