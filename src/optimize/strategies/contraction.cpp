@@ -6,6 +6,9 @@
 // dequantisation before the product is evaluated once per element); then tasks over blocks of N. A
 // task packs its panel of Y, K × (2 vectors), into its own cache and runs register tiles of
 // MR × 2 vectors down M over it; what follows the sum is computed on the tile in registers.
+//
+// Products of 8-bit integers and of bfloat16 go through the machine's dot products, which sum groups
+// of 4 or 2 neighbours along K: panels then hold the groups of neighbouring columns side by side.
 #include <algorithm>
 #include <functional>
 
@@ -56,11 +59,14 @@ class Contraction {
     k_ = {sums_[0].srcs().begin() + 1, sums_[0].srcs().end()};
     for (const Node& sum : sums_) {
       const Ranges mine(sum.srcs().begin() + 1, sum.srcs().end());
-      if (static_cast<ReduceOp>(sum.ints(0)) != ReduceOp::add || sum.dtype() != DType::float32 ||
-          mine != k_ || !sum.src(0).is(Op::mul_)) {
+      if (static_cast<ReduceOp>(sum.ints(0)) != ReduceOp::add || mine != k_ ||
+          !sum.src(0).is(Op::mul_) || sum.dtype() != sums_[0].dtype()) {
         return false;
       }
     }
+    total_ = sums_[0].dtype();
+    choose_elements();
+    if (group_ == 1 && total_ != DType::float32) return false;
     contiguous_ = {};
     for (const Node& range : part_.outer) {
       bool one = true;
@@ -72,8 +78,8 @@ class Contraction {
     }
     if (!contiguous_) return false;
     for (const Node& sum : sums_) {
-      Operand x{sum.src(0).src(0), {}};
-      Operand y{sum.src(0).src(1), {}};
+      Operand x{uncast(sum.src(0).src(0)), {}};
+      Operand y{uncast(sum.src(0).src(1)), {}};
       if (!depends_on(y.value, contiguous_)) std::swap(x, y);
       if (depends_on(x.value, contiguous_) || !depends_on(y.value, contiguous_)) return false;
       x_.push_back(x);
@@ -89,17 +95,18 @@ class Contraction {
     for (const Node& range : k_) {
       if (!any(x_, range) || !any(y_, range)) return false;
     }
+    if (group_ > 1 && !groups_fit()) return false;
     const double m = static_cast<double>(extent(m_).upper());
     const double n = static_cast<double>(extent(n_).upper());
     const double k = static_cast<double>(extent(k_).upper());
-    lanes_ = workshop_.target().lanes(4);
     return m >= 2 && n >= lanes_ / 2 && k >= 4 && m * n * k >= 16'384;
   }
 
   Schedule run() {
     Schedule schedule;
-    schedule.name = "contraction";
+    schedule.name = group_ == 1 ? "contraction" : "contraction_" + std::string(name(element_));
     choose_tile();
+    if (element_ == DType::int8) sum_rows(schedule);
     // Y along a short innermost range (a small image, say) goes to memory as one long row first.
     const bool short_rows = n_.size() > 1 && Size(n_.back().src(0)).upper() < 2L * lanes_;
     for (Operand& x : x_) {
@@ -124,6 +131,52 @@ class Contraction {
   static bool any(const std::vector<Operand>& operands, const Node& range) {
     return std::any_of(operands.begin(), operands.end(),
                        [&](const Operand& o) { return depends_on(o.value, range); });
+  }
+
+  Node uncast(const Node& operand) const { return group_ > 1 ? operand.src(0) : operand; }
+
+  // The elements that are multiplied: as they are in memory where the machine has a dot product for
+  // them, float32 otherwise.
+  void choose_elements() {
+    lanes_ = workshop_.target().lanes(4);
+    const auto narrow = [&](DType a, DType b) {
+      return std::all_of(sums_.begin(), sums_.end(), [&](const Node& sum) {
+        const Node& left = sum.src(0).src(0);
+        const Node& right = sum.src(0).src(1);
+        return left.is(Op::cast_) && right.is(Op::cast_) && left.src(0).dtype() == a &&
+               right.src(0).dtype() == b;
+      });
+    };
+    if (total_ == DType::int32 && narrow(DType::int8, DType::int8)) {
+      element_ = DType::int8;
+      group_ = 4;
+    } else if (total_ == DType::float32 && workshop_.target().has_bfloat16_dot &&
+               narrow(DType::bfloat16, DType::bfloat16)) {
+      element_ = DType::bfloat16;
+      group_ = 2;
+    }
+  }
+
+  // Whole groups along K, in whichever way the panels are packed.
+  bool groups_fit() const {
+    const Size whole = extent(k_);
+    const Size last(k_.back().src(0));
+    return whole.is_constant() && last.is_constant() && last.value() % group_ == 0;
+  }
+
+  // The dot product takes unsigned × signed bytes: Y goes in with 128 added, and 128·Σ X comes off.
+  void sum_rows(Schedule& schedule) {
+    for (const Operand& x : x_) {
+      Ranges order = batch_of(x);
+      order.insert(order.end(), m_.begin(), m_.end());
+      const Node memory = workshop_.workspace(DType::int32, extent(order));
+      Part part;
+      part.outer = order;
+      const Node sum = reduce_over(ReduceOp::add, cast(x.value, DType::int32), k_);
+      part.stages.push_back({{}, {store_to(memory, position(order), mul(sum, constant_int(-128, DType::int32)))}});
+      join(schedule, *loops(part, workshop_));
+      offsets_.push_back(load_from(memory, position(order)));
+    }
   }
 
   // MR × NV vectors of accumulators for each sum, so that all stay in registers.
@@ -154,7 +207,7 @@ class Contraction {
     }
   }
 
-  // A float32 load whose elements lie one after the other along K.
+  // A load whose elements lie one after the other along K.
   bool is_row_major(const Operand& x) const {
     return k_.size() == 1 && x.value.is(Op::load_) && x.value.srcs().size() == 2 &&
            stride(x.value.src(1), k_[0]) == 1;
@@ -167,7 +220,7 @@ class Contraction {
     const Ranges& second = by_rows ? k_ : rows;
     order.insert(order.end(), first.begin(), first.end());
     order.insert(order.end(), second.begin(), second.end());
-    const Node memory = workshop_.workspace(DType::float32, extent(order));
+    const Node memory = workshop_.workspace(element_, extent(order));
     Part part;
     part.outer = order;
     part.stages.push_back({{}, {store_to(memory, position(order), operand.value)}});
@@ -254,8 +307,8 @@ class Contraction {
     // Panels of Y, unless a single tile reads it, in place and in order.
     std::vector<Node> panels;
     for (const Operand& y : y_) {
-      const bool direct = m_tiles == Size(1) && contiguous_load(y.value);
-      panels.push_back(direct ? Node() : workshop_.scratch(DType::float32, depth * nr));
+      const bool direct = group_ == 1 && m_tiles == Size(1) && contiguous_load(y.value);
+      panels.push_back(direct ? Node() : workshop_.scratch(panel_dtype(), depth * nr));
       if (!direct) statements.push_back(pack(panels.back(), y, values, n0, limit));
     }
     const Node tile = workshop_.range(tiles_each);
@@ -270,7 +323,16 @@ class Contraction {
     return value.is(Op::load_) && stride(value.src(1), n_.back()) == 1;
   }
 
-  // The task's columns of Y as K rows of NR, for unit-stride loads in the inner loop.
+  DType panel_dtype() const { return element_ == DType::int8 ? DType::uint8 : element_; }
+
+  // As it goes into the panel.
+  Node biased(const Node& y) const {
+    if (element_ != DType::int8) return y;
+    return bit_xor(bitcast(y, DType::uint8), constant_int(128, DType::uint8));
+  }
+
+  // The task's columns of Y as K rows of NR, for unit-stride loads in the inner loop; groups of K as
+  // one row of NR groups.
   Node pack(const Node& panel, const Operand& y, const Substitution& outside, const Node& n0,
             const Node& limit) {
     // The ranges of K as loops of their own, so that indices stay free of divisions.
@@ -281,7 +343,7 @@ class Contraction {
     Node k = constant_int(0);
     std::vector<std::pair<Node, std::int64_t>> counters;  // with the step of each
     for (const Node& range : loops_over) {
-      const std::int64_t step = turned && &range == &loops_over.back() ? lanes_ : 1;
+      const std::int64_t step = &range != &loops_over.back() ? 1 : turned ? static_cast<std::int64_t>(lanes_) * group_ : group_;
       const Node counter = workshop_.range(Size(range.src(0)) / step);
       counters.push_back({counter, step});
       const Node at = mul(counter, constant_int(step));
@@ -291,13 +353,18 @@ class Contraction {
     std::vector<Node> body;
     for (int v = 0; v < nv_; ++v) {
       const Node column = constant_int(static_cast<std::int64_t>(v) * lanes_);
-      const Node first = add(mul(k, constant_int(static_cast<std::int64_t>(nv_) * lanes_)), column);
+      const Node first = add(mul(k, constant_int(static_cast<std::int64_t>(nv_) * lanes_)), mul(column, constant_int(group_)));
       if (turned) {
         pack_turned(panel, first, y.value, loops_over.back(), values, add(n0, column), limit, body);
         continue;
       }
-      const Node value = vectorise(y.value, n_.back(), add(n0, column), lanes_, values, limit);
-      body.push_back(store_to(panel, first, splat(value, lanes_)));
+      std::vector<Node> rows;
+      for (int j = 0; j < group_; ++j) {
+        Substitution at = values;
+        at[loops_over.back()] = add(values[loops_over.back()], constant_int(j));
+        rows.push_back(splat(vectorise(biased(y.value), n_.back(), add(n0, column), lanes_, at, limit), lanes_));
+      }
+      body.push_back(store_to(panel, first, interleave(std::move(rows))));
     }
     Node nest = block(std::move(body));
     for (std::size_t i = counters.size(); i-- > 0;) nest = loop(LoopKind::serial, counters[i].first, nest);
@@ -307,7 +374,7 @@ class Contraction {
   // Y lies along K rather than along N in memory: whole vectors of K fit, and reading them is cheaper.
   bool reads_along(const Node& value, const Node& range) const {
     const Size size(range.src(0));
-    if (!size.is_constant() || size.value() % lanes_ != 0 || (lanes_ & (lanes_ - 1)) != 0) return false;
+    if (!size.is_constant() || size.value() % (static_cast<std::int64_t>(lanes_) * group_) != 0 || (lanes_ & (lanes_ - 1)) != 0) return false;
     int score = 0;
     for (const Node& load : find_all({value}, Op::load_)) {
       const auto along = stride(load.src(1), range);
@@ -318,34 +385,54 @@ class Contraction {
     return score > 0;
   }
 
-  // A square of lanes × lanes: rows of N read along K, turned in registers, stored along N.
+  // Element j of every row before element j+1 of any: a0 b0 c0 d0 a1 b1 …
+  static Node interleave(std::vector<Node> rows) {
+    while (rows.size() > 1) {
+      const std::size_t half = rows.size() / 2;
+      const int count = rows[0].lanes();
+      std::vector<std::int64_t> lanes;
+      for (int i = 0; i < count; ++i) {
+        lanes.push_back(i);
+        lanes.push_back(count + i);
+      }
+      for (std::size_t i = 0; i < half; ++i) rows[i] = shuffle(rows[i], rows[i + half], lanes);
+      rows.resize(half);
+    }
+    return rows[0];
+  }
+
+  // A square of lanes × lanes groups: rows of N read along K, turned in registers, stored along N.
   void pack_turned(const Node& panel, const Node& first, const Node& value, const Node& along,
                    const Substitution& outside, const Node& n0, const Node& limit,
                    std::vector<Node>& statements) {
+    const int width = lanes_ * group_;
+    const auto square = static_cast<std::int64_t>(lanes_) * width;
     const auto slot = [&](const Node& memory, int i) {
-      return load_from(memory, constant_int(static_cast<std::int64_t>(i) * lanes_), {}, lanes_);
+      return load_from(memory, constant_int(static_cast<std::int64_t>(i) * width), {}, width);
     };
     const auto keep = [&](const Node& memory, int i, const Node& vector) {
-      statements.push_back(store_to(memory, constant_int(static_cast<std::int64_t>(i) * lanes_), vector));
+      statements.push_back(store_to(memory, constant_int(static_cast<std::int64_t>(i) * width), vector));
     };
-    Node now = workshop_.registers(DType::float32, static_cast<std::int64_t>(lanes_) * lanes_);
+    Node now = workshop_.registers(panel_dtype(), square);
     for (int i = 0; i < lanes_; ++i) {
       Substitution at = outside;
       const Node row = add(n0, constant_int(i));
       at[n_.back()] = limit ? integer_min(row, integer_sub(limit, constant_int(1))) : row;
       const Node base = at[along];
       at.erase(along);
-      keep(now, i, splat(vectorise(value, along, base, lanes_, at), lanes_));
+      keep(now, i, splat(vectorise(biased(value), along, base, width, at), width));
     }
     // Each round swaps, between rows that differ in one bit of their number, the halves of columns
     // that differ in the same bit.
     for (int bit = 1; bit < lanes_; bit *= 2) {
-      const Node next = workshop_.registers(DType::float32, static_cast<std::int64_t>(lanes_) * lanes_);
+      const Node next = workshop_.registers(panel_dtype(), square);
       std::vector<std::int64_t> low;
       std::vector<std::int64_t> high;
-      for (int c = 0; c < lanes_; ++c) {
-        low.push_back((c & bit) == 0 ? c : lanes_ + (c ^ bit));
-        high.push_back((c & bit) == 0 ? (c ^ bit) : lanes_ + c);
+      for (int e = 0; e < width; ++e) {
+        const int c = e / group_;
+        const int other = (c ^ bit) * group_ + e % group_;
+        low.push_back((c & bit) == 0 ? e : width + other);
+        high.push_back((c & bit) == 0 ? other : width + e);
       }
       for (int i = 0; i < lanes_; ++i) {
         if ((i & bit) != 0) continue;
@@ -354,7 +441,7 @@ class Contraction {
       }
       now = next;
     }
-    const std::int64_t nr = static_cast<std::int64_t>(nv_) * lanes_;
+    const std::int64_t nr = static_cast<std::int64_t>(nv_) * width;
     for (int i = 0; i < lanes_; ++i) {
       statements.push_back(store_to(panel, add(first, constant_int(nr * i)), slot(now, i)));
     }
@@ -367,10 +454,7 @@ class Contraction {
     const std::int64_t nr = static_cast<std::int64_t>(nv_) * lanes_;
     std::vector<Node> accumulators;
     for (std::size_t s = 0; s < sums_.size(); ++s) {
-      accumulators.push_back(workshop_.registers(DType::float32, mr_ * nr));
-      for (int i = 0; i < mr_ * nv_; ++i) {
-        statements.push_back(store_to(accumulators[s], constant_int(static_cast<std::int64_t>(i) * lanes_), splat(constant_float(0), lanes_)));
-      }
+      accumulators.push_back(workshop_.registers(total_, mr_ * nr));
     }
     const bool ragged = !m.is_constant() || m.value() % mr_ != 0;
     std::vector<Node> rows;  // row of the output, clamped to the last for reading
@@ -378,26 +462,40 @@ class Contraction {
       const Node row = add(m0, constant_int(r));
       rows.push_back(ragged ? integer_min(row, (m - 1).node()) : row);
     }
-    const Node k = workshop_.range(extent(k_));
+    for (std::size_t s = 0; s < sums_.size(); ++s) {
+      for (int i = 0; i < mr_ * nv_; ++i) {
+        Node start = constant_like(0, total_);
+        if (!offsets_.empty()) {
+          Substitution at = outside;
+          place(at, m_, rows[static_cast<std::size_t>(i / nv_)]);
+          start = substitute(offsets_[s], at);
+        }
+        statements.push_back(store_to(accumulators[s], constant_int(static_cast<std::int64_t>(i) * lanes_), splat(start, lanes_)));
+      }
+    }
+    const Node k = workshop_.range(extent(k_) / group_);
+    const Node first_k = mul(k, constant_int(group_));
     std::vector<Node> products;
     for (std::size_t s = 0; s < sums_.size(); ++s) {
       for (int r = 0; r < mr_; ++r) {
         Substitution at = outside;
         place(at, m_, rows[static_cast<std::size_t>(r)]);
-        place_k(at, k);
-        const Node x = substitute(x_[s].value, at);
+        place_k(at, first_k);
+        Node x = substitute(x_[s].value, at);
+        if (group_ > 1) x = repeated(x);
         for (int v = 0; v < nv_; ++v) {
           Node y;
           if (panels[s]) {
-            y = load_from(panels[s], add(mul(k, constant_int(nr)), constant_int(static_cast<std::int64_t>(v) * lanes_)), {}, lanes_);
+            y = load_from(panels[s], add(mul(first_k, constant_int(nr)), constant_int(static_cast<std::int64_t>(v) * lanes_ * group_)), {}, lanes_ * group_);
           } else {
             Substitution values = outside;
-            place_k(values, k);
+            place_k(values, first_k);
             y = vectorise(y_[s].value, n_.back(), add(n0, constant_int(static_cast<std::int64_t>(v) * lanes_)), lanes_, values, limit);
           }
           const Node at_register = constant_int((static_cast<std::int64_t>(r) * nv_ + v) * lanes_);
           const Node old = load_from(accumulators[s], at_register, {}, lanes_);
-          products.push_back(store_to(accumulators[s], at_register, add(old, mul(splat(x, lanes_), y))));
+          const Node sum = group_ > 1 ? dot(old, y, x) : add(old, mul(splat(x, lanes_), y));
+          products.push_back(store_to(accumulators[s], at_register, sum));
         }
       }
     }
@@ -419,6 +517,14 @@ class Contraction {
       statements.push_back(inside ? branch(inside, body) : body);
     }
     return block(std::move(statements));
+  }
+
+  // The group that begins at this element, in every group of lanes.
+  Node repeated(const Node& element) const {
+    const Node group = load_from(element.src(0), element.src(1), {}, group_);
+    std::vector<std::int64_t> lanes;
+    for (int i = 0; i < lanes_ * group_; ++i) lanes.push_back(i % group_);
+    return shuffle(group, {}, lanes);
   }
 
   Node finish_store(const Node& store, Substitution& at, const Node& base, const Node& limit) {
@@ -463,6 +569,10 @@ class Contraction {
   Node flat_source_;
   Substitution n_values_;
   std::vector<Node> staged_;
+  std::vector<Node> offsets_;  // what each sum starts from
+  DType total_ = DType::float32;
+  DType element_ = DType::float32;
+  int group_ = 1;  // elements along K that one dot product sums
   int lanes_ = 1;
   int mr_ = 1;
   int nv_ = 2;
