@@ -11,6 +11,7 @@
 #include "kernel/lower.h"
 #include "kernel/verify.h"
 #include "schedule/fuse.h"
+#include "schedule/versions.h"
 
 namespace brisk {
 
@@ -92,13 +93,21 @@ std::optional<PlanRecord> PlanRecord::unpack(std::span<const std::byte> data) {
 PlanRecord schedule_graph(std::span<const Node> given, std::span<const Node> buffers,
                           const Target& target, std::vector<LoweredKernel>& kernels) {
   verify_graph(given, "tensor");
-  const std::vector<Node> roots = simplify(given);
+  std::vector<Node> roots = simplify(given);
   verify_graph(roots, "simplify");
-  std::vector<Node> computed;
-  for (const Node& root : roots) {
-    if (!root.is(Op::buffer_)) computed.push_back(root);
+  const auto computed = [&] {
+    std::vector<Node> nodes;
+    for (const Node& root : roots) {
+      if (!root.is(Op::buffer_)) nodes.push_back(root);
+    }
+    return nodes;
+  };
+  KernelList list = fuse(computed());
+  while (!list.overwritten.empty()) {
+    roots = read_copies(roots, list.overwritten);
+    verify_graph(roots, "read_copies");
+    list = fuse(computed());
   }
-  const KernelList list = fuse(computed);
   PlanRecord record;
   std::unordered_map<Node, int, NodeHash> temporaries;
   const auto place = [&](const Node& node) -> PlanRecord::Place {

@@ -434,7 +434,12 @@ class Fuser {
       const Node* version = &outputs[i].src(0);
       while (is_movement(version->op())) version = &version->src(0);
       for (const std::size_t reader : readers[*version]) {
-        if (reader != i && !reaches(before, reader, i)) before[i].push_back(reader);
+        if (reader == i) continue;
+        if (!reaches(before, reader, i)) {
+          before[i].push_back(reader);
+        } else if (std::find(overwritten_.begin(), overwritten_.end(), *version) == overwritten_.end()) {
+          overwritten_.push_back(*version);
+        }
       }
     }
     return list_in_order(outputs, inputs, before);
@@ -514,6 +519,7 @@ class Fuser {
       flush();
     }
     result.stored = std::move(stored_);
+    result.overwritten = std::move(overwritten_);
     return result;
   }
 
@@ -545,6 +551,7 @@ class Fuser {
   NodeSet wanted_;
   NodeSet stored_;
   NodeSet split_;
+  std::vector<Node> overwritten_;
   NodeSet virtual_;  // never stored: inside an attention
   // The loops in which a summed range runs.
   struct Enclosed {

@@ -23,6 +23,9 @@ struct ScheduledKernel {
 struct KernelList {
   std::vector<ScheduledKernel> kernels;  // in an order that respects data and in-place stores
   NodeSet stored;
+  /// Buffers and stores that a kernel reads although it waits for a store that overwrites them: the
+  /// list is of use only once they are read from copies (schedule/versions.h).
+  std::vector<Node> overwritten;
 };
 
 /// Schedules the computation of `roots`: non-buffer nodes whose values must end up in memory.
