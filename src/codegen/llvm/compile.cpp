@@ -73,7 +73,8 @@ void compare_incremented(llvm::Function& function) {
     const auto* branch = llvm::dyn_cast<llvm::BranchInst>(block.getTerminator());
     if (branch == nullptr || !branch->isConditional()) continue;
     auto* compare = llvm::dyn_cast<llvm::ICmpInst>(branch->getCondition());
-    if (compare == nullptr || !match(compare->getOperand(0), m_Value(counter)) ||
+    if (compare == nullptr || compare->getParent() != &block ||
+        !match(compare->getOperand(0), m_Value(counter)) ||
         !match(compare->getOperand(1), m_ConstantInt(last)) || last->isMaxValue(false) ||
         last->isMaxValue(true)) {
       continue;
