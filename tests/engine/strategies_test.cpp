@@ -1,0 +1,200 @@
+// Each strategy on graphs of its class: the engine's values against the evaluator's, and which
+// strategy took the kernel.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <random>
+
+#include "engine/engine.h"
+#include "graph/evaluate.h"
+
+namespace brisk {
+namespace {
+
+class Strategies : public testing::Test {
+ protected:
+  Engine& engine_ = Engine::shared();
+  std::mt19937 random_{7};
+
+  Node normal(const Shape& shape, DType dtype = DType::float32) {
+    std::vector<float> values(static_cast<std::size_t>(element_count(shape).value()));
+    std::normal_distribution<float> distribution;
+    for (float& value : values) value = distribution(random_);
+    const Node node = engine_.upload(DType::float32, shape, std::as_bytes(std::span(values)), nullptr);
+    return dtype == DType::float32 ? node : engine_.realize(std::vector<Node>{cast(node, dtype)})[0];
+  }
+
+  template <typename T>
+  Node integers(const Shape& shape, DType dtype, int least, int greatest) {
+    std::vector<T> values(static_cast<std::size_t>(element_count(shape).value()));
+    std::uniform_int_distribution<int> distribution(least, greatest);
+    for (T& value : values) value = static_cast<T>(distribution(random_));
+    return engine_.upload(dtype, shape, std::as_bytes(std::span(values)), nullptr);
+  }
+
+  // Computes on both, compares, and gives the names of the kernels.
+  std::vector<std::string> compare(const Node& root, double tolerance,
+                                   const VariableValues& values = {}) {
+    Bindings bindings{values, [&](const Node& node) {
+                        return Array{node.dtype(), static_shape(node.shape()), engine_.read(node)};
+                      }};
+    const Array wanted = evaluate(root, bindings);
+    const Node computed = engine_.realize({&root, 1}, values)[0];
+    const std::vector<std::byte> bytes = engine_.read(computed);
+    EXPECT_EQ(bytes.size(), wanted.bytes.size());
+    if (root.dtype() == DType::float32) {
+      std::vector<float> a(bytes.size() / 4);
+      std::vector<float> b(bytes.size() / 4);
+      std::memcpy(a.data(), wanted.bytes.data(), bytes.size());
+      std::memcpy(b.data(), bytes.data(), bytes.size());
+      for (std::size_t i = 0; i < a.size(); ++i) {
+        const double error = std::fabs(a[i] - b[i]);
+        if (!(error <= tolerance * std::max(1.0F, std::fabs(a[i])))) {
+          ADD_FAILURE() << "element " << i << ": " << b[i] << " instead of " << a[i];
+          break;
+        }
+      }
+    } else {
+      EXPECT_EQ(bytes, wanted.bytes);
+    }
+    Plan plan({&root, 1}, engine_);
+    std::vector<std::string> names;
+    for (const auto& kernel : plan.kernels()) names.push_back(kernel.name);
+    return names;
+  }
+};
+
+using Names = std::vector<std::string>;
+
+Node product(const Node& a, const Node& b) {  // [M, K] · [K, N]
+  const Shape cube = {a.shape()[0], b.shape()[1], a.shape()[1]};
+  const Node left = expand(reshape(a, {cube[0], 1, cube[2]}), cube);
+  const Node right = expand(reshape(permute(b, {1, 0}), {1, cube[1], cube[2]}), cube);
+  return reshape(reduce(ReduceOp::add, mul(left, right), {2}), {cube[0], cube[1]});
+}
+
+Node negative(const Node& x) { return mul(x, constant_float(-1)); }
+
+Node softmax(const Node& x, int axis) {
+  const Node top = expand(negative(reduce(ReduceOp::max, x, {axis})), x.shape());
+  const Node e = exp2(add(x, top));
+  return mul(e, expand(recip(reduce(ReduceOp::add, e, {axis})), x.shape()));
+}
+
+Node rms_norm(const Node& x) {
+  const Node mean = mul(reduce(ReduceOp::add, mul(x, x), {1}),
+                        constant_float(1.0 / static_cast<double>(x.shape()[1].value())));
+  return mul(x, expand(recip(sqrt(add(mean, constant_float(1e-5)))), x.shape()));
+}
+
+TEST_F(Strategies, ContractionTakesEveryLayoutAndRaggedSize) {
+  const Names one = {"contraction"};
+  EXPECT_EQ(compare(product(normal({64, 128}), normal({128, 96})), 1e-5), one);
+  EXPECT_EQ(compare(product(normal({67, 131}), normal({131, 101})), 1e-5), one);
+  EXPECT_EQ(compare(product(normal({67, 128}), permute(normal({99, 128}), {1, 0})), 1e-5), one);
+  EXPECT_EQ(compare(product(permute(normal({128, 70}), {1, 0}), normal({128, 96})), 1e-5), one);
+  EXPECT_EQ(compare(product(normal({3, 200}), normal({200, 515})), 1e-5), one);
+}
+
+TEST_F(Strategies, ContractionTakesSymbolicRows) {
+  const Node rows = variable("rows", 1, 64);
+  const Node x = shrink(normal({64, 128}), {0, Size(rows), 0, 128});
+  const Node y = product(x, normal({128, 96}));
+  for (const std::int64_t count : {1, 13, 14, 15, 64}) {
+    EXPECT_EQ(compare(y, 1e-5, {{"rows", count}}), Names{"contraction"});
+  }
+}
+
+TEST_F(Strategies, ContractionFusesBiasAndActivation) {
+  const Node sum = product(normal({64, 128}), normal({128, 96}));
+  const Node biased = add(sum, expand(reshape(normal({96}), {1, 96}), sum.shape()));
+  EXPECT_EQ(compare(max(biased, constant_float(0)), 1e-5), Names{"contraction"});
+}
+
+TEST_F(Strategies, ContractionRunsTwoProductsOfOneInputSideBySide) {
+  const Node x = normal({20, 64});
+  const Node gate = product(x, normal({64, 80}));
+  const Node up = product(x, normal({64, 80}));
+  const Node sigmoid = recip(add(exp2(negative(gate)), constant_float(1)));
+  EXPECT_EQ(compare(mul(mul(gate, sigmoid), up), 2e-5), Names{"contraction"});
+}
+
+TEST_F(Strategies, ContractionUsesDotProductsOfBytes) {
+  for (const bool turned : {false, true}) {
+    const Node a = cast(integers<std::int8_t>({67, 128}, DType::int8, -128, 127), DType::int32);
+    const Node b = turned ? permute(cast(integers<std::int8_t>({101, 128}, DType::int8, -128, 127), DType::int32), {1, 0})
+                          : cast(integers<std::int8_t>({128, 101}, DType::int8, -128, 127), DType::int32);
+    EXPECT_EQ(compare(product(a, b), 0), Names{"contraction_int8"});
+  }
+}
+
+TEST_F(Strategies, ContractionUsesDotProductsOfBfloat16WhereTheMachineHasThem) {
+  const std::string name = engine_.target().has_bfloat16_dot ? "contraction_bfloat16" : "contraction";
+  for (const bool turned : {false, true}) {
+    const Node a = cast(normal({67, 128}, DType::bfloat16), DType::float32);
+    const Node b = turned ? permute(cast(normal({101, 128}, DType::bfloat16), DType::float32), {1, 0})
+                          : cast(normal({128, 101}, DType::bfloat16), DType::float32);
+    EXPECT_EQ(compare(product(a, b), 1e-5), Names{name});
+  }
+}
+
+TEST_F(Strategies, NormBeforeAProductIsOneKernel) {
+  EXPECT_EQ(compare(product(rms_norm(normal({30, 256})), normal({256, 200})), 2e-5),
+            Names{"contraction"});
+}
+
+TEST_F(Strategies, AttentionIsOneKernel) {
+  const Node q = normal({40, 32});
+  const Node k = normal({50, 32});
+  const Node v = normal({50, 32});
+  EXPECT_EQ(compare(product(softmax(product(q, permute(k, {1, 0})), 1), v), 1e-5),
+            Names{"attention"});
+}
+
+TEST_F(Strategies, AttentionTakesSymbolicKeys) {
+  const Node keys = variable("keys", 1, 50);
+  const Node q = normal({7, 32});
+  const Node k = shrink(normal({50, 32}), {0, Size(keys), 0, 32});
+  const Node v = shrink(normal({50, 48}), {0, Size(keys), 0, 48});
+  const Node y = product(softmax(product(q, permute(k, {1, 0})), 1), v);
+  for (const std::int64_t count : {1, 15, 16, 17, 50}) {
+    EXPECT_EQ(compare(y, 1e-5, {{"keys", count}}), Names{"attention"});
+  }
+}
+
+TEST_F(Strategies, RowsAndColumnsOfASoftmaxAreOneKernelEach) {
+  EXPECT_EQ(compare(softmax(normal({9, 1003}), 1), 1e-6), Names{"reduce_rows"});
+  EXPECT_EQ(compare(softmax(normal({37, 100}), 0), 1e-6), Names{"reduce_columns"});
+}
+
+TEST_F(Strategies, LargeSumsToOneResultAreOneKernel) {
+  EXPECT_EQ(compare(reduce(ReduceOp::add, normal({300, 1003}), {0, 1}), 1e-4), Names{"reduce_rows"});
+}
+
+TEST_F(Strategies, MovementsVanishIntoIndices) {
+  const Node x = normal({5, 9});
+  const Node y = add(pad(x, {1, 2, 3, 0}), shrink(pad(x, {4, 4, 4, 4}), {1, 9, 2, 14}));
+  EXPECT_EQ(compare(y, 0), Names{"map"});
+  EXPECT_EQ(compare(flip(permute(normal({5, 9, 4}), {2, 0, 1}), {0, 2}), 0), Names{"map"});
+  const Node every_second = shrink(reshape(normal({10, 32}), {10, 16, 2}), {0, 10, 0, 16, 1, 2});
+  EXPECT_EQ(compare(reshape(every_second, {10, 16}), 0), Names{"map"});
+}
+
+TEST_F(Strategies, DequantisationFusesIntoTheProduct) {
+  const Node raw = integers<std::uint8_t>({64, 8, 18}, DType::uint8, 0, 0x3b);
+  const Shape fields = {64, 8, 2, 16};
+  const auto byte = [&](int i) { return cast(reshape(shrink(raw, {0, 64, 0, 8, i, i + 1}), {64, 8, 1, 1}), DType::uint16); };
+  const Node bits = bit_or(byte(0), shl(byte(1), constant_int(8, DType::uint16)));
+  const Node scale = expand(cast(bitcast(bits, DType::float16), DType::float32), fields);
+  const Node nibbles = expand(reshape(shrink(raw, {0, 64, 0, 8, 2, 18}), {64, 8, 1, 16}), fields);
+  const Node shift = expand(reshape(cast(mul(iota(2), constant_int(4)), DType::uint8), {1, 1, 2, 1}), fields);
+  const Node value = cast(bit_and(shr(nibbles, shift), constant_int(15, DType::uint8)), DType::float32);
+  const Node weight = reshape(mul(add(value, constant_float(-8)), scale), {64, 256});
+  EXPECT_EQ(compare(product(normal({1, 256}), permute(weight, {1, 0})), 2e-5), Names{"reduce_rows"});
+  EXPECT_EQ(compare(product(normal({37, 256}), permute(weight, {1, 0})), 2e-5), Names{"contraction"});
+}
+
+}  // namespace
+}  // namespace brisk
