@@ -16,10 +16,12 @@
 //     depend on an inner loop are computed outside of it, constants go into the addressing mode.
 //   * add(acc, mul(a, b)) becomes a fused multiply-add; dot() the machine's dot product.
 //   * max(accumulator, value) in this order: three instructions, one of them in the chain.
-//   * exp2 of float32 costs 8 instructions with AVX-512, about 16 otherwise; log2 about 25; sin about
-//     30, and a branch for vectors that hold an argument above 12800; divisions and square roots are
-//     the machine's (6 and 10 cycles for 16 lanes).
-//   * Vector stores of 32 MiB or more in a phase, to a param that the kernel never loads, at indices
+//   * exp2 of float32 costs 8 instructions with AVX-512, about 16 otherwise; log2 about 25; sin
+//   about
+//     30, and a branch for vectors that hold an argument above 12800; divisions and square roots
+//     are the machine's (6 and 10 cycles for 16 lanes).
+//   * Vector stores of 32 MiB or more in a phase, to a param that the kernel never loads, at
+//   indices
 //     that are multiples of a vector, go past the caches by themselves.
 //   * A gate cmplt(ramp(i, n), limit) costs one vector comparison; a scalar gate on a load costs a
 //     conditional move, on a store a branch.

@@ -296,7 +296,7 @@ Node apart(Op op, const Node& source, const Keep& keep) {
   if (byte_size(source.dtype()) < 4) {
     return cast(apart(op, cast(source, DType::float32), keep), source.dtype());
   }
-  const Node whole = make_node(op, source.dtype(), {source}, {}, source.lanes());
+  Node whole = make_node(op, source.dtype(), {source}, {}, source.lanes());
   if (keep && keep(whole)) return whole;
   switch (op) {
     case Op::exp2_: return exp2_of({source}).n;

@@ -655,6 +655,7 @@ class Renderer {
       count = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smax, count, b_.getInt64(0));
       count = broadcast(e_, b_.CreateTrunc(count, type), lanes);
       std::vector<llvm::Constant*> steps;
+      steps.reserve(static_cast<std::size_t>(lanes));
       for (int i = 0; i < lanes; ++i) {
         steps.push_back(llvm::ConstantInt::get(type, static_cast<std::uint64_t>(i)));
       }

@@ -106,18 +106,20 @@ HostMemory::Block HostMemory::allocate(std::size_t wanted) {
 }
 
 void HostMemory::free(Block block) noexcept {
+  bool kept = false;
   {
     const std::lock_guard lock(mutex_);
     if (block.bytes <= most_kept_ - std::min(most_kept_, kept_bytes_)) {
       try {
         kept_.emplace(block.bytes, block.memory);
         kept_bytes_ += block.bytes;
-        return;
-      } catch (const std::bad_alloc&) {  // then it goes back to the system
+        kept = true;
+      } catch (const std::bad_alloc&) {
+        kept = false;
       }
     }
   }
-  std::free(block.memory);
+  if (!kept) std::free(block.memory);
 }
 
 void HostMemory::release_kept() noexcept {
