@@ -29,7 +29,7 @@ void count_tasks(void* const* buffers, const std::int64_t* variables, std::int64
   const auto scratch_bytes = static_cast<std::size_t>(variables[0]);
   for (std::int64_t i = begin; i < end; ++i) {
     auto* memory = static_cast<unsigned char*>(scratch);
-    std::memset(memory, static_cast<int>(i & 255), scratch_bytes);
+    if (scratch_bytes > 0) std::memset(memory, static_cast<int>(i & 255), scratch_bytes);
     ++counters.runs[p][static_cast<std::size_t>(i)];
     for (std::size_t k = 0; k < scratch_bytes; ++k) {
       if (memory[k] != static_cast<unsigned char>(i)) ++counters.early;
