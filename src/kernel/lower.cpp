@@ -77,7 +77,7 @@ class Lowerer {
     computing_ = output;
     if (!output.is(Op::store_)) {
       const Node out = value(output, index, {});
-      return store_to(argument(output, true), flatten(index, noted(output.shape())), out);
+      return store_to(argument(output, true), flatten(index, noted(output)), out);
     }
     const Node& target = output.src(0);
     const Node& source = output.srcs().back();
@@ -86,10 +86,10 @@ class Lowerer {
     Node gate;
     if (output.srcs().size() == 3) {
       const Node position = value(output.src(1), index, {});
-      const Size count = element_count(noted(target.shape()));
+      const Size count = element_count(noted(target));
       gate = logical_and(integer_less(constant_int(-1), position),
                          integer_less(position, count.node()));
-      address = address_of(target, unflatten(position, noted(target.shape())), gate);
+      address = address_of(target, unflatten(position, noted(target)), gate);
     } else {
       address = address_of(target, index, gate);
     }
@@ -130,7 +130,7 @@ class Lowerer {
       at = source_index(*node, at, gate);
       node = &node->src(0);
     }
-    return flatten(at, noted(node->shape()));
+    return flatten(at, noted(*node));
   }
 
   Node value(const Node& node, const Index& index, const Node& gate) {
@@ -149,13 +149,13 @@ class Lowerer {
 
   Node compute(const Node& node, const Index& index, const Node& gate) {
     if (in_memory(node)) {
-      return load_from(argument(node, false), flatten(index, noted(node.shape())), gate);
+      return load_from(argument(node, false), flatten(index, noted(node)), gate);
     }
     if (is_movement(node.op())) {
       note_sizes(node);
       Node inside = gate;
       const Index at = source_index(node, index, inside);
-      const Node element = value(node.src(0), at, inside);
+      Node element = value(node.src(0), at, inside);
       if (!node.is(Op::pad_) || inside == gate || element.is(Op::load_)) return element;
       return where(inside, element, constant_like(0, node.dtype()));
     }
@@ -178,7 +178,7 @@ class Lowerer {
         if (node.srcs().size() == 3) open = logical_and(gate, value(node.src(2), gate_index(node, index), gate));
         const Node& source = node.src(0);
         if (in_memory(source)) return load_from(argument(source, false), position, open);
-        const Node element = value(source, unflatten(position, noted(source.shape())), open);
+        Node element = value(source, unflatten(position, noted(source)), open);
         if (open == gate || element.is(Op::load_)) return element;
         return where(open, element, constant_like(0, node.dtype()));
       }
@@ -277,14 +277,14 @@ class Lowerer {
     if (!size.is_constant()) note(size.expr());
     return size;
   }
-  const Shape& noted(const Shape& shape) {
-    for (const Size& size : shape) note(size);
-    return shape;
+  const Shape& noted(const Node& node) {
+    for (const Size& size : node.shape()) note(size);
+    return node.shape();
   }
   void note_sizes(const Node& view) {
-    noted(view.shape());
-    noted(view.src(0).shape());
-    noted(view.attr().sizes);
+    noted(view);
+    noted(view.src(0));
+    for (const Size& size : view.attr().sizes) note(size);
   }
 
   struct ReduceRange {
