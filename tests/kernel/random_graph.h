@@ -126,6 +126,31 @@ class RandomGraph {
     }
   }
 
+  /// Over the last axis. Its values are no small integers: a last step, not one to compare with.
+  Node softmax(const Node& a) {
+    const int last = a.rank() - 1;
+    const Node most = expand(reduce(ReduceOp::max, a, {last}), a.shape());
+    const Node powers = exp2(add(a, mul(most, constant_float(-1))));
+    return mul(powers, expand(recip(reduce(ReduceOp::add, powers, {last})), a.shape()));
+  }
+
+  /// The rows of `a` as queries of random keys and values.
+  Node attention(const Node& a) {
+    const std::int64_t width = a.shape().back().value();
+    const std::int64_t rows = element_count(a.shape()).value() / width;
+    const std::int64_t keys = 1 + below(largest_);
+    const std::int64_t columns = 1 + below(largest_);
+    const auto product = [&](const Node& x, const Node& y, std::int64_t n, std::int64_t k) {
+      const Shape shape = {rows, n, k};
+      const Node left = expand(reshape(x, {rows, 1, k}), shape);
+      const Node right = expand(reshape(y, {1, n, k}), shape);
+      return reshape(reduce(ReduceOp::add, mul(left, right), {2}), {rows, n});
+    };
+    const Node scores = product(a, leaf({keys, width}), keys, width);
+    const Node weights = softmax(mul(scores, constant_float(0.0625)));
+    return product(weights, permute(leaf({keys, columns}), {1, 0}), columns, keys);
+  }
+
   std::unordered_map<Node, Array, NodeHash> arrays;
 
  private:
