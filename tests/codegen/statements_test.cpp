@@ -491,6 +491,21 @@ TEST_P(StatementsTest, AStatementReadsMemoryWhenItRuns) {
   EXPECT_EQ(z[0], 25);
 }
 
+TEST_P(StatementsTest, AnUnrolledCounterIsAValueOfItsIteration) {
+  const Node i = make_range(0, 3);
+  const Node j = make_range(1, 4);
+  const Node sum = add(add(mul(i, number(10)), mul(j, number(2))), number(5));
+  const Node at = add(mul(i, number(8)), mul(j, number(2)));
+  const Kernel kernel = kernel_of(
+      "value", {i64},
+      loop(parallel, i, loop(unrolled, j, store_to(make_param(0, i64), at, ramp(sum, 2)))));
+  std::vector<std::int64_t> z(24);
+  run(kernel, {{z}, {}});
+  for (std::int64_t a = 0; a < 24; ++a) {
+    ASSERT_EQ(z[static_cast<std::size_t>(a)], a / 8 * 10 + a % 8 / 2 * 2 + 5 + a % 2);
+  }
+}
+
 TEST_P(StatementsTest, QuotientsOfIndicesAreRightWithVectorsToo) {
   const Node i = make_range(0, 30);
   const Node at = mul(i, number(8));

@@ -569,6 +569,7 @@ class Renderer {
   struct Terms {
     std::vector<Term> parts;
     std::int64_t constant = 0;
+    std::size_t constant_level = 0;  // an unrolled loop's counter is a constant of its iteration
   };
 
   /// `element_bytes` where it is an address, otherwise 0.
@@ -589,6 +590,7 @@ class Renderer {
     const Rendered part = rendered(node);
     if (const auto* c = llvm::dyn_cast<llvm::ConstantInt>(part.value)) {
       terms.constant += c->getSExtValue();
+      terms.constant_level = std::max(terms.constant_level, part.level);
     } else if (Value* steps = element_bytes > 0 ? stepping(node, element_bytes) : nullptr) {
       terms.parts.push_back({{steps, part.level, false, part.stamp}, true});
     } else {
@@ -621,7 +623,7 @@ class Renderer {
 
   Rendered sum(const Node& node) {
     const Terms terms = terms_of(node);
-    Rendered total{b_.getInt64(0), floor_, false, 0};
+    Rendered total{b_.getInt64(0), std::max(floor_, terms.constant_level), false, 0};
     for (const Term& part : terms.parts) {
       total.level = std::max(total.level, part.level);
       total.reads |= part.reads;
