@@ -84,11 +84,11 @@ Tensor arange(std::int64_t start, std::int64_t stop, std::int64_t step = 1);
 Tensor linspace(double start, double stop, std::int64_t count, DType dtype = DType::float32);
 Tensor eye(std::int64_t rows, std::int64_t columns = -1, DType dtype = DType::float32);
 
-// ---- at random
-// ----------------------------------------------------------------------------------- Counter-based
-// (Threefry-2x32, 20 rounds: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2,
-// 3", SC 2011), made of integer operations in the graph: one seed gives one result on every device.
-// A call takes as many counters as it draws 32-bit words.
+// ---- at random ----------------------------------------------------------------------------------
+
+// Counter-based (Threefry-2x32, 20 rounds: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as
+// easy as 1, 2, 3", SC 2011), made of integer operations in the graph: one seed gives one result on
+// every device. A call takes one counter for each element.
 
 /// State of a stream of random numbers: the seed is the key, the counter is where it stands.
 class Generator {
