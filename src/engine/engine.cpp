@@ -45,6 +45,9 @@ bool Engine::Loaded::get(const PlanRecord& record, const std::vector<LoweredKern
         auto kernel = std::make_shared<LoadedKernel>();
         kernel->program = engine.device().load(code->code.object, code->code.symbol);
         kernel->header = std::move(code->header);
+        if (options().verify) {
+          kernel->lowered = std::make_shared<const LoweredKernel>(lowered[missing[m]]);
+        }
         const std::lock_guard lock(mutex);
         kernels.emplace(key, std::move(kernel));
       } catch (...) {
@@ -78,7 +81,8 @@ std::shared_ptr<const PlanRecord> Engine::Loaded::known_plan(const std::string& 
 std::shared_ptr<const PlanRecord> Engine::Loaded::plan(
     const std::string& key, std::span<const Node> roots, std::span<const Node> buffers,
     Engine& engine, std::vector<std::shared_ptr<LoadedKernel>>& result) {
-  std::shared_ptr<const PlanRecord> record = known_plan(key);
+  // Verification needs the kernels as they were lowered, which no cache has.
+  std::shared_ptr<const PlanRecord> record = options().verify ? nullptr : known_plan(key);
   if (!record || !get(*record, {}, engine, result)) {
     std::vector<LoweredKernel> lowered;
     record = std::make_shared<const PlanRecord>(

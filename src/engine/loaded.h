@@ -16,6 +16,7 @@ namespace brisk {
 struct LoadedKernel {
   KernelHeader header;
   std::unique_ptr<Program> program;
+  std::shared_ptr<const LoweredKernel> lowered;  // with BRISK_VERIFY only
 };
 
 struct Engine::Loaded {

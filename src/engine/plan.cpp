@@ -6,6 +6,7 @@
 #include "engine/loaded.h"
 #include "engine/plan_record.h"
 #include "engine/structure.h"
+#include "engine/verify.h"
 #include "schedule/memory_plan.h"
 
 namespace brisk {
@@ -14,6 +15,7 @@ struct Plan::Impl {
   struct Step {
     std::shared_ptr<LoadedKernel> kernel;
     std::vector<void*> buffers;
+    std::vector<ArgumentMemory> arguments;  // of the kernel, for BRISK_VERIFY
     std::vector<Node> variables;
     bool fixed = true;  // no phase's number of tasks depends on variables
     std::vector<std::int64_t> tasks;
@@ -99,14 +101,20 @@ Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique
   const auto in_arena = [&](std::size_t interval) -> void* {
     return static_cast<std::byte*>(plan.arena->address()) + memory.offsets[interval];
   };
-  const auto address = [&](const PlanRecord::Place& place) -> void* {
+  const auto memory_at = [&](const PlanRecord::Place& place) -> ArgumentMemory {
     const auto number = static_cast<std::size_t>(place.number);
-    if (place.temporary) return own[number] ? own[number]->address() : in_arena(number);
-    const auto* buffer = dynamic_cast<const Buffer*>(buffers[number].attr().storage.get());
+    if (place.temporary) {
+      const auto& temporary = record.temporaries[number];
+      const auto bytes = static_cast<std::size_t>(upper_bytes(temporary.dtype, temporary.shape));
+      if (own[number]) return {own[number], 0, bytes};
+      return {plan.arena, static_cast<std::size_t>(memory.offsets[number]), bytes};
+    }
+    auto buffer = std::dynamic_pointer_cast<Buffer>(buffers[number].attr().storage);
     check(buffer != nullptr && &buffer->device() == engine.device_.get(),
           "a buffer that lies on the engine's device");
     plan.kept.push_back(buffers[number]);
-    return buffer->address();
+    const auto bytes = upper_bytes(buffers[number].dtype(), buffers[number].shape());
+    return {std::move(buffer), 0, static_cast<std::size_t>(bytes)};
   };
   for (std::size_t i = 0; i < record.steps.size(); ++i) {
     Impl::Step step;
@@ -114,10 +122,10 @@ Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique
     step.info = {kernels[i]->header.name, static_cast<int>(record.steps[i].arguments.size()), 0,
                  record.steps[i].operations};
     for (const PlanRecord::Place& place : record.steps[i].arguments) {
-      step.buffers.push_back(address(place));
-      const auto number = static_cast<std::size_t>(place.number);
-      step.info.bytes += place.temporary ? upper_bytes(record.temporaries[number].dtype, record.temporaries[number].shape)
-                                         : upper_bytes(buffers[number].dtype(), buffers[number].shape());
+      ArgumentMemory argument = memory_at(place);
+      step.buffers.push_back(static_cast<std::byte*>(argument.memory->address()) + argument.offset);
+      step.info.bytes += static_cast<std::int64_t>(argument.bytes);
+      if (kernels[i]->lowered) step.arguments.push_back(std::move(argument));
     }
     for (std::size_t w = 0; w < kernels[i]->header.workspace.size(); ++w) {
       step.buffers.push_back(in_arena(first_workspace[i] + w));
@@ -153,7 +161,12 @@ void Plan::run(const VariableValues& values) {
     launch.variables = variables;
     launch.phase_tasks = step.tasks;
     launch.scratch_bytes = static_cast<std::size_t>(step.kernel->header.scratch_bytes);
-    impl_->engine->device_->launch(launch);
+    Device& device = *impl_->engine->device_;
+    if (step.kernel->lowered) {
+      launch_verified(device, launch, step.info.name, *step.kernel->lowered, step.arguments);
+    } else {
+      device.launch(launch);
+    }
   }
 }
 

@@ -119,5 +119,33 @@ TEST(Realize, ALoopOfTwoRoundsGatedByItsOwnEndReadsTheFirst) {
   expect_as_evaluated({pad(a, {0, 1, 0, 0})});
 }
 
+TEST(Realize, AScatterOfColumnMaximaKeepsTheOrderOfItsElements) {
+  std::vector<std::int64_t> positions(2 * 5 * 8);
+  for (std::size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<std::int64_t>(i * i % 7);
+  const Node index = reshape(whole(positions), {2, 5, 8});
+  const Node a = counting({2, 5, 8});
+  const Node centred = add(a, mul(expand(reduce(ReduceOp::max, a, {1}), a.shape()), constant_float(-1)));
+  expect_as_evaluated({scatter(counting({7}), index, centred, StoreMode::replace)});
+}
+
+TEST(Realize, AScatterAtComputedPositionsThatOverlapAddsEveryElement) {
+  for (const int step : {1, 2}) {
+    const Node rows = reshape(mul(iota(500), constant_int(step)), {500, 1});
+    const Node columns = reshape(iota(3), {1, 3});
+    const Node at = add(expand(rows, {500, 3}), expand(columns, {500, 3}));
+    expect_as_evaluated({scatter(counting({1010}), at, mul(counting({500, 3}), constant_float(2)), StoreMode::add)});
+    const Node same = expand(reshape(constant_int(4), {1}), {300});
+    expect_as_evaluated({scatter(counting({10}), same, counting({300}), StoreMode::add)});
+  }
+}
+
+TEST(Realize, HalvesBelowAConstantAreSelected) {
+  const Node x = counting({5, 7}, DType::float16);
+  const Node three = expand(reshape(constant_like(3, DType::float16), {1, 1}), {5, 7});
+  const Node least = where(cmplt(x, three), x, three);
+  const Node greatest = where(cmplt(three, x), x, three);
+  expect_as_evaluated({least, greatest, reduce(ReduceOp::max, least, {1})});
+}
+
 }  // namespace
 }  // namespace brisk

@@ -332,6 +332,13 @@ class LoopNest {
         best_score = score;
       }
     }
+    // Of stores to one place the last wins: ranges over which they collide keep their order.
+    const auto ordered = [&](const Node& range) {
+      return std::any_of(stores_.begin(), stores_.end(), [&](const Node& store) { return collides(store, range); });
+    };
+    if (ordered(remaining[best])) {
+      best = static_cast<std::size_t>(std::find_if(remaining.begin(), remaining.end(), ordered) - remaining.begin());
+    }
     const Node range = remaining[best];
     remaining.erase(remaining.begin() + static_cast<std::ptrdiff_t>(best));
     const Bound scope(bound_, {range});
