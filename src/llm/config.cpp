@@ -59,6 +59,7 @@ void complete(ModelConfig& config) {
 
 std::vector<double> rotary_frequencies(std::int64_t width, double base) {
   std::vector<double> frequencies;
+  frequencies.reserve(static_cast<std::size_t>(width / 2));
   for (std::int64_t i = 0; i < width / 2; ++i) {
     frequencies.push_back(
         std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(width)));
