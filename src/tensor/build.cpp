@@ -176,7 +176,7 @@ Node reduce_axes(ReduceOp op, const Node& node, const std::vector<int>& axes, bo
   for (const int axis : axes) {
     if (node.shape()[axis] != Size(1)) real.push_back(axis);
   }
-  const Node result = real.empty() ? node : reduce(op, node, real);
+  Node result = real.empty() ? node : reduce(op, node, real);
   if (keepdim) return result;
   Shape shape;
   for (int i = 0; i < node.rank(); ++i) {
@@ -239,7 +239,7 @@ Node pad_axis(const Node& node, int axis, const Size& before, const Size& after,
   Shape box(2 * node.rank(), Size(0));
   box[2 * axis] = front;
   box[2 * axis + 1] = back;
-  const Node padded = pad(inner, std::move(box));
+  Node padded = pad(inner, std::move(box));
   if (!value || value.is_constant(0) || padded == inner) return padded;
   // Where the padding is: outside front … front + length - 1.
   const Size length = inner.shape()[axis];

@@ -99,6 +99,7 @@ Term contracted(const Term& a, const Term& b, const Letters& wanted) {
   }
   const Letters kept = shared + left + right;
   std::vector<int> over;
+  over.reserve(inner.size());
   for (std::size_t i = 0; i < inner.size(); ++i) over.push_back(static_cast<int>(kept.size() + i));
   return {contract(arranged(a, kept + inner), arranged(b, kept + inner), over), kept};
 }

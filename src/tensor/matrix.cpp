@@ -1,5 +1,6 @@
 // Triangles, diagonals, grids, and images whose channels hold pixels.
 #include <algorithm>
+#include <numeric>
 
 #include "brisk/create.h"
 #include "tensor/build.h"
@@ -91,15 +92,15 @@ Tensor pixel_shuffle(const Tensor& x, std::int64_t factor) {
   if (factor < 1 || from[rank - 3] % square != Dim(0)) {
     call_error("wants channels that {} divides, got shape {}", factor * factor, to_string(from));
   }
-  const Dim height = from[rank - 2];
-  const Dim width = from[rank - 1];
+  const Dim& height = from[rank - 2];
+  const Dim& width = from[rank - 1];
   const Dims batch(from.begin(), from.end() - 3);
   Dims apart = batch;
   for (const Dim& size : {from[rank - 3] / square, Dim(factor), Dim(factor), height, width}) {
     apart.push_back(size);
   }
-  std::vector<int> order;
-  for (int i = 0; i < rank - 3; ++i) order.push_back(i);
+  std::vector<int> order(rank - 3);
+  std::iota(order.begin(), order.end(), 0);
   const int b = rank - 3;  // channels, then [factor, factor, height, width]
   for (const int axis : {b, b + 3, b + 1, b + 4, b + 2}) order.push_back(axis);
   Dims result = batch;
@@ -125,8 +126,8 @@ Tensor pixel_unshuffle(const Tensor& x, std::int64_t factor) {
   for (const Dim& size : {from[rank - 3], height, Dim(factor), width, Dim(factor)}) {
     apart.push_back(size);
   }
-  std::vector<int> order;
-  for (int i = 0; i < rank - 3; ++i) order.push_back(i);
+  std::vector<int> order(rank - 3);
+  std::iota(order.begin(), order.end(), 0);
   const int b = rank - 3;
   for (const int axis : {b, b + 2, b + 4, b + 1, b + 3}) order.push_back(axis);
   Dims result = batch;

@@ -178,6 +178,7 @@ std::vector<Tensor> broadcast_tensors(const std::vector<Tensor>& tensors) {
   Shape shape;
   for (const Tensor& tensor : tensors) shape = broadcast_shape(shape, node_of(tensor).shape());
   std::vector<Tensor> results;
+  results.reserve(tensors.size());
   for (const Tensor& tensor : tensors) {
     results.push_back(tensor_of(expand_to(node_of(tensor), shape)));
   }
@@ -299,6 +300,7 @@ std::vector<Tensor> unbind(const Tensor& x, int axis) {
   want_rank(x, "a tensor", 1, 100);
   const std::int64_t count = fixed(node_of(x).shape()[axis_of(axis, x.rank())]);
   std::vector<Tensor> parts;
+  parts.reserve(count);
   for (std::int64_t i = 0; i < count; ++i) parts.push_back(select(x, axis, i));
   return parts;
 }

@@ -248,7 +248,7 @@ Tensor scan(ReduceOp op, const Tensor& x, int axis) {
 Tensor accumulated_scan(ReduceOp op, const Tensor& x, int axis) {
   const int at = axis_of(axis, x.rank());
   const DType dtype = x.dtype();
-  const Tensor wide = x.cast(accumulate_dtype(dtype));
+  Tensor wide = x.cast(accumulate_dtype(dtype));
   if (x.rank() == 0) return wide;
   const Tensor result = scan(op, wide, at);
   return is_float(dtype) ? result.cast(dtype) : result;

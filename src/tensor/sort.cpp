@@ -57,7 +57,7 @@ Keys keys_of(Node x, bool descending, std::int64_t length) {
 
 // a before b.
 Node before(const Keys& a, const Keys& b) {
-  const Node less = cmplt(a.key, b.key);
+  Node less = cmplt(a.key, b.key);
   if (!a.position) return less;
   return bit_or(less, bit_and(equal(a.key, b.key), cmplt(a.position, b.position)));
 }

@@ -81,6 +81,7 @@ VariableValues values_of(const Bound& bound) {
 // Runs and, where anything fails, says which calls made what was asked for.
 std::vector<Node> run(const std::vector<Tensor>& tensors, const Bound& bound) {
   std::vector<Node> roots;
+  roots.reserve(tensors.size());
   for (const Tensor& tensor : tensors) roots.push_back(node_of(tensor));
   roots = RealizedNodes::shared().over_buffers(roots);
   bool all = true;
@@ -162,7 +163,7 @@ void convert(const std::vector<std::byte>& bytes, std::vector<T>& values) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     From value;
     std::memcpy(&value, bytes.data() + i * sizeof(From), sizeof(From));
-    values[i] = static_cast<T>(value);
+    values[i] = static_cast<T>(value);  // NOLINT(bugprone-signed-char-misuse): int8 is a number
   }
 }
 
