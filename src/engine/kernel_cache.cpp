@@ -320,8 +320,9 @@ struct KernelCache::Impl {
     sqlite3_busy_timeout(opened, patience_ms);
     std::int64_t version = 0;
     std::int64_t tables = 0;
-    if ((status = ask("PRAGMA user_version", version)) != SQLITE_OK) return status;
-    if ((status = ask("SELECT count(*) FROM sqlite_schema", tables)) != SQLITE_OK) return status;
+    status = ask("PRAGMA user_version", version);
+    if (status == SQLITE_OK) status = ask("SELECT count(*) FROM sqlite_schema", tables);
+    if (status != SQLITE_OK) return status;
     if (version == 0 && tables == 0) {
       status = sqlite3_exec(opened, schema, nullptr, nullptr, nullptr);
       if (status != SQLITE_OK) return status;
@@ -527,7 +528,7 @@ std::optional<std::vector<std::byte>> KernelCache::find(std::string_view key) {
   try {
     value = impl_->find(hash);
   } catch (const std::exception&) {
-    // Memory is short: a miss, and whoever makes the value anew will say so.
+    value.reset();  // memory is short: a miss, and whoever makes the value anew will say so
   }
   ++(value ? impl_->hits : impl_->misses);
   return value;

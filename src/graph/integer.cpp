@@ -412,7 +412,7 @@ Node integer_mod(const Node& a, const Node& b) {
   if (b.is_constant()) {  // (13*x + y) mod 10 = (3*x + y) mod 10: what window views leave
     for (auto& term : parts.rest.terms) term.factor %= b.int_value();
   }
-  const Node rest = build(parts.rest);
+  Node rest = build(parts.rest);
   const Bounds br = bounds(rest);
   if (b.is_constant()) {
     const std::int64_t c = b.int_value();
