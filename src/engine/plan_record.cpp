@@ -95,6 +95,11 @@ PlanRecord schedule_graph(std::span<const Node> given, std::span<const Node> buf
   verify_graph(given, "tensor");
   std::vector<Node> roots = simplify(given);
   verify_graph(roots, "simplify");
+  // Values get memory of their own, even those that are found to be what some memory holds.
+  const auto is_memory = [](const Node& root) { return root.is(Op::buffer_) || root.is(Op::store_); };
+  for (std::size_t i = 0; i < roots.size(); ++i) {
+    if (is_memory(roots[i]) && !is_memory(given[i])) roots[i] = copy_to(roots[i], "");
+  }
   const auto computed = [&] {
     std::vector<Node> nodes;
     for (const Node& root : roots) {

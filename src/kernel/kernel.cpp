@@ -75,6 +75,8 @@ Node store_to(const Node& pointer, const Node& index, const Node& value, const N
   return make_node(Op::store_, DType::none, std::move(srcs));
 }
 
+bool is_scatter(const Node& store) { return !store.attr().ints.empty(); }
+
 Node ramp(const Node& start, int lanes) {
   return lanes == 1 ? start : make_node(Op::ramp_, DType::int64, {start}, {}, lanes);
 }

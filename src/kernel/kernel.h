@@ -4,7 +4,8 @@
 // 1. Lowered (kernel/lower.h gives it, strategies in optimize/ take it): parts that are independent of
 //    each other; each part is a space of output ranges and stores whose values hold nested reductions:
 //      reduce(value, range…)   sum, product or maximum of value over all values of the ranges.
-//    Nothing is said about order, tiles, vectors or threads.
+//    Nothing is said about order, tiles, vectors or threads, except that a store with attribute
+//    ints = {1}, a scatter, may write a place several times, in row-major order.
 // 2. Kernel (strategies give it, codegen/ and kernel/interpret take it): one statement,
 //      statement = block(statement…) | loop(range, statement) | branch(condition, statement)
 //                | store(pointer, index, value[, gate])
@@ -84,6 +85,8 @@ Node block(std::vector<Node> statements);  // flattens nested blocks
 Node branch(const Node& condition, const Node& body);
 Node load_from(const Node& pointer, const Node& index, const Node& gate = {}, int lanes = 1);
 Node store_to(const Node& pointer, const Node& index, const Node& value, const Node& gate = {});
+/// Of a lowered kernel: whether the store may write a place several times.
+bool is_scatter(const Node& store);
 Node ramp(const Node& start, int lanes);
 Node splat(const Node& value, int lanes);
 Node lane(const Node& vector, int index);

@@ -98,6 +98,10 @@ class Lowerer {
     if (output.srcs().size() == 3) {
       const auto mode = static_cast<StoreMode>(output.ints(0));
       if (mode != StoreMode::replace) stored = combine(mode, load_old(pointer, address, gate), stored);
+      const Node scatter = store_to(pointer, address, stored, gate);
+      Attr attr;
+      attr.ints = {1};
+      return make_node(Op::store_, DType::none, scatter.srcs(), std::move(attr));
     }
     return store_to(pointer, address, stored, gate);
   }

@@ -112,6 +112,15 @@ TEST(Realize, EveryScatterModeTakesEqualPositionsAndDropsThoseOutside) {
   expect_as_evaluated({scatter(counting({19}, DType::int32), whole(positions), factors, StoreMode::mul)});
 }
 
+TEST(Realize, AValueEqualToAnOldVersionKeepsItsValuesAndItsMemory) {
+  const Node a = counting({10});
+  const Node once = store(window(a, 0, 4), mul(window(a, 4, 8), constant_float(2)));
+  const Node twice = store(window(once, 2, 6), mul(window(once, 0, 4), constant_float(-1)));
+  expect_as_evaluated({max(once, once), twice});
+  const Node b = counting({10});
+  EXPECT_FALSE(Engine::shared().realize({{max(b, b)}})[0].attr().storage == b.attr().storage);
+}
+
 // ---- found by the random graphs ------------------------------------------------------------------
 
 TEST(Realize, ALoopOfTwoRoundsGatedByItsOwnEndReadsTheFirst) {
@@ -129,11 +138,15 @@ TEST(Realize, AScatterOfColumnMaximaKeepsTheOrderOfItsElements) {
 }
 
 TEST(Realize, AScatterAtComputedPositionsThatOverlapAddsEveryElement) {
+  constexpr std::int64_t count = 200'000;  // many tasks
   for (const int step : {1, 2}) {
-    const Node rows = reshape(mul(iota(500), constant_int(step)), {500, 1});
+    const Node rows = reshape(mul(iota(count), constant_int(step)), {count, 1});
     const Node columns = reshape(iota(3), {1, 3});
-    const Node at = add(expand(rows, {500, 3}), expand(columns, {500, 3}));
-    expect_as_evaluated({scatter(counting({1010}), at, mul(counting({500, 3}), constant_float(2)), StoreMode::add)});
+    const Node at = add(expand(rows, {count, 3}), expand(columns, {count, 3}));
+    const Node target = expand(reshape(constant_float(0), {1}), {2 * count + 8});
+    const Node memory = Engine::shared().realize({{target}})[0];
+    expect_as_evaluated({scatter(memory, at, counting({count, 3}), StoreMode::add)});
+    expect_as_evaluated({scatter(memory, at, counting({count, 3}), StoreMode::replace)});
     const Node same = expand(reshape(constant_int(4), {1}), {300});
     expect_as_evaluated({scatter(counting({10}), same, counting({300}), StoreMode::add)});
   }

@@ -72,7 +72,7 @@ class Contraction {
       bool one = true;
       for (const Node& store : stores) {
         one = one && stride(store.src(1), range) == 1;
-        if (!find_all({store.src(1)}, Op::load_).empty()) return false;
+        if (is_scatter(store)) return false;
       }
       if (one) contiguous_ = range;
     }
