@@ -210,29 +210,16 @@ Value* join(Emitter& e, Value* a, Value* b) {
   return e.b.CreateShuffleVector(slice(e, a, 0, widest), slice(e, b, 0, widest), picked);
 }
 
+// The upper half onto the lower one, an odd lane in the middle waiting, as kernel/interpret does.
 Value* horizontal(Emitter& e, ReduceOp op, DType dtype, Value* vector) {
-  Value* rest = nullptr;  // odd lanes, in the order they were left over
-  int lanes = lane_count(vector);
-  while (lanes > 1) {
-    if (lanes % 2 != 0) {
-      Value* last = e.b.CreateExtractElement(vector, static_cast<std::uint64_t>(lanes - 1));
-      rest = rest == nullptr ? last : combine(e, op, dtype, rest, last);
-    }
-    const int half = lanes / 2;
-    if (half == 1) {
-      vector = combine(e, op, dtype, e.b.CreateExtractElement(vector, std::uint64_t{0}),
-                       e.b.CreateExtractElement(vector, std::uint64_t{1}));
-    } else {
-      std::vector<int> low(static_cast<std::size_t>(half));
-      std::iota(low.begin(), low.end(), 0);
-      std::vector<int> high(low.size());
-      std::iota(high.begin(), high.end(), half);
-      vector = combine(e, op, dtype, e.b.CreateShuffleVector(vector, low),
-                       e.b.CreateShuffleVector(vector, high));
-    }
-    lanes = half;
+  if (!vector->getType()->isVectorTy()) return vector;
+  for (int lanes = lane_count(vector); lanes > 1; lanes = (lanes + 1) / 2) {
+    const int pairs = lanes / 2;
+    const int half = lanes - pairs;
+    Value* sums = combine(e, op, dtype, slice(e, vector, 0, pairs), slice(e, vector, half, pairs));
+    vector = pairs == half ? sums : join(e, sums, slice(e, vector, pairs, 1));
   }
-  return rest == nullptr ? vector : combine(e, op, dtype, vector, rest);
+  return e.b.CreateExtractElement(vector, std::uint64_t{0});
 }
 
 Value* shuffle(Emitter& e, const Node& node, std::span<Value*> srcs) {
