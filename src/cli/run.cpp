@@ -4,11 +4,14 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <random>
 
 #include "base/error.h"
@@ -41,7 +44,6 @@ class Runner {
   explicit Runner(const RunOptions& options)
       : options_(options),
         model_(Model::load(model_path(options.model))),
-        session_(model_, {.context = options.context}),
         sampler_(options.sampler) {
     if (model_.tokenizer() == nullptr) {
       user_error("{}: there is no tokenizer beside this model", model_.file().name());
@@ -49,29 +51,20 @@ class Runner {
     for (const std::string& warning : model_.tokenizer()->warnings()) {
       fmt::print(stderr, "brisk: {}\n", warning);
     }
-    fmt::print(stderr, "{}: {}, {} blocks of width {}, context {}; loaded in {:.3f} s\n",
-               model_.file().name(), model_.config().architecture->name, model_.config().blocks,
-               model_.config().width, session_.context(), model_.load_seconds());
+    fmt::print(stderr, "{}: {}, {} blocks of width {}; loaded in {:.3f} s\n", model_.file().name(),
+               model_.config().architecture->name, model_.config().blocks, model_.config().width,
+               model_.load_seconds());
   }
 
-  /// One text; Exit where Ctrl-C ended it.
-  void answer(const std::string& prompt) {
-    const Tokenizer& tokenizer = *model_.tokenizer();
-    std::vector<TokenId> tokens = tokenizer.encode(prompt, true, true);
-    if (tokens.empty()) tokens.push_back(beginning());
-    session_.rewind();
-    sampler_.reset();
-    GenerateOptions generation;
-    generation.max_tokens = options_.tokens;
-    generation.at_start = prompt.empty();
-    generation.on_text = [&](std::string_view text) {
-      write_text(text);
-      return !interrupt_.requested();
-    };
-    const Generated result = generate(session_, tokens, sampler_, generation);
-    write_text("\n");
-    report(result);
-    if (result.ended == Ended::by_caller) throw Exit{130};
+  /// The only text of this run: its cache is no longer than it needs.
+  void answer_once(const std::string& prompt) {
+    const std::vector<TokenId> tokens = tokens_of(prompt);
+    const std::int64_t made = options_.tokens < 0 ? options_.context : options_.tokens;
+    // Lengths are powers of two, so that the kernels of one length serve many prompts.
+    const auto wanted =
+        std::bit_ceil(tokens.size() + static_cast<std::size_t>(std::min(made, options_.context)));
+    open_session(std::max<std::int64_t>(static_cast<std::int64_t>(wanted), 512));
+    answer(tokens, prompt.empty());
   }
 
   void interactive() {
@@ -79,14 +72,13 @@ class Runner {
     if (terminal) {
       fmt::print(stderr, "Type the beginning of a text and Enter. Ctrl-C stops it, Ctrl-D ends.\n");
     }
-    bool any = false;
     std::string line;
     while (true) {
       if (terminal) fmt::print(stderr, "> ");
       if (!std::getline(std::cin, line)) break;
-      any = true;
+      if (!session_) open_session(options_.context);
       try {
-        answer(line);
+        answer(tokens_of(line), line.empty());
       } catch (const Exit&) {
         if (!terminal) throw;
         interrupt_.clear();
@@ -97,16 +89,39 @@ class Runner {
     }
     if (terminal) fmt::print(stderr, "\n");
     if (interrupt_.requested()) throw Exit{130};
-    if (!any && !terminal) answer("");  // nothing to read: a text from the model's own beginning
+    if (!session_ && !terminal) answer_once("");  // nothing to read: the model begins by itself
   }
 
  private:
-  TokenId beginning() const {
+  void open_session(std::int64_t context) {
+    session_.emplace(model_, SessionOptions{.context = std::min(context, options_.context)});
+  }
+
+  std::vector<TokenId> tokens_of(const std::string& prompt) const {
     const Tokenizer& tokenizer = *model_.tokenizer();
-    if (tokenizer.bos() != no_token) return tokenizer.bos();
-    if (tokenizer.eos() != no_token) return tokenizer.eos();
+    std::vector<TokenId> tokens = tokenizer.encode(prompt, true, true);
+    if (!tokens.empty()) return tokens;
+    if (tokenizer.bos() != no_token) return {tokenizer.bos()};
+    if (tokenizer.eos() != no_token) return {tokenizer.eos()};
     user_error("{}: this model does not begin a text by itself; pass a prompt with -p",
                model_.file().name());
+  }
+
+  // One text; Exit where Ctrl-C ended it.
+  void answer(const std::vector<TokenId>& tokens, bool at_start) {
+    session_->rewind();
+    sampler_.reset();
+    GenerateOptions generation;
+    generation.max_tokens = options_.tokens;
+    generation.at_start = at_start;
+    generation.on_text = [&](std::string_view text) {
+      write_text(text);
+      return !interrupt_.requested();
+    };
+    const Generated result = generate(*session_, tokens, sampler_, generation);
+    write_text("\n");
+    report(result);
+    if (result.ended == Ended::by_caller) throw Exit{130};
   }
 
   void report(const Generated& result) const {
@@ -123,7 +138,7 @@ class Runner {
 
   const RunOptions& options_;
   Model model_;
-  Session session_;
+  std::optional<Session> session_;
   Sampler sampler_;
   Interrupt interrupt_;
 };
@@ -161,7 +176,7 @@ void add_run(CLI::App& program) {
     options->device.apply();
     Runner runner(*options);
     if (prompt->count() > 0) {
-      runner.answer(options->prompt);
+      runner.answer_once(options->prompt);
     } else {
       runner.interactive();
     }
