@@ -518,7 +518,7 @@ std::string to_string(const Size& size) {
 
 namespace {
 
-Node rebuild(const Node& node, std::vector<Node> srcs) {
+Node folded(const Node& node, std::vector<Node> srcs) {
   switch (node.op()) {
     case Op::add_: return add(srcs[0], srcs[1]);
     case Op::mul_: return mul(srcs[0], srcs[1]);
@@ -537,6 +537,13 @@ Node rebuild(const Node& node, std::vector<Node> srcs) {
     default: break;
   }
   return make_node(node.op(), node.dtype(), std::move(srcs), node.attr(), node.lanes());
+}
+
+// What a vector folds to may be one lane of it.
+Node rebuild(const Node& node, std::vector<Node> srcs) {
+  Node result = folded(node, std::move(srcs));
+  if (result.lanes() == node.lanes() || result.lanes() != 1) return result;
+  return make_node(Op::splat_, result.dtype(), {result}, {}, node.lanes());
 }
 
 }  // namespace

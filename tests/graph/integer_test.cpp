@@ -200,6 +200,15 @@ TEST(Integer, substitutionCommutesWithEvaluation) {
   }
 }
 
+TEST(Integer, substitutionKeepsTheLanesOfWhatItFolds) {
+  const Node i = make_range(0, 4);
+  const Node vector = make_node(Op::splat_, DType::float32, {constant_float(2)}, {}, 4);
+  const Node chosen = where(cmplt(i, constant_int(2)), vector, constant_float(0));
+  ASSERT_EQ(chosen.lanes(), 4);
+  Substitution map = {{i, constant_int(3)}};
+  EXPECT_EQ(substitute(chosen, map).lanes(), 4);
+}
+
 TEST(Integer, equalSumsAreOneNodeWhateverTheOrder) {
   const Node x = make_range(10, 5);
   const Node y = make_range(11, 6);
