@@ -51,7 +51,7 @@ class RandomGraph {
     const int axis = rank == 0 ? 0 : below(rank);
     if (element_count(a.shape()).value() > 400 + 60 * largest_)
       return reduce(ReduceOp::add, a, {axis});
-    switch (below(16)) {
+    switch (below(17)) {
       case 12: {  // matrix product
         const std::int64_t k = sizes.back(), m = element_count(a.shape()).value() / k,
                            n = 1 + below(largest_);
@@ -61,6 +61,16 @@ class RandomGraph {
                           : expand(reshape(permute(leaf({k, n}), {1, 0}), {1, n, k}), {m, n, k});
         Node c = reshape(reduce(ReduceOp::add, mul(l, w), {2}), {m, n});
         return below(2) ? c : add(c, expand(leaf({1, n}), {m, n}));
+      }
+      case 14: {  // repeated places, some of them outside
+        const Node target = leaf({1 + below(largest_), 2});
+        const Size count = element_count(a.shape());
+        const Node places = mod(mul(iota(count), constant_int(1 + below(5))),
+                                constant_int(3 + 2 * below(largest_)));
+        constexpr StoreMode modes[] = {StoreMode::replace, StoreMode::add, StoreMode::max,
+                                       StoreMode::min};
+        return scatter(target, add(places, constant_int(-1)), reshape(a, {count}),
+                       modes[below(4)]);
       }
       case 13: {  // norm
         const int last = rank - 1;
