@@ -204,7 +204,7 @@ namespace {
 
 // out[i] = op over x[0 … i] along the last axis: a reduction over windows that end at i, in two
 // levels once the axis is long: inside blocks, then over the blocks' totals.
-constexpr std::int64_t scan_block = 256;
+constexpr std::int64_t scan_block = 64;
 
 Node combine(ReduceOp op, const Node& a, const Node& b) {
   return op == ReduceOp::add ? add(a, b) : op == ReduceOp::mul ? mul(a, b) : max(a, b);

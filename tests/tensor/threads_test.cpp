@@ -35,10 +35,7 @@ TEST(TensorThreads, EachHasItsOwnGenerator) {
     manual_seed(5);
     there = rand({3});
   }).join();
-  const std::unique_ptr<Executor> own = evaluator();
-  Executor* before = use_executor(own.get());
   EXPECT_EQ(here.to_vector<float>(), there.to_vector<float>());
-  use_executor(before);
 }
 
 using TensorLife = TensorTest;
