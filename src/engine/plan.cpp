@@ -1,5 +1,6 @@
 // Compiling a graph once, for many runs: schedule, lower, compile, place in memory, then launch.
 #include <algorithm>
+#include <mutex>
 
 #include "base/error.h"
 #include "engine/engine.h"
@@ -23,6 +24,7 @@ struct Plan::Impl {
   };
 
   Engine* engine = nullptr;
+  std::mutex mutex;  // one run at a time
   std::vector<Step> steps;
   std::vector<Node> outputs;
   std::vector<Node> kept;  // buffers whose memory the steps use
@@ -145,6 +147,7 @@ Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique
 }
 
 void Plan::run(const VariableValues& values) {
+  const std::lock_guard lock(impl_->mutex);
   std::vector<std::int64_t> variables;
   for (Impl::Step& step : impl_->steps) {
     variables.clear();
