@@ -1,0 +1,103 @@
+// Which nodes are stored and in which order kernels run, on graphs small enough to say it by hand.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "schedule/fuse.h"
+#include "schedule/versions.h"
+
+namespace brisk {
+namespace {
+
+Node memory(Shape shape) { return buffer(DType::float32, std::move(shape), nullptr); }
+Node sum(const Node& x, std::vector<int> axes) { return reduce(ReduceOp::add, x, std::move(axes)); }
+Node negative(const Node& x) { return mul(x, constant_float(-1)); }
+
+std::size_t kernel_of(const KernelList& list, const Node& output) {
+  for (std::size_t i = 0; i < list.kernels.size(); ++i) {
+    const auto& outputs = list.kernels[i].outputs;
+    if (std::find(outputs.begin(), outputs.end(), output) != outputs.end()) return i;
+  }
+  return list.kernels.size();
+}
+
+TEST(Fuse, WhatIsReadOnceAtEachElementIsNotStored) {
+  const Node x = memory({100, 100});
+  const Node root = sqrt(negative(exp2(x)));
+  const KernelList list = fuse({{root}});
+  ASSERT_EQ(list.kernels.size(), 1U);
+  EXPECT_EQ(list.stored, NodeSet{root});
+  EXPECT_EQ(list.kernels[0].inputs, std::vector<Node>{x});
+}
+
+TEST(Fuse, AChainReadBySeveralLoopsIsComputedInEachWhereThatIsCheaper) {
+  const Node x = memory({512, 512});
+  const Node y = negative(x);
+  const Node centred = add(y, expand(negative(reduce(ReduceOp::max, y, {1})), {512, 512}));
+  EXPECT_EQ(fuse({{centred}}).stored, NodeSet{centred});
+}
+
+TEST(Fuse, AProductReadByTwoLoopsIsStoredOnce) {
+  const Node a = memory({256, 256, 1});
+  const Node b = memory({1, 256, 256});
+  const Node product = sum(mul(expand(a, {256, 256, 256}), expand(b, {256, 256, 256})), {1});
+  const Node flat = reshape(product, {256, 256});
+  const Node root = add(flat, expand(negative(reduce(ReduceOp::max, flat, {1})), {256, 256}));
+  const KernelList list = fuse({{root}});
+  EXPECT_EQ(list.stored, (NodeSet{product, root}));
+  EXPECT_LT(kernel_of(list, product), kernel_of(list, root));
+}
+
+TEST(Fuse, WhatAWholeTableIsMadeOfIsStoredBeforeItIsGathered) {
+  const Node table = sum(memory({64, 32}), {1});
+  const Node index = buffer(DType::int64, {1000}, nullptr);
+  const Node root = load(table, index);
+  EXPECT_EQ(fuse({{root}}).stored, (NodeSet{table, root}));
+}
+
+TEST(Fuse, IndependentReadersOfOneInputShareALaunch) {
+  const Node x = memory({64, 64});
+  const Node rows = sum(x, {1});
+  const Node columns = sum(x, {0});
+  const Node other = negative(memory({10}));
+  const KernelList list = fuse({{rows, other, columns}});
+  EXPECT_EQ(list.kernels.size(), 2U);
+  EXPECT_EQ(kernel_of(list, rows), kernel_of(list, columns));
+}
+
+TEST(Fuse, AReaderOfTheOldVersionComesBeforeTheStore) {
+  const Node x = memory({64});
+  const Node changed = store(x, negative(x));
+  const Node old = sum(x, {0});
+  for (const auto& roots : {std::vector<Node>{changed, old}, std::vector<Node>{old, changed}}) {
+    const KernelList list = fuse(roots);
+    EXPECT_TRUE(list.overwritten.empty());
+    EXPECT_LT(kernel_of(list, old), kernel_of(list, changed));
+  }
+}
+
+TEST(Fuse, AStoreThatShiftsItsOwnMemoryComputesTheValueFirst) {
+  const Node x = memory({64});
+  const Node shifted = shrink(x, {0, 63});
+  const Node root = store(shrink(x, {1, 64}), shifted);
+  EXPECT_EQ(fuse({{root}}).stored, (NodeSet{shifted, root}));
+  const Node same = store(shrink(x, {1, 64}), negative(shrink(x, {1, 64})));
+  EXPECT_EQ(fuse({{same}}).stored, NodeSet{same}) << "the same element needs no copy";
+}
+
+TEST(Fuse, AVersionReadAfterItIsOverwrittenIsReadFromACopy) {
+  const Node x = memory({64});
+  const Node changed = store(x, negative(x));
+  const Node root = add(x, changed);
+  const KernelList list = fuse({{root}});
+  ASSERT_EQ(list.overwritten, std::vector<Node>{x});
+  const std::vector<Node> safe = read_copies({{root}}, list.overwritten);
+  const KernelList again = fuse(safe);
+  EXPECT_TRUE(again.overwritten.empty());
+  const Node copy = copy_to(x, "");
+  EXPECT_EQ(safe[0], add(copy, store(x, negative(copy))));
+  EXPECT_EQ(kernel_of(again, copy), 0U);
+}
+
+}  // namespace
+}  // namespace brisk
