@@ -2,6 +2,7 @@
 
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -42,19 +43,17 @@ void futex_wake(std::atomic<std::uint32_t>& word, int count) {
   syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
 }
 
-// Spins until `ready`, at most for `limit`; the clock is read once in a while only.
-template <typename Ready>
-bool spin_until(Ready&& ready, std::chrono::nanoseconds limit) {
-  for (int i = 0; i < 64; ++i) {
-    if (ready()) return true;
-    pause_briefly();
-  }
+// Spins until `ready`, at most for `limit` and only while not `in_the_way` of who is waited for;
+// the clock is read once in a while only.
+template <typename Ready, typename InTheWay>
+bool spin_until(Ready&& ready, InTheWay&& in_the_way, std::chrono::nanoseconds limit) {
   const auto end = std::chrono::steady_clock::now() + limit;
   do {
     for (int i = 0; i < 64; ++i) {
       if (ready()) return true;
       pause_briefly();
     }
+    if (in_the_way()) return false;
   } while (std::chrono::steady_clock::now() < end);
   return false;
 }
@@ -129,6 +128,7 @@ void ThreadPool::run_phase(const Work& work, std::int64_t phase, std::int64_t ta
   tasks_.store(tasks, std::memory_order_release);
   scratch_bytes_.store(work.scratch_bytes, std::memory_order_release);
   done_.store(0, std::memory_order_relaxed);
+  caller_cpu_.store(sched_getcpu(), std::memory_order_relaxed);
   ticket_.store(epoch << task_bits);  // sequentially consistent, against sleepers_
   if (const std::uint32_t sleepers = sleepers_.load(); sleepers > 0) {
     worker_alarm_.fetch_add(1);
@@ -169,7 +169,10 @@ std::uint64_t ThreadPool::take_tasks(Scratch& scratch) {
 
 void ThreadPool::wait_until_done(std::int64_t tasks) {
   const auto finished = [&] { return done_.load(std::memory_order_acquire) == tasks; };
-  if (spin_until(finished, caller_spin_time)) return;
+  const auto in_the_way = [&] {
+    return sched_getcpu() == worker_cpu_.load(std::memory_order_relaxed);
+  };
+  if (spin_until(finished, in_the_way, caller_spin_time)) return;
   caller_sleeps_.store(1);
   while (true) {
     const std::uint32_t alarm = caller_alarm_.load();
@@ -189,7 +192,11 @@ void ThreadPool::worker_main(int index) {
            stop_.load(std::memory_order_relaxed);
   };
   while (!stop_) {
-    if (!spin_until(news, spin_time)) {
+    // On a busy machine a worker may run where the caller did, who then waits to go on.
+    const auto in_the_way = [&] {
+      return sched_getcpu() == caller_cpu_.load(std::memory_order_relaxed);
+    };
+    if (!spin_until(news, in_the_way, spin_time)) {
       sleepers_.fetch_add(1);
       const std::uint32_t alarm = worker_alarm_.load();
       if (const std::uint64_t ticket = ticket_.load(); ticket >> task_bits == seen && !stop_) {
@@ -198,6 +205,7 @@ void ThreadPool::worker_main(int index) {
       sleepers_.fetch_sub(1);
       continue;
     }
+    worker_cpu_.store(sched_getcpu(), std::memory_order_relaxed);
     seen = take_tasks(scratch);
   }
 }

@@ -69,6 +69,11 @@ class ThreadPool {
   std::atomic<std::uint32_t> caller_sleeps_ = 0;
   std::atomic<std::uint32_t> caller_alarm_ = 0;  // futex
 
+  // Processors that the caller and the last worker to begin were seen on: two that share one must
+  // not spin.
+  alignas(64) std::atomic<int> caller_cpu_ = -1;
+  std::atomic<int> worker_cpu_ = -1;
+
   alignas(64) std::atomic<std::uint32_t> sleepers_ = 0;
   std::atomic<std::uint32_t> worker_alarm_ = 0;  // futex
   std::atomic<bool> stop_ = false;
