@@ -69,8 +69,7 @@ class RandomGraph {
                                 constant_int(3 + 2 * below(largest_)));
         constexpr StoreMode modes[] = {StoreMode::replace, StoreMode::add, StoreMode::max,
                                        StoreMode::min};
-        return scatter(target, add(places, constant_int(-1)), reshape(a, {count}),
-                       modes[below(4)]);
+        return scatter(target, add(places, constant_int(-1)), reshape(a, {count}), modes[below(4)]);
       }
       case 13: {  // norm
         const int last = rank - 1;
