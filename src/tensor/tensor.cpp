@@ -102,6 +102,8 @@ std::vector<Node> run(const std::vector<Tensor>& tensors, const Bound& bound) {
     throw DeviceError(fmt::format("computing {}: {}", calls(), error.what()));
   } catch (const UserError& error) {
     throw UserError(fmt::format("computing {}: {}", calls(), error.what()));
+  } catch (const InternalError& error) {  // BRISK_VERIFY's, which has the kernel's text
+    throw InternalError(fmt::format("computing {}: {}", calls(), error.what()));
   }
 }
 
