@@ -75,6 +75,8 @@ Tensor empty(const Dims& shape, DType dtype = DType::float32);
 Tensor full_like(const Tensor& x, const Tensor& value);
 Tensor zeros_like(const Tensor& x);
 Tensor ones_like(const Tensor& x);
+Tensor rand_like(const Tensor& x);
+Tensor randn_like(const Tensor& x);
 /// start, start + step, … before `stop`; int64 from integers, else float32.
 Tensor arange(std::int64_t stop);
 Tensor arange(const Dim& stop);  // 0 … stop - 1, int64

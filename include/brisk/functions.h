@@ -100,6 +100,7 @@ Tensor bitwise_right_shift(const Tensor& a, const Tensor& b);
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
 Tensor clamp(const Tensor& x, const Tensor& least, const Tensor& greatest);  // undefined: no bound
 Tensor lerp(const Tensor& start, const Tensor& end, const Tensor& weight);
+Tensor nan_to_num(const Tensor& x, double nan = 0);  // infinities: the dtype's finite ends
 Tensor isclose(const Tensor& a, const Tensor& b, double rtol = 1e-5, double atol = 1e-8);
 /// True where both have one shape and every element is close; computes.
 bool allclose(const Tensor& a, const Tensor& b, double rtol = 1e-5, double atol = 1e-8);
@@ -135,6 +136,13 @@ Tensor cumprod(const Tensor& x, int axis);
 ValuesIndices cummax(const Tensor& x, int axis);  // of equals the last, as PyTorch
 ValuesIndices cummin(const Tensor& x, int axis);
 Tensor logcumsumexp(const Tensor& x, int axis);
+Tensor nansum(const Tensor& x, const Axes& axes = {}, bool keepdim = false);  // without the NaN
+Tensor nanmean(const Tensor& x, const Axes& axes = {}, bool keepdim = false);
+/// The middle value, the lower one of two; NaN where there is one. Along an axis.
+ValuesIndices median(const Tensor& x, int axis, bool keepdim = false);
+/// Differences of neighbours along an axis.
+Tensor diff(const Tensor& x, int axis = -1);
+Tensor cosine_similarity(const Tensor& a, const Tensor& b, int axis = 1, double eps = 1e-8);
 Tensor softmax(const Tensor& x, int axis);
 Tensor log_softmax(const Tensor& x, int axis);
 
@@ -143,6 +151,7 @@ Tensor log_softmax(const Tensor& x, int axis);
 Tensor reshape(const Tensor& x, const Dims& shape);  // one -1: what is left
 Tensor permute(const Tensor& x, const Axes& axes);
 Tensor transpose(const Tensor& x, int a, int b);
+Tensor movedim(const Tensor& x, int from, int to);
 Tensor squeeze(const Tensor& x, const Axes& axes = {});  // axes of another size stay
 Tensor unsqueeze(const Tensor& x, int axis);
 Tensor flatten(const Tensor& x, int first = 0, int last = -1);
@@ -175,6 +184,8 @@ Tensor repeat_interleave(const Tensor& x, std::int64_t repeats, int axis);
 Tensor unfold(const Tensor& x, int axis, std::int64_t size, std::int64_t step);
 Tensor tril(const Tensor& x, std::int64_t diagonal = 0);
 Tensor triu(const Tensor& x, std::int64_t diagonal = 0);
+Tensor trace(const Tensor& x);  // of a matrix
+Tensor diag(const Tensor& x);   // a vector on a diagonal; a matrix's diagonal
 Tensor diagonal(const Tensor& x, std::int64_t offset = 0, int axis0 = 0, int axis1 = 1);
 std::vector<Tensor> meshgrid(const std::vector<Tensor>& axes, const std::string& indexing = "ij");
 Tensor pixel_shuffle(const Tensor& x, std::int64_t factor);
@@ -216,6 +227,8 @@ ValuesIndices topk(const Tensor& x, std::int64_t k, int axis = -1, bool largest 
 
 Tensor matmul(const Tensor& a, const Tensor& b);  // every pair of ranks that torch.matmul takes
 Tensor dot(const Tensor& a, const Tensor& b);
+Tensor bmm(const Tensor& a, const Tensor& b);                  // rank 3
+Tensor tensordot(const Tensor& a, const Tensor& b, int axes);  // a's last axes with b's first
 Tensor outer(const Tensor& a, const Tensor& b);
 /// Any number of operands, implicit or explicit output, repeated letters, "...".
 Tensor einsum(const std::string& equation, const std::vector<Tensor>& operands);

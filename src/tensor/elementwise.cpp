@@ -426,4 +426,21 @@ Tensor relu(const Tensor& x) {
   return maximum(x, 0);
 }
 
+Tensor nan_to_num(const Tensor& x, double nan) {
+  const Call call("nan_to_num");
+  want_defined(x, "the tensor");
+  const DType dtype = x.dtype();
+  if (!is_float(dtype)) return x;
+  double most = 448;
+  switch (dtype) {
+    case DType::float64: most = std::numeric_limits<double>::max(); break;
+    case DType::float32: most = std::numeric_limits<float>::max(); break;
+    case DType::bfloat16: most = 0x1.fep127; break;
+    case DType::float16: most = 65504; break;
+    case DType::float8_e5m2: most = 57344; break;
+    default: break;
+  }
+  return where(isnan(x), nan, clamp(x, -most, most));
+}
+
 }  // namespace brisk

@@ -1,4 +1,6 @@
 // Matrix products: operands expanded to […, M, N, K], multiplied, summed over the last axis.
+#include <algorithm>
+
 #include "brisk/functional.h"
 #include "tensor/contract.h"
 
@@ -98,6 +100,36 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
     result = add(result, fit(shift, shape));
   }
   return tensor_of(cast(result, a.dtype()));
+}
+
+Tensor bmm(const Tensor& a, const Tensor& b) {
+  const Call call("bmm");
+  want_rank(a, "a first operand", 3, 3);
+  want_rank(b, "a second operand", 3, 3);
+  return matmul(a, b);
+}
+
+Tensor tensordot(const Tensor& a, const Tensor& b, int axes) {
+  const Call call("tensordot");
+  want_defined(a, "the first operand");
+  want_defined(b, "the second operand");
+  if (axes < 0 || axes > a.rank() || axes > b.rank()) {
+    call_error("wants 0 to {} axes for shapes {} and {}, got {}", std::min(a.rank(), b.rank()),
+               to_string(a.dims()), to_string(b.dims()), axes);
+  }
+  const Dims left = a.dims();
+  const Dims right = b.dims();
+  Dims rows(left.begin(), left.end() - axes);
+  const Dims inner(left.end() - axes, left.end());
+  if (!std::equal(inner.begin(), inner.end(), right.begin())) {
+    call_error("shapes {} and {} do not multiply over {} axes", to_string(left), to_string(right),
+               axes);
+  }
+  Dim count = 1;
+  for (const Dim& size : inner) count = count * size;
+  const Tensor product = matmul(a.reshape({-1, count}), b.reshape({count, -1}));
+  rows.insert(rows.end(), right.begin() + axes, right.end());
+  return product.reshape(rows);
 }
 
 }  // namespace brisk

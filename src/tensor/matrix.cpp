@@ -137,4 +137,18 @@ Tensor pixel_unshuffle(const Tensor& x, std::int64_t factor) {
   return x.reshape(apart).permute(Axes(order)).reshape(result);
 }
 
+Tensor trace(const Tensor& x) {
+  const Call call("trace");
+  want_rank(x, "a matrix", 2, 2);
+  return sum(diagonal(x));
+}
+
+Tensor diag(const Tensor& x) {
+  const Call call("diag");
+  want_rank(x, "a vector or a matrix", 1, 2);
+  if (x.rank() == 2) return diagonal(x);
+  const Tensor at = arange(x.size(0));
+  return where(at == at.unsqueeze(1), x, constant_of(0, x));
+}
+
 }  // namespace brisk

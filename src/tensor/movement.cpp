@@ -334,4 +334,17 @@ Tensor roll(const Tensor& x, const std::vector<std::int64_t>& shifts, const Axes
   return tensor_of(node);
 }
 
+Tensor movedim(const Tensor& x, int from, int to) {
+  const Call call("movedim");
+  const int source = axis_of(from, x.rank());
+  const int target = axis_of(to, x.rank());
+  std::vector<int> order;
+  for (int i = 0; i < x.rank(); ++i) {
+    if (i != source) order.push_back(i);
+  }
+  if (x.rank() == 0) return x;
+  order.insert(order.begin() + target, source);
+  return permute(x, Axes(order));
+}
+
 }  // namespace brisk

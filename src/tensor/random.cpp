@@ -197,4 +197,16 @@ Tensor multinomial(const Tensor& weights, std::int64_t samples, Generator& gener
   return minimum(passed, tensor_of((classes - Dim(1)).size().node()));
 }
 
+Tensor rand_like(const Tensor& x) {
+  const Call call("rand_like");
+  want_defined(x, "the tensor");
+  return rand(x.dims(), x.dtype());
+}
+
+Tensor randn_like(const Tensor& x) {
+  const Call call("randn_like");
+  want_defined(x, "the tensor");
+  return randn(x.dims(), x.dtype());
+}
+
 }  // namespace brisk

@@ -336,4 +336,57 @@ Tensor logcumsumexp(const Tensor& x, int axis) {
   return (log(total) + shift).cast(float_result(x.dtype()));
 }
 
+// ---- without NaN, and the middle
+// -------------------------------------------------------------------
+
+Tensor nansum(const Tensor& x, const Axes& axes, bool keepdim) {
+  const Call call("nansum");
+  return sum(where(isnan(x), 0, x), axes, keepdim);
+}
+
+Tensor nanmean(const Tensor& x, const Axes& axes, bool keepdim) {
+  const Call call("nanmean");
+  const Tensor wide = widen(x);
+  const Tensor total = nansum(wide, axes, keepdim);
+  const Tensor count = sum((~isnan(wide)).cast(wide.dtype()), axes, keepdim);
+  return (total / count).cast(float_result(x.dtype()));
+}
+
+ValuesIndices median(const Tensor& x, int axis, bool keepdim) {
+  const Call call("median");
+  const int at = axis_of(axis, x.rank());
+  if (x.rank() == 0) return {x, zeros({}, DType::int64)};
+  const std::int64_t size = fixed(node_of(x).shape()[at]);
+  if (size == 0) call_error("axis {} of shape {} has no elements", axis, to_string(x.dims()));
+  const Tensor order = narrow(argsort(x, at), at, (size - 1) / 2, 1);
+  // NaN sorts last: where there is one, it is the median.
+  const Tensor missing = isnan(x);
+  const Tensor any_missing = any(missing, at, true);
+  const Tensor first_missing = argmax(missing, at, true);
+  const Tensor found = where(any_missing, first_missing, order);
+  const Tensor values = gather(x, at, found);
+  return keepdim ? ValuesIndices{values, found}
+                 : ValuesIndices{squeeze(values, at), squeeze(found, at)};
+}
+
+Tensor diff(const Tensor& x, int axis) {
+  const Call call("diff");
+  const int at = axis_of(axis, x.rank());
+  if (x.rank() == 0) call_error("a tensor of rank 0 has no neighbours");
+  const Dim size = x.size(at);
+  if (size.lower() < 1) call_error("wants at least 1 element, got shape {}", to_string(x.dims()));
+  const Tensor later = narrow(x, at, 1, size - Dim(1));
+  const Tensor earlier = narrow(x, at, 0, size - Dim(1));
+  return is_bool(x.dtype()) ? later ^ earlier : later - earlier;
+}
+
+Tensor cosine_similarity(const Tensor& a, const Tensor& b, int axis, double eps) {
+  const Call call("cosine_similarity");
+  const DType dtype = float_result(result_type({&a, &b}));
+  const Tensor x = a.cast(compute_dtype(dtype));
+  const Tensor y = b.cast(compute_dtype(dtype));
+  const Tensor size = maximum(norm(x, 2, axis), eps) * maximum(norm(y, 2, axis), eps);
+  return (sum(x * y, axis) / size).cast(dtype);
+}
+
 }  // namespace brisk

@@ -147,6 +147,16 @@ const std::vector<Mistake> mistakes = {
      }},
     {"softmax: axis 3 is outside a tensor of rank 2: wants -2 to 1", [] { softmax(x23(), 3); }},
     {"cumsum: wants sizes known before run time, got T", [] { cumsum(arange(some()), 0); }},
+    {"median: axis 0 of shape [0] has no elements", [] { median(f({0}), 0); }},
+    {"diff: a tensor of rank 0 has no neighbours", [] { diff(Tensor(1)); }},
+    {"diff: wants at least 1 element, got shape [0]", [] { diff(f({0})); }},
+    {"tensordot: wants 0 to 1 axes for shapes [2, 3] and [3], got 2",
+     [] { tensordot(x23(), f({3}), 2); }},
+    {"tensordot: shapes [2, 3] and [4] do not multiply over 1 axes",
+     [] { tensordot(x23(), f({4}), 1); }},
+    {"trace: wants a matrix of rank 2, got shape [3]", [] { trace(f({3})); }},
+    {"diag: wants a vector or a matrix of rank 1 to 2, got shape []", [] { diag(Tensor(1)); }},
+    {"bmm: wants a first operand of rank 3, got shape [2, 3]", [] { bmm(x23(), x23()); }},
     // movement
     {"reshape: a tensor of shape [2, 3] (6 elements) does not fit shape [4, -1]",
      [] {

@@ -130,5 +130,14 @@ TEST_F(ElementwiseTest, CastsAndBitcasts) {
   expect_values(tensor<float>({500, 1.0625F}).cast(DType::float8_e4m3), {2}, {NAN, 1});
 }
 
+TEST_F(ElementwiseTest, NanToNumGivesFiniteNumbers) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const Tensor x = tensor<float>({NAN, inf, -inf, 2});
+  const double most = std::numeric_limits<float>::max();
+  expect_values(nan_to_num(x, 7), {4}, {7, most, -most, 2});
+  expect_values(nan_to_num(x.cast(DType::float16)), {4}, {0, 65504, -65504, 2});
+  expect_values(nan_to_num(x.cast(DType::bfloat16)), {4}, {0, 0x1.fep127, -0x1.fep127, 2});
+}
+
 }  // namespace
 }  // namespace brisk

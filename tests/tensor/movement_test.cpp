@@ -177,5 +177,13 @@ TEST_F(MovementTest, SequencesEndWhereTheyShould) {
   EXPECT_EQ(full({2}, 7).dtype(), DType::int64);
 }
 
+TEST_F(MovementTest, MovesAxesAndMakesDiagonals) {
+  EXPECT_EQ(movedim(zeros({2, 3, 4}), 0, -1).shape(), (std::vector<std::int64_t>{3, 4, 2}));
+  EXPECT_EQ(movedim(zeros({2, 3, 4}), 2, 0).shape(), (std::vector<std::int64_t>{4, 2, 3}));
+  expect_values(diag(counting({2}) + 1), {2, 2}, {1, 0, 0, 2});
+  expect_values(diag(counting({2, 2})), {2}, {0, 3});
+  expect_values(trace(counting({3, 3})), {}, {12});
+}
+
 }  // namespace
 }  // namespace brisk

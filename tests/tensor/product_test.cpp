@@ -158,5 +158,14 @@ TEST_F(ProductTest, ConvolutionsOfHigherRankAreSumsOfConv1d) {
             (std::vector<std::int64_t>{1, 1, 4, 4, 4}));
 }
 
+TEST_F(ProductTest, TensordotContractsInnerAxes) {
+  const Tensor a = tensor_of_values({2, 3, 4}, 1);
+  const Tensor b = tensor_of_values({3, 4, 5}, 2);
+  EXPECT_TRUE(allclose(tensordot(a, b, 2), einsum("ijk,jkl->il", {a, b})));
+  EXPECT_TRUE(
+      allclose(tensordot(counting({2}), counting({3}), 0), outer(counting({2}), counting({3}))));
+  EXPECT_TRUE(allclose(bmm(a, a.transpose(1, 2)), einsum("bij,bkj->bik", {a, a})));
+}
+
 }  // namespace
 }  // namespace brisk

@@ -175,5 +175,19 @@ TEST_F(ReduceTest, LongRowsMergeAndMeetInSeveralLevels) {
   }
 }
 
+TEST_F(ReduceTest, MiddlesDifferencesAndSumsWithoutNaN) {
+  const Tensor x = tensor<float>({{5, 1, 4, 2}, {3, nan, 0, 1}});
+  const auto [values, indices] = median(x, 1);
+  expect_values(values, {2}, {2, nan});
+  expect_values(indices, {2}, {3, 1});
+  expect_values(median(tensor<int>({9, 1, 5}), 0, true).values, {1}, {5});
+  expect_values(nansum(x, 1), {2}, {12, 4});
+  expect_values(nanmean(x, 1), {2}, {3, 4.0 / 3}, 1e-6);
+  expect_values(diff(tensor<int>({1, 4, 9})), {2}, {3, 5});
+  expect_values(diff(tensor<bool>({true, true, false})), {2}, {0, 1});
+  expect_values(cosine_similarity(tensor<float>({{3, 4}, {0, 0}}), tensor<float>({{4, 3}, {1, 1}})),
+                {2}, {24.0 / 25, 0}, 1e-6);
+}
+
 }  // namespace
 }  // namespace brisk
