@@ -375,7 +375,7 @@ class LoopNest {
   Node emit_store(const Node& store, const Instance& instance) const {
     const Node gate = store.srcs().size() == 4 ? instance(store.src(3)) : Node();
     Node value = instance(store.src(2));
-    const Node pointer = store.src(0);
+    const Node& pointer = store.src(0);
     if (!instance.vector) return store_to(pointer, instance(store.src(1)), value, gate);
     value = splat(value, instance.lanes);
     const auto step = stride(store.src(1), instance.vector);
@@ -414,7 +414,7 @@ class LoopNest {
                        std::vector<Node>& statements, const std::vector<Node>& done) {
     const std::vector<Node> ranges = ranges_of(group[0]);
     const Bound scope(bound_, ranges);
-    const Node last = ranges.back();
+    const Node& last = ranges.back();
     // Vectors along the last range, where nothing inside is in vectors already or has loops.
     bool rows = true;
     for (const Instance& instance : instances) rows = rows && !instance.vector;
