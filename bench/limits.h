@@ -50,7 +50,7 @@ BENCH_ANY_LEVEL inline double multiply_add(double* sink) {
   Wide sums[20];
   for (int j = 0; j < 20; ++j) sums[j] = Wide{} + static_cast<float>(j);
   Wide factor = Wide{} + 0.999F;
-  const int steps = 2'000'000;
+  const int steps = 100'000;
   for (int i = 0; i < steps; ++i) {
 #pragma GCC unroll 20
     for (int j = 0; j < 20; ++j) sums[j] = sums[j] * factor + factor;
@@ -119,18 +119,20 @@ class Bandwidth {
     for (std::size_t i = 0; i < count; ++i) data[i] = static_cast<float>(random.bits() >> 40);
     return {data, &std::free};
   }
-  // Best of several passes; each thread takes one contiguous part, in the middle of which it may
-  // be overtaken by nobody.
+  // Best of several passes over 64 MB, so short that a busy machine leaves some of them alone; the
+  // next pass takes the memory that was not used for longest. Each thread takes one half.
   template <typename F>
   static double best(int threads_, int streams, const F& work) {
+    constexpr std::size_t piece = count / 4;
+    const std::size_t part = piece / static_cast<std::size_t>(threads_);
     double least = 1e9;
-    const std::size_t part = count / static_cast<std::size_t>(threads_);
-    for (int pass = 0; pass < 8; ++pass) {
+    for (std::size_t pass = 0; pass < 24; ++pass) {
+      const std::size_t at = pass % 4 * piece;
       least = std::min(least, limits::together(threads_, [&](int t) {
-                         work(static_cast<std::size_t>(t) * part, part);
+                         work(at + static_cast<std::size_t>(t) * part, part);
                        }));
     }
-    return static_cast<double>(count * sizeof(float)) * streams / least;
+    return static_cast<double>(piece * sizeof(float)) * streams / least;
   }
   Memory from_, to_;
 };
@@ -138,7 +140,7 @@ class Bandwidth {
 /// Single-precision operations a second, a multiply-add being two.
 inline double multiply_add_peak(int threads_) {
   double best = 0;
-  for (int pass = 0; pass < 5; ++pass) {
+  for (int pass = 0; pass < 40; ++pass) {
     std::atomic<double> operations{0};
     const double took = limits::together(threads_, [&](int) {
       double sink = 0;

@@ -1,7 +1,7 @@
 // A Llama of 1.1 billion random weights in F16, Q8_0 and Q4_0: decoding 64 tokens (tokens a second,
 // share of the read bandwidth that the same run measures), a prompt of 512 tokens, the first token of
 // a new process with warm page and kernel caches, and decoding while another process holds one core.
-// Arguments: types to measure (f16 q8_0 q4_0). The files are kept in BRISK_BENCH_MODELS, by default
+// Arguments: types to measure (f16 q8_0 q4_0), or `decode FILE` or `prompt FILE` for a profiler. The files are kept in BRISK_BENCH_MODELS, by default
 // the folder brisk-bench-models among the temporary ones; beware of 4 GB.
 #include <sched.h>
 
@@ -90,6 +90,24 @@ int child_first_token(const std::string& path) {
   return 0;
 }
 
+// For a profiler: nothing but decoding, or nothing but prompts.
+int child_repeat(const std::string& what, const std::string& path) {
+  const brisk::Model model = brisk::Model::load(path);
+  brisk::Session session(model, {.context = 1024});
+  std::vector<double> times;
+  if (what == "decode") {
+    times = decode(session, 32);
+  } else {
+    const auto prompt = random_tokens(512);
+    for (int i = 0; i < 3; ++i) {
+      session.rewind();
+      times.push_back(seconds([&] { session.advance(prompt); }) / 512);
+    }
+  }
+  report("tokens_per_second", 1 / median(times));
+  return 0;
+}
+
 double first_token_seconds(const std::string& path) {
   const TemporaryFolder cache;
   run_child({"first", path}, cache.path());  // fills both caches
@@ -140,7 +158,9 @@ void measure(Table& table, const std::filesystem::path& folder, const char* type
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc == 3 && argv[1] == std::string("first")) return child_first_token(argv[2]);
+  const std::string mode = argc == 3 ? argv[1] : "";
+  if (mode == "first") return child_first_token(argv[2]);
+  if (mode == "decode" || mode == "prompt") return child_repeat(mode, argv[2]);
   begin(argv, "llm: a Llama of 1.1 billion random weights");
   const char* given = getenv("BRISK_BENCH_MODELS");
   const std::filesystem::path folder =

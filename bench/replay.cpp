@@ -20,7 +20,7 @@ Tensor chain(std::int64_t n, int length) {
 int main(int, char** argv) {
   begin(argv, "replay: overhead of a replayed kernel, chains of products of small matrices");
   Table table({"matrices", "kernels", "µs per kernel, hot", "after 1 ms of sleep"});
-  for (const std::int64_t n : {4, 8, 64}) {
+  for (const std::int64_t n : {16, 32, 64}) {
     Replay replay(chain(n, 200));
     const double kernels = static_cast<double>(replay.kernels());
     const double hot = one_round([&] { replay(); }, {.seconds_per_side = 0.5});
