@@ -29,7 +29,8 @@ class RandomGraph {
     double loss = 0;    // relative to the bound, where it is not exact
   };
 
-  RandomGraph(unsigned seed, Engine& engine) : random_(seed), engine_(engine) {
+  /// Every eighth graph has arrays of several tasks.
+  RandomGraph(unsigned seed, Engine& engine) : random_(seed), engine_(engine), large_(seed % 8 == 0) {
     if (chance(3)) {
       values["n"] = below(8);
       values["p"] = below(4);
@@ -40,7 +41,7 @@ class RandomGraph {
     pool.push_back(leaf(float_type(), shape(), true));
     while (static_cast<int>(pool.size()) < steps) {
       const Value next = step(chance(2) ? pool.back() : any());
-      if (next.node && elements(next.node) <= 20'000) pool.push_back(next);
+      if (next.node && elements(next.node) <= (large_ ? 200'000 : 20'000)) pool.push_back(next);
     }
     roots.push_back(pool.back());
     for (int i = below(3); i > 0; --i) roots.push_back(any());
@@ -135,6 +136,14 @@ class RandomGraph {
     constexpr std::int64_t sizes[] = {1, 2, 3, 4, 5, 7, 8, 16, 17, 33};
     Shape result;
     double count = 1;
+    if (large_) {
+      constexpr std::int64_t large[] = {1, 2, 16, 31, 64, 100, 130};
+      for (int i = below(3); i >= 0 && count < 5000; --i) {
+        result.emplace_back(large[below(7)]);
+        count *= static_cast<double>(result.back().value());
+      }
+      return result;
+    }
     for (int i = below(4); i >= 0 && count < 300; --i) {
       result.emplace_back(sizes[below(chance(3) ? 10 : 7)]);
       count *= static_cast<double>(result.back().upper());
@@ -443,8 +452,8 @@ class RandomGraph {
     const Size inner = x.node.shape().back();
     const double bound = x.bound * 4 * static_cast<double>(inner.upper());
     if (is_float(dtype) && bound > limit(dtype)) return {};
-    const std::int64_t columns = chance(3) ? 17 + below(40) : 1 + below(9);
-    if (elements(x.node) * static_cast<double>(columns) > 200'000) return {};
+    const std::int64_t columns = chance(3) || large_ ? 17 + below(100) : 1 + below(9);
+    if (elements(x.node) * static_cast<double>(columns) > (large_ ? 2'000'000 : 200'000)) return {};
     const bool turned = chance(2);
     Node weight = leaf(dtype, turned ? Shape{columns, inner} : Shape{inner, columns}).node;
     if (turned) weight = permute(weight, {1, 0});
@@ -581,6 +590,7 @@ class RandomGraph {
 
   std::mt19937 random_;
   Engine& engine_;
+  bool large_;
   Node length_;  // variable n, or nothing
   Node start_;   // variable p
   std::vector<std::pair<Node, std::vector<std::byte>>> contents_;
