@@ -99,7 +99,7 @@ class Contraction {
     const double m = static_cast<double>(extent(m_).upper());
     const double n = static_cast<double>(extent(n_).upper());
     const double k = static_cast<double>(extent(k_).upper());
-    return m >= 2 && n >= lanes_ / 2 && k >= 4 && m * n * k >= 16'384;
+    return m >= 2 && 2 * n >= lanes_ && k >= 4 && m * n * k >= 16'384;
   }
 
   Schedule run() {
@@ -198,8 +198,8 @@ class Contraction {
     mr_ = most;
     double best = 1e9;
     for (int candidate = most; candidate >= std::max(1, most * 2 / 3); --candidate) {
-      const double tiles = static_cast<double>((m + candidate - 1) / candidate);
-      const double waste = tiles * candidate / static_cast<double>(m) * (1 + 1.5 / candidate);
+      const std::int64_t tiles = (m + candidate - 1) / candidate;
+      const double waste = static_cast<double>(tiles * candidate) / static_cast<double>(m) * (1 + 1.5 / candidate);
       if (waste < best - 1e-9) {
         best = waste;
         mr_ = candidate;
