@@ -32,7 +32,8 @@ std::vector<double> reals(DType dtype, const Bytes& bytes) {
   const auto count = static_cast<std::int64_t>(bytes.size()) / byte_size(dtype);
   std::vector<double> values(static_cast<std::size_t>(count));
   const Operand source{dtype, bytes.data(), 1};
-  apply(Op::cast_, DType::float64, {&source, 1}, count, reinterpret_cast<std::byte*>(values.data()));
+  apply(Op::cast_, DType::float64, {&source, 1}, count,
+        reinterpret_cast<std::byte*>(values.data()));
   return values;
 }
 
@@ -45,7 +46,8 @@ std::string difference(DType dtype, const Bytes& before, const Bytes& want, cons
   double magnitude = 0;
   double written = 0;
   for (std::size_t i = 0; i < right.size(); ++i) {
-    if (std::memcmp(&before[i * size], &want[i * size], size) == 0 || !std::isfinite(right[i])) continue;
+    if (std::memcmp(&before[i * size], &want[i * size], size) == 0 || !std::isfinite(right[i]))
+      continue;
     magnitude += std::fabs(right[i]);
     written += 1;
   }
@@ -54,8 +56,9 @@ std::string difference(DType dtype, const Bytes& before, const Bytes& want, cons
     if (std::memcmp(&want[i * size], &got[i * size], size) == 0) continue;
     const double a = right[i];
     const double b = real[i];
-    const bool same = is_float(dtype) && (a == b || (std::isnan(a) && std::isnan(b)) ||
-                                          std::fabs(a - b) <= tolerance(dtype) * std::max(std::fabs(a), scale));
+    const bool same =
+        is_float(dtype) && (a == b || (std::isnan(a) && std::isnan(b)) ||
+                            std::fabs(a - b) <= tolerance(dtype) * std::max(std::fabs(a), scale));
     if (!same) return fmt::format("element {} is {}, the interpreter says {}", i, b, a);
   }
   return "";
@@ -78,7 +81,8 @@ void launch_verified(Device& device, const Launch& launch, std::string_view name
   std::vector<HostBuffer> host;
   for (Bytes& bytes : want) host.push_back({bytes.data(), static_cast<std::int64_t>(bytes.size())});
   const auto fail = [&](const std::string& what) {
-    throw InternalError(fmt::format("BRISK_VERIFY: kernel '{}': {}\n{}", name, what, print(kernel)));
+    throw InternalError(
+        fmt::format("BRISK_VERIFY: kernel '{}': {}\n{}", name, what, print(kernel)));
   };
   try {
     interpret(kernel, host, launch.variables);

@@ -1,6 +1,6 @@
-// BRISK_VERIFY=1: each launch of a live run against the interpreter of the kernel as it was lowered.
-// Input: a launch and the kernel; output: the launch's effect, or an InternalError that names the
-// kernel with its text, the first element that differs and both values.
+// BRISK_VERIFY=1: each launch of a live run against the interpreter of the kernel as it was
+// lowered. Input: a launch and the kernel; output: the launch's effect, or an InternalError that
+// names the kernel with its text, the first element that differs and both values.
 #pragma once
 
 #include <memory>
@@ -19,9 +19,9 @@ struct ArgumentMemory {
   std::size_t bytes = 0;
 };
 
-/// Launches and waits. Floats may differ by what their dtype rounds, times a few hundred, relative to
-/// the larger of the value and the mean magnitude that the kernel writes; everything else not at all.
-/// Memory that the kernel does not write must stay as it was.
+/// Launches and waits. Floats may differ by what their dtype rounds, times a few hundred, relative
+/// to the larger of the value and the mean magnitude that the kernel writes; everything else not at
+/// all. Memory that the kernel does not write must stay as it was.
 void launch_verified(Device& device, const Launch& launch, std::string_view name,
                      const LoweredKernel& kernel, std::span<const ArgumentMemory> arguments);
 

@@ -15,7 +15,9 @@ std::vector<Node> read_copies(std::span<const Node> roots, std::span<const Node>
         const bool target = i == 0 && (node.is(Op::store_) || (as_place && is_movement(node.op())));
         srcs.push_back((target ? places : values).at(node.src(i)));
       }
-      return srcs == node.srcs() ? node : make_node(node.op(), node.dtype(), srcs, node.attr(), node.lanes());
+      return srcs == node.srcs()
+                 ? node
+                 : make_node(node.op(), node.dtype(), srcs, node.attr(), node.lanes());
     };
     const bool is_place = node.is(Op::buffer_) || node.is(Op::store_) || is_movement(node.op());
     const Node value = rebuilt(false);

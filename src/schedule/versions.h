@@ -9,7 +9,8 @@
 
 namespace brisk {
 
-/// Every read of a version in `versions` becomes a read of its copy; what stores into it still does.
+/// Every read of a version in `versions` becomes a read of its copy; what stores into it still
+/// does.
 std::vector<Node> read_copies(std::span<const Node> roots, std::span<const Node> versions);
 
 }  // namespace brisk

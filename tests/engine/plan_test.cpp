@@ -93,7 +93,8 @@ TEST(Plan, ThreadsBuildRealizeAndReplayAtOnce) {
     for (int round = 0; round < 40; ++round) {
       const auto r = static_cast<float>(round);
       // Some graphs are every thread's, some its own.
-      const Node product = reduce(ReduceOp::max, add(own, constant_float(static_cast<float>(round % 4))), {0, 1});
+      const Node product =
+          reduce(ReduceOp::max, add(own, constant_float(static_cast<float>(round % 4))), {0, 1});
       const Node made = upload(engine, counting(100, t + r), {100});
       const std::vector<Node> got = engine.realize({{product, reduce(ReduceOp::add, made, {0})}});
       wrong += floats(engine, got[0])[0] != 4095 * t + static_cast<float>(round % 4);
@@ -150,12 +151,16 @@ TEST(Plan, TenThousandRealizationsKeepNoNodesAndNoMemory) {
   EXPECT_LT((resident_pages() - pages) * ::sysconf(_SC_PAGESIZE), 16 << 20);
 }
 
-// ---- the kernel cache ----------------------------------------------------------------------------
+// ---- the kernel cache
+// ----------------------------------------------------------------------------
 
 Node sample(Engine& engine) {
   const Node a = upload(engine, counting(960), {30, 32});
   const Node top = reduce(ReduceOp::max, a, {1});
-  return reduce(ReduceOp::add, exp2(mul(add(a, mul(expand(top, {30, 32}), constant_float(-1))), constant_float(0.125F))), {1});
+  return reduce(
+      ReduceOp::add,
+      exp2(mul(add(a, mul(expand(top, {30, 32}), constant_float(-1))), constant_float(0.125F))),
+      {1});
 }
 
 TEST(Plan, ADamagedEntryOfTheCacheIsMadeAnew) {
@@ -173,7 +178,8 @@ TEST(Plan, ADamagedEntryOfTheCacheIsMadeAnew) {
   for (const std::string& key : {plan_key, kernel}) {
     if (key == kernel && !code) continue;  // several kernels
     const std::vector<std::byte> whole = *KernelCache::shared().find(key);
-    for (const std::size_t length : {std::size_t{0}, std::size_t{1}, whole.size() / 2, whole.size() - 1}) {
+    for (const std::size_t length :
+         {std::size_t{0}, std::size_t{1}, whole.size() / 2, whole.size() - 1}) {
       KernelCache::shared().insert(key, std::span(whole).first(length));
       Engine other(make_cpu_device(2), host_target());
       EXPECT_EQ(floats(other, other.realize({{sample(other)}})[0]), want);
@@ -185,7 +191,8 @@ TEST(Plan, ADamagedEntryOfTheCacheIsMadeAnew) {
 // Run by the next test in processes of its own: all that it needs is in the cache, or nothing.
 TEST(Plan, AProcessOnACacheThatIsWarmCompilesNothing) {
   const char* wanted = std::getenv("BRISK_TEST_CACHE");
-  if (wanted == nullptr) GTEST_SKIP() << "ASecondProcessFindsEverything starts it with BRISK_TEST_CACHE";
+  if (wanted == nullptr)
+    GTEST_SKIP() << "ASecondProcessFindsEverything starts it with BRISK_TEST_CACHE";
   Engine& engine = Engine::shared();
   engine.realize({{sample(engine)}});
   const KernelCache::Statistics statistics = KernelCache::shared().statistics();
@@ -199,11 +206,13 @@ TEST(Plan, AProcessOnACacheThatIsWarmCompilesNothing) {
 }
 
 TEST(Plan, ASecondProcessFindsEverything) {
-  const auto cache = std::filesystem::temp_directory_path() / fmt::format("brisk-warm-{}", ::getpid());
+  const auto cache =
+      std::filesystem::temp_directory_path() / fmt::format("brisk-warm-{}", ::getpid());
   const std::string program = std::filesystem::read_symlink("/proc/self/exe");
   for (const char* state : {"cold", "warm", "warm"}) {
     const std::string command = fmt::format(
-        "BRISK_VERIFY=0 BRISK_TEST_CACHE={} BRISK_CACHE='{}' '{}' --gtest_filter='Plan.AProcessOn*' >/dev/null 2>&1",
+        "BRISK_VERIFY=0 BRISK_TEST_CACHE={} BRISK_CACHE='{}' '{}' "
+        "--gtest_filter='Plan.AProcessOn*' >/dev/null 2>&1",
         state, cache.string(), program);
     EXPECT_EQ(std::system(command.c_str()), 0) << state;
   }

@@ -9,10 +9,10 @@
 #include "base/error.h"
 #include "base/options.h"
 #include "engine/compile.h"
+#include "engine/engine.h"
 #include "engine/kernel_cache.h"
 #include "engine/verify.h"
 #include "kernel/lower.h"
-#include "engine/engine.h"
 
 namespace brisk {
 namespace {
@@ -29,7 +29,8 @@ LoweredKernel lowered(const Node& root) { return lower({root}, {root}).kernel; }
 void launch(const Node& code, const Node& text) {
   Engine& engine = Engine::shared();
   const LoweredKernel kernel = lowered(code);
-  const KernelCode compiled = compile_kernel(kernel, kernel_key(kernel, engine.target()), engine.target());
+  const KernelCode compiled =
+      compile_kernel(kernel, kernel_key(kernel, engine.target()), engine.target());
   const auto program = engine.device().load(compiled.code.object, compiled.code.symbol);
   const std::shared_ptr<Buffer> out = engine.device().allocate(400);
   const auto in = std::dynamic_pointer_cast<Buffer>(numbers().attr().storage);
@@ -55,7 +56,9 @@ TEST(PlanVerify, AKernelThatComputesSomethingElseIsNamedWithItsTextAndBothValues
   } catch (const InternalError& error) {
     const std::string text = error.what();
     EXPECT_NE(text.find("kernel 'map'"), std::string::npos) << text;
-    EXPECT_NE(text.find("argument p1 (float32), element 49 is 50, the interpreter says 100"), std::string::npos) << text;
+    EXPECT_NE(text.find("argument p1 (float32), element 49 is 50, the interpreter says 100"),
+              std::string::npos)
+        << text;
     EXPECT_NE(text.find("p1[r0] = (p0[r0] * 2)"), std::string::npos) << text;
   }
 }
@@ -83,10 +86,12 @@ TEST(PlanVerify, ALiveRunOfABrokenKernelThrows) {
 }
 
 TEST(PlanVerify, ALiveRunIsVerified) {
-  const auto cache = std::filesystem::temp_directory_path() / fmt::format("brisk-verify-{}", ::getpid());
+  const auto cache =
+      std::filesystem::temp_directory_path() / fmt::format("brisk-verify-{}", ::getpid());
   const std::string program = std::filesystem::read_symlink("/proc/self/exe");
   const std::string command = fmt::format(
-      "BRISK_VERIFY=1 BRISK_CACHE='{}' '{}' --gtest_filter='Realize.*:PlanVerify.ALiveRunOf*' >'{}.log' 2>&1",
+      "BRISK_VERIFY=1 BRISK_CACHE='{}' '{}' --gtest_filter='Realize.*:PlanVerify.ALiveRunOf*' "
+      ">'{}.log' 2>&1",
       cache.string(), program, cache.string());
   EXPECT_EQ(std::system(command.c_str()), 0) << "see " << cache.string() << ".log";
   std::filesystem::remove_all(cache);

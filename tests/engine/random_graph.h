@@ -1,7 +1,7 @@
 // Random graphs over every operation that users reach, with values that make results comparable:
-// floats hold small integers, so that sums and products are exact in any order, until a function like
-// exp2 makes a value inexact; inexact values reach no comparison and no index.
-// Input: a seed and an engine for the buffers; output: roots, the values of their variables.
+// floats hold small integers, so that sums and products are exact in any order, until a function
+// like exp2 makes a value inexact; inexact values reach no comparison and no index. Input: a seed
+// and an engine for the buffers; output: roots, the values of their variables.
 #pragma once
 
 #include <fmt/core.h>
@@ -24,13 +24,14 @@ class RandomGraph {
  public:
   struct Value {
     Node node;
-    double bound = 0;   // of what it holds
+    double bound = 0;  // of what it holds
     bool exact = true;
-    double loss = 0;    // relative to the bound, where it is not exact
+    double loss = 0;  // relative to the bound, where it is not exact
   };
 
   /// Every eighth graph has arrays of several tasks.
-  RandomGraph(unsigned seed, Engine& engine) : random_(seed), engine_(engine), large_(seed % 8 == 0) {
+  RandomGraph(unsigned seed, Engine& engine)
+      : random_(seed), engine_(engine), large_(seed % 8 == 0) {
     if (chance(3)) {
       values["n"] = below(8);
       values["p"] = below(4);
@@ -57,8 +58,8 @@ class RandomGraph {
 
   Bindings bindings() const {
     return {values, [this](const Node& node) {
-      return Array{node.dtype(), static_shape(node.shape()), engine_.read(node)};
-    }};
+              return Array{node.dtype(), static_shape(node.shape()), engine_.read(node)};
+            }};
   }
 
   /// What is wrong with the engine's results for these roots; "" where nothing is.
@@ -77,12 +78,14 @@ class RandomGraph {
       const std::vector<double> a = reals(want[r].dtype, want[r].bytes);
       const std::vector<double> b = reals(want[r].dtype, engine_.read(got[r]));
       if (a.size() != b.size()) return fmt::format("root {} has another size", r);
-      const double tolerance = chosen[r].exact ? 0 : chosen[r].loss * std::max(1.0, chosen[r].bound);
+      const double tolerance =
+          chosen[r].exact ? 0 : chosen[r].loss * std::max(1.0, chosen[r].bound);
       for (std::size_t i = 0; i < a.size(); ++i) {
         const bool same = a[i] == b[i] || (std::isnan(a[i]) && std::isnan(b[i])) ||
                           std::fabs(a[i] - b[i]) <= tolerance;
         if (!same) {
-          return fmt::format("root {}, element {}: {} for {} (tolerance {})", r, i, b[i], a[i], tolerance);
+          return fmt::format("root {}, element {}: {} for {} (tolerance {})", r, i, b[i], a[i],
+                             tolerance);
         }
       }
     }
@@ -115,21 +118,27 @@ class RandomGraph {
     const auto count = static_cast<std::int64_t>(bytes.size()) / byte_size(dtype);
     std::vector<double> result(static_cast<std::size_t>(count));
     const Operand source{dtype, bytes.data(), 1};
-    apply(Op::cast_, DType::float64, {&source, 1}, count, reinterpret_cast<std::byte*>(result.data()));
+    apply(Op::cast_, DType::float64, {&source, 1}, count,
+          reinterpret_cast<std::byte*>(result.data()));
     return result;
   }
 
-  // ---- choices -----------------------------------------------------------------------------------
+  // ---- choices
+  // -----------------------------------------------------------------------------------
 
   int below(int limit) { return static_cast<int>(random_() % static_cast<unsigned>(limit)); }
   bool chance(int one_in) { return below(one_in) == 0; }
-  const Value& any() { return pool[static_cast<std::size_t>(below(static_cast<int>(pool.size())))]; }
+  const Value& any() {
+    return pool[static_cast<std::size_t>(below(static_cast<int>(pool.size())))];
+  }
   DType float_type() {
-    constexpr DType types[] = {DType::float32, DType::float32, DType::float32, DType::float16, DType::bfloat16, DType::float64};
+    constexpr DType types[] = {DType::float32, DType::float32,  DType::float32,
+                               DType::float16, DType::bfloat16, DType::float64};
     return types[below(6)];
   }
   DType integer_type() {
-    constexpr DType types[] = {DType::int32, DType::int64, DType::uint8, DType::int8, DType::int16, DType::uint32};
+    constexpr DType types[] = {DType::int32, DType::int64, DType::uint8,
+                               DType::int8,  DType::int16, DType::uint32};
     return types[below(6)];
   }
   Shape shape() {
@@ -169,10 +178,13 @@ class RandomGraph {
     return dtype == DType::float16 ? 2e-3 : dtype == DType::bfloat16 ? 2e-2 : 2e-6;
   }
   static double whole_bound(DType dtype) {
-    return is_bool(dtype) ? 1 : std::max(-static_cast<double>(min_value(dtype)), static_cast<double>(max_value(dtype)));
+    return is_bool(dtype) ? 1
+                          : std::max(-static_cast<double>(min_value(dtype)),
+                                     static_cast<double>(max_value(dtype)));
   }
 
-  // ---- leaves ------------------------------------------------------------------------------------
+  // ---- leaves
+  // ------------------------------------------------------------------------------------
 
   Node memory(DType dtype, const Shape& sizes, double bound) {
     std::int64_t count = 1;
@@ -195,7 +207,8 @@ class RandomGraph {
   Value leaf(DType dtype, Shape wanted, bool may_vary = false) {
     const double bound = is_bool(dtype) ? 1 : 4;
     const double held = is_integer(dtype) ? whole_bound(dtype) : bound;
-    if (may_vary && length_ && !wanted.empty()) wanted[static_cast<std::size_t>(below(static_cast<int>(wanted.size())))] = Size(length_);
+    if (may_vary && length_ && !wanted.empty())
+      wanted[static_cast<std::size_t>(below(static_cast<int>(wanted.size())))] = Size(length_);
     if (is_static(wanted)) return {memory(dtype, wanted, bound), held};
     Shape whole;
     Shape box;
@@ -216,7 +229,8 @@ class RandomGraph {
   Value like(const Value& x) {
     for (int tries = 0; tries < 3; ++tries) {
       const Value& other = any();
-      if (other.node.shape() == x.node.shape() && other.node.dtype() == x.node.dtype()) return other;
+      if (other.node.shape() == x.node.shape() && other.node.dtype() == x.node.dtype())
+        return other;
     }
     if (chance(2) && x.node.rank() > 0) {  // broadcast along some axes
       Shape thin = x.node.shape();
@@ -227,17 +241,23 @@ class RandomGraph {
       value.node = expand(value.node, x.node.shape());
       return value;
     }
-    if (chance(4)) return {expand_to(constant_like(1 + below(3), x.node.dtype()), x.node.shape()), 3};
+    if (chance(4))
+      return {expand_to(constant_like(1 + below(3), x.node.dtype()), x.node.shape()), 3};
     return leaf(x.node.dtype(), x.node.shape());
   }
 
   static Node expand_to(const Node& scalar, const Shape& shape) {
     return expand(reshape(scalar, Shape(shape.size(), Size(1))), shape);
   }
-  static Node filled(double value, const Node& as) { return expand_to(constant_like(value, as.dtype()), as.shape()); }
-  static Value inexact(Node node, double bound, double loss) { return {std::move(node), bound, false, loss}; }
+  static Node filled(double value, const Node& as) {
+    return expand_to(constant_like(value, as.dtype()), as.shape());
+  }
+  static Value inexact(Node node, double bound, double loss) {
+    return {std::move(node), bound, false, loss};
+  }
 
-  // ---- steps -------------------------------------------------------------------------------------
+  // ---- steps
+  // -------------------------------------------------------------------------------------
 
   Value step(const Value& x) {
     switch (below(12)) {
@@ -334,7 +354,8 @@ class RandomGraph {
     if (chance(3)) {
       Shape kept;
       for (int i = 0; i < x.node.rank(); ++i) {
-        if (std::find(axes.begin(), axes.end(), i) == axes.end()) kept.push_back(x.node.shape()[static_cast<std::size_t>(i)]);
+        if (std::find(axes.begin(), axes.end(), i) == axes.end())
+          kept.push_back(x.node.shape()[static_cast<std::size_t>(i)]);
       }
       result.node = reshape(result.node, kept);
     }
@@ -344,9 +365,12 @@ class RandomGraph {
   // x less its greatest along an axis: what softmax and norms are made of.
   Value centred(const Value& x) {
     const DType dtype = x.node.dtype();
-    if (x.node.rank() == 0 || !is_float(dtype) || !is_static(x.node.shape()) || 2 * x.bound > limit(dtype)) return {};
+    if (x.node.rank() == 0 || !is_float(dtype) || !is_static(x.node.shape()) ||
+        2 * x.bound > limit(dtype))
+      return {};
     const Node top = reduce(ReduceOp::max, x.node, {below(x.node.rank())});
-    return {add(x.node, expand(mul(top, filled(-1, top)), x.node.shape())), 2 * x.bound, x.exact, 2 * x.loss};
+    return {add(x.node, expand(mul(top, filled(-1, top)), x.node.shape())), 2 * x.bound, x.exact,
+            2 * x.loss};
   }
 
   Value movement(const Value& x) {
@@ -427,13 +451,12 @@ class RandomGraph {
   }
 
   Value gather(const Value& x) {
-    const Size count = element_count(x.node.shape());
     Node flat = x.node;
     if (chance(2)) flat = leaf(x.node.dtype(), shape()).node;
-    const double bound = std::max(x.bound, is_float(x.node.dtype()) ? 4.0 : whole_bound(x.node.dtype()));
+    const double bound =
+        std::max(x.bound, is_float(x.node.dtype()) ? 4.0 : whole_bound(x.node.dtype()));
     const Size room = element_count(flat.shape());
     Value index = leaf(DType::int64, shape(), true);
-    (void)count;
     const Node last = expand_to(room.node(), index.node.shape());
     if (chance(2)) {  // any index, behind a gate
       const Node at = mod(index.node, expand_to((room + 3).node(), index.node.shape()));
@@ -442,7 +465,9 @@ class RandomGraph {
     }
     if (!room.is_constant() || room.value() == 0) return {};
     const Node remainder = mod(index.node, last);
-    return {load(flat, where(cmplt(remainder, filled(0, remainder)), add(remainder, last), remainder)), bound, x.exact, x.loss};
+    return {
+        load(flat, where(cmplt(remainder, filled(0, remainder)), add(remainder, last), remainder)),
+        bound, x.exact, x.loss};
   }
 
   Value product(const Value& x) {
@@ -466,7 +491,8 @@ class RandomGraph {
     const Node terms = mul(expand(reshape(x.node, left), all), expand(reshape(weight, right), all));
     Node sum = reduce(ReduceOp::add, terms, {rank - 1});
     all.erase(all.end() - 2);
-    return {reshape(sum, all), is_float(dtype) ? bound : whole_bound(dtype), x.exact, x.exact ? 0 : x.loss * 2 + rounding(dtype)};
+    return {reshape(sum, all), is_float(dtype) ? bound : whole_bound(dtype), x.exact,
+            x.exact ? 0 : x.loss * 2 + rounding(dtype)};
   }
 
   Value convert(const Value& x) {
@@ -506,10 +532,12 @@ class RandomGraph {
     } else {
       return {};
     }
-    return {where(condition, x.node, y.node), std::max(x.bound, y.bound), x.exact && y.exact, std::max(x.loss, y.loss)};
+    return {where(condition, x.node, y.node), std::max(x.bound, y.bound), x.exact && y.exact,
+            std::max(x.loss, y.loss)};
   }
 
-  // x into memory, or more of it into memory stored into before; what is stored may read the memory.
+  // x into memory, or more of it into memory stored into before; what is stored may read the
+  // memory.
   Value stored(const Value& x) {
     const DType dtype = x.node.dtype();
     const double bound = std::max(x.bound, 4.0);
@@ -534,7 +562,8 @@ class RandomGraph {
         value.exact = value.exact && into.exact;
         value.loss += into.loss;
       }
-      *before = {store(target, value.node), std::max(value.bound, into.bound), value.exact && into.exact, std::max(value.loss, into.loss)};
+      *before = {store(target, value.node), std::max(value.bound, into.bound),
+                 value.exact && into.exact, std::max(value.loss, into.loss)};
       return *before;
     }
     if (x.node.rank() == 0) return {};
@@ -559,7 +588,9 @@ class RandomGraph {
     if (chance(3)) {
       target = flip(target, {below(x.node.rank())});
     }
-    latest_.push_back({store(target, value), is_float(dtype) ? std::max(reach, 4.0) : whole_bound(dtype), x.exact, x.loss});
+    latest_.push_back({store(target, value),
+                       is_float(dtype) ? std::max(reach, 4.0) : whole_bound(dtype), x.exact,
+                       x.loss});
     return latest_.back();
   }
 
@@ -584,7 +615,8 @@ class RandomGraph {
       case 2: mode = StoreMode::min; break;
       default: break;
     }
-    latest_.push_back({scatter(room, at, x.node, mode), is_float(dtype) ? bound : whole_bound(dtype)});
+    latest_.push_back(
+        {scatter(room, at, x.node, mode), is_float(dtype) ? bound : whole_bound(dtype)});
     return latest_.back();
   }
 

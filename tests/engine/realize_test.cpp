@@ -1,5 +1,5 @@
-// Small graphs on the engine against the evaluator: each was once computed wrongly, or is a case that
-// stores in place must get right.
+// Small graphs on the engine against the evaluator: each was once computed wrongly, or is a case
+// that stores in place must get right.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -16,7 +16,8 @@ namespace {
 Node counting(Shape shape, DType dtype = DType::float32) {
   std::vector<float> values(static_cast<std::size_t>(element_count(shape).value()));
   std::iota(values.begin(), values.end(), 0.0F);
-  const Node node = Engine::shared().upload(DType::float32, shape, std::as_bytes(std::span(values)), nullptr);
+  const Node node =
+      Engine::shared().upload(DType::float32, shape, std::as_bytes(std::span(values)), nullptr);
   return dtype == DType::float32 ? node : Engine::shared().realize({{cast(node, dtype)}})[0];
 }
 
@@ -27,9 +28,10 @@ Node whole(const std::vector<std::int64_t>& values) {
 
 void expect_as_evaluated(const std::vector<Node>& roots, const Variables& values = {}) {
   Engine& engine = Engine::shared();
-  const std::vector<Array> want = evaluate(roots, {values, [&](const Node& node) {
-    return Array{node.dtype(), static_shape(node.shape()), engine.read(node)};
-  }});
+  const std::vector<Array> want =
+      evaluate(roots, {values, [&](const Node& node) {
+                         return Array{node.dtype(), static_shape(node.shape()), engine.read(node)};
+                       }});
   const std::vector<Node> got = engine.realize(roots, values);
   for (std::size_t i = 0; i < roots.size(); ++i) {
     EXPECT_EQ(engine.read(got[i]), want[i].bytes) << "root " << i << " of\n" << print(roots);
@@ -38,7 +40,8 @@ void expect_as_evaluated(const std::vector<Node>& roots, const Variables& values
 
 Node window(const Node& a, std::int64_t begin, std::int64_t end) { return shrink(a, {begin, end}); }
 
-// ---- stores in place -----------------------------------------------------------------------------
+// ---- stores in place
+// -----------------------------------------------------------------------------
 
 TEST(Realize, AnOldVersionThatIsReadBesideTheNewOneKeepsItsValues) {
   const Node a = counting({10});
@@ -74,7 +77,8 @@ TEST(Realize, AStoreMayMoveItsOwnMemoryByOne) {
 
 TEST(Realize, AStoreMayReadASumOfItsOwnMemory) {
   const Node a = counting({30, 5});
-  expect_as_evaluated({store(a, add(a, mul(expand(reduce(ReduceOp::max, a, {0}), a.shape()), constant_float(-1))))});
+  expect_as_evaluated({store(
+      a, add(a, mul(expand(reduce(ReduceOp::max, a, {0}), a.shape()), constant_float(-1))))});
 }
 
 TEST(Realize, AStoreIntoATurnedViewLandsWhereTheViewSays) {
@@ -98,18 +102,22 @@ TEST(Realize, OfEqualPositionsTheLastStoreWins) {
 
 TEST(Realize, EveryScatterModeTakesEqualPositionsAndDropsThoseOutside) {
   std::vector<std::int64_t> positions(500);
-  for (std::size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<std::int64_t>(i * i % 23) - 2;
+  for (std::size_t i = 0; i < positions.size(); ++i)
+    positions[i] = static_cast<std::int64_t>(i * i % 23) - 2;
   const auto filled = [](std::int64_t value) {
     return expand(reshape(constant_int(value, DType::int32), {1}), {500});
   };
-  for (const StoreMode mode : {StoreMode::replace, StoreMode::add, StoreMode::max, StoreMode::min}) {
+  for (const StoreMode mode :
+       {StoreMode::replace, StoreMode::add, StoreMode::max, StoreMode::min}) {
     for (const DType dtype : {DType::float32, DType::int32, DType::uint8}) {
       const Node value = mod(mul(cast(counting({500}), DType::int32), filled(7)), filled(23));
-      expect_as_evaluated({scatter(counting({19}, dtype), whole(positions), cast(value, dtype), mode)});
+      expect_as_evaluated(
+          {scatter(counting({19}, dtype), whole(positions), cast(value, dtype), mode)});
     }
   }
   const Node factors = add(mod(cast(counting({500}), DType::int32), filled(3)), filled(1));
-  expect_as_evaluated({scatter(counting({19}, DType::int32), whole(positions), factors, StoreMode::mul)});
+  expect_as_evaluated(
+      {scatter(counting({19}, DType::int32), whole(positions), factors, StoreMode::mul)});
 }
 
 TEST(Realize, AValueEqualToAnOldVersionKeepsItsValuesAndItsMemory) {
@@ -121,7 +129,8 @@ TEST(Realize, AValueEqualToAnOldVersionKeepsItsValuesAndItsMemory) {
   EXPECT_FALSE(Engine::shared().realize({{max(b, b)}})[0].attr().storage == b.attr().storage);
 }
 
-// ---- found by the random graphs ------------------------------------------------------------------
+// ---- found by the random graphs
+// ------------------------------------------------------------------
 
 TEST(Realize, ALoopOfTwoRoundsGatedByItsOwnEndReadsTheFirst) {
   const Node a = Engine::shared().realize({{add(counting({1, 16}), constant_float(1))}})[0];
@@ -130,10 +139,12 @@ TEST(Realize, ALoopOfTwoRoundsGatedByItsOwnEndReadsTheFirst) {
 
 TEST(Realize, AScatterOfColumnMaximaKeepsTheOrderOfItsElements) {
   std::vector<std::int64_t> positions(2 * 5 * 8);
-  for (std::size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<std::int64_t>(i * i % 7);
+  for (std::size_t i = 0; i < positions.size(); ++i)
+    positions[i] = static_cast<std::int64_t>(i * i % 7);
   const Node index = reshape(whole(positions), {2, 5, 8});
   const Node a = counting({2, 5, 8});
-  const Node centred = add(a, mul(expand(reduce(ReduceOp::max, a, {1}), a.shape()), constant_float(-1)));
+  const Node centred =
+      add(a, mul(expand(reduce(ReduceOp::max, a, {1}), a.shape()), constant_float(-1)));
   expect_as_evaluated({scatter(counting({7}), index, centred, StoreMode::replace)});
 }
 

@@ -1,5 +1,5 @@
-// What the tests of whole graphs share. Input: tensors; output: their compiled plan, run once on the
-// process's engine and held to the reference evaluator.
+// What the tests of whole graphs share. Input: tensors; output: their compiled plan, run once on
+// the process's engine and held to the reference evaluator.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,7 +19,8 @@ namespace brisk {
 
 /// Float32 values in [-1, 1), the same for the same shape and seed.
 inline Tensor numbers(const std::vector<std::int64_t>& shape, unsigned seed = 1) {
-  const auto count = std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+  const auto count =
+      std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
   std::vector<float> values(static_cast<std::size_t>(count));
   std::uint32_t state = seed * 2654435761U + 12345U;
   for (float& value : values) {
@@ -34,7 +35,8 @@ inline std::vector<double> reals(DType dtype, std::span<const std::byte> bytes) 
   const auto count = static_cast<std::int64_t>(bytes.size()) / byte_size(dtype);
   std::vector<double> values(static_cast<std::size_t>(count));
   const Operand source{dtype, bytes.data(), 1};
-  apply(Op::cast_, DType::float64, {&source, 1}, count, reinterpret_cast<std::byte*>(values.data()));
+  apply(Op::cast_, DType::float64, {&source, 1}, count,
+        reinterpret_cast<std::byte*>(values.data()));
   return values;
 }
 
@@ -52,20 +54,23 @@ inline Plan run_and_compare(const std::vector<Tensor>& tensors, const VariableVa
   Engine& engine = Engine::shared();
   std::vector<Node> roots;
   for (const Tensor& tensor : tensors) roots.push_back(node_of(tensor));
-  const std::vector<Array> want = evaluate(roots, {values, [&](const Node& node) {
-    Array array{node.dtype(), evaluate_shape(node.shape(), values), {}};
-    if (node.attr().storage) array.bytes = engine.read(node);
-    std::size_t size = static_cast<std::size_t>(byte_size(array.dtype));
-    for (const std::int64_t extent : array.shape) size *= static_cast<std::size_t>(extent);
-    array.bytes.resize(size);  // memory of the graph's own, written before it is read
-    return array;
-  }});
+  const std::vector<Array> want = evaluate(
+      roots, {values, [&](const Node& node) {
+                Array array{node.dtype(), evaluate_shape(node.shape(), values), {}};
+                if (node.attr().storage) array.bytes = engine.read(node);
+                std::size_t size = static_cast<std::size_t>(byte_size(array.dtype));
+                for (const std::int64_t extent : array.shape)
+                  size *= static_cast<std::size_t>(extent);
+                array.bytes.resize(size);  // memory of the graph's own, written before it is read
+                return array;
+              }});
   Plan plan(roots, engine);
   plan.run(values);
   for (std::size_t r = 0; r < roots.size(); ++r) {
     const std::vector<double> right = reals(want[r].dtype, want[r].bytes);
     const std::vector<double> got = reals(want[r].dtype, engine.read(plan.outputs()[r]));
-    EXPECT_GE(got.size(), right.size());  // where sizes are variables, the memory is of the greatest
+    EXPECT_GE(got.size(),
+              right.size());  // where sizes are variables, the memory is of the greatest
     int wrong = 0;
     for (std::size_t i = 0; i < std::min(right.size(), got.size()) && wrong < 3; ++i) {
       const double a = right[i];

@@ -19,7 +19,8 @@ void expect_error(F f, const std::vector<std::string>& parts) {
 TEST(EngineError, MemoryThatIsNotThereNamesTheCallAndTheBytes) {
   const Tensor row = numbers({1, 64}).realize();
   const Tensor huge = sigmoid(row.expand({std::int64_t{1} << 45, 64}));
-  expect_error<DeviceError>([&] { huge.realize(); }, {"computing sigmoid", "out of memory: wanted 8388608"});
+  expect_error<DeviceError>([&] { huge.realize(); },
+                            {"computing sigmoid", "out of memory: wanted 8388608"});
 }
 
 TEST(EngineError, AVariableWithoutAValueOrOutsideItsBoundsNamesTheCallAndTheVariable) {

@@ -98,14 +98,16 @@ TEST(KernelCount, AttentionIsOneKernel) {
 }
 
 TEST(KernelCount, CausalAttentionIsOneKernel) {
-  const Tensor q = numbers({8, 64, 32}, 1), k = numbers({8, 64, 32}, 2), v = numbers({8, 64, 32}, 3);
+  const Tensor q = numbers({8, 64, 32}, 1), k = numbers({8, 64, 32}, 2),
+               v = numbers({8, 64, 32}, 3);
   AttentionOptions options;
   options.causal = true;
   expect_kernels(1, {scaled_dot_product_attention(q, k, v, options)});
 }
 
 TEST(KernelCount, AttentionWithMaskAndCapIsOneKernel) {
-  const Tensor q = numbers({8, 20, 32}, 1), k = numbers({8, 28, 32}, 2), v = numbers({8, 28, 32}, 3);
+  const Tensor q = numbers({8, 20, 32}, 1), k = numbers({8, 28, 32}, 2),
+               v = numbers({8, 28, 32}, 3);
   AttentionOptions options;
   options.mask = fixed(numbers({20, 28}, 4) > -0.5);
   options.softcap = 2;
@@ -113,7 +115,8 @@ TEST(KernelCount, AttentionWithMaskAndCapIsOneKernel) {
 }
 
 TEST(KernelCount, AttentionWithGroupedHeadsIsOneKernel) {
-  const Tensor q = numbers({8, 20, 32}, 1), k = numbers({2, 28, 32}, 2), v = numbers({2, 28, 32}, 3);
+  const Tensor q = numbers({8, 20, 32}, 1), k = numbers({2, 28, 32}, 2),
+               v = numbers({2, 28, 32}, 3);
   AttentionOptions options;
   options.causal_end = true;
   expect_kernels(1, {scaled_dot_product_attention(q, k, v, options)});
@@ -123,13 +126,14 @@ TEST(KernelCount, AProductWithBiasAndActivationIsOneKernel) {
   const Tensor x = numbers({40, 96}, 1), w = numbers({72, 96}, 2), b = numbers({72}, 3);
   expect_kernels(1, {gelu(linear(x, w, b))});
   expect_kernels(1, {relu(matmul(x, numbers({96, 72}, 5)) + b)});
-  expect_kernels(1, {silu(linear(numbers({1, 512}, 4), numbers({300, 512}, 6), numbers({300}, 3)))});
+  expect_kernels(1,
+                 {silu(linear(numbers({1, 512}, 4), numbers({300, 512}, 6), numbers({300}, 3)))});
   expect_kernels(1, {silu(linear(x, w, b)) * numbers({40, 72}, 9)});
 }
 
 TEST(KernelCount, ALlamaBlockDecodesInAtMostEightKernels) {
-  const auto count = [](std::int64_t blocks, std::int64_t width, std::int64_t ffn, std::int64_t heads,
-                        std::int64_t key_heads, bool run) {
+  const auto count = [](std::int64_t blocks, std::int64_t width, std::int64_t ffn,
+                        std::int64_t heads, std::int64_t key_heads, bool run) {
     Llama model(blocks, width, ffn, heads, key_heads, 500, 64);
     const KvCache cache(model.config, 64, DType::float16);
     const Transformer transformer(model.config, model.weights, cache);

@@ -9,7 +9,9 @@
 namespace brisk {
 namespace {
 
-Node memory(Shape shape, DType dtype = DType::float32) { return buffer(dtype, std::move(shape), nullptr); }
+Node memory(Shape shape, DType dtype = DType::float32) {
+  return buffer(dtype, std::move(shape), nullptr);
+}
 
 std::string lowered(const std::vector<Node>& outputs, NodeSet stored = {}) {
   for (const Node& output : outputs) stored.insert(output);
@@ -60,7 +62,8 @@ TEST(Lower, AReductionIsAnExpressionOverItsRanges) {
             "lowered(in float32 p0, out float32 p1)\n"
             "  part r0 < 4 r1 < 8:\n"
             "    stage:\n"
-            "      p1[((r0 * 8) + r1)] = (p0[((r0 * 8) + r1)] * recip(add[r2 < 8](p0[((r0 * 8) + r2)])))\n");
+            "      p1[((r0 * 8) + r1)] = (p0[((r0 * 8) + r1)] * recip(add[r2 < 8](p0[((r0 * 8) + "
+            "r2)])))\n");
 }
 
 TEST(Lower, AStoreWritesThroughItsViewAndNamesItsMemoryOnce) {
