@@ -1,5 +1,6 @@
-// A benchmark that measures new processes runs itself again. Input: arguments and environment of the
-// child; output: the figures that the child printed as lines "name value", and its time from exec.
+// A benchmark that measures new processes runs itself again. Input: arguments and environment of
+// the child; output: the figures that the child printed as lines "name value", and its time from
+// exec.
 #pragma once
 
 #include <fcntl.h>

@@ -1,11 +1,11 @@
-// Time from nothing to compiled kernels: the forward pass of ResNet-18 (one image of 224 × 224) and of
-// a GPT block (128 tokens, 768 wide, 12 heads), written as users write them, with random weights.
-// Cold: an empty kernel cache; warm: a new process with the cache that the cold one left. A third
-// process takes the compiler's stages one after the other on one thread.
+// Time from nothing to compiled kernels: the forward pass of ResNet-18 (one image of 224 × 224) and
+// of a GPT block (128 tokens, 768 wide, 12 heads), written as users write them, with random
+// weights. Cold: an empty kernel cache; warm: a new process with the cache that the cold one left.
+// A third process takes the compiler's stages one after the other on one thread.
+#include "engine/compile.h"
 #include "brisk/functional.h"
 #include "child.h"
 #include "codegen/codegen.h"
-#include "engine/compile.h"
 #include "graph/rules_simplify.h"
 #include "kernel/lower.h"
 #include "optimize/optimize.h"
@@ -26,8 +26,8 @@ Tensor weight(const std::vector<std::int64_t>& shape) {
 
 Tensor conv_norm(const Tensor& x, std::int64_t out, std::int64_t kernel, std::int64_t stride) {
   const std::int64_t in = x.shape()[1];
-  const Tensor y = conv2d(x, weight({out, in, kernel, kernel}), {},
-                          {.stride = stride, .padding = kernel / 2});
+  const Tensor y =
+      conv2d(x, weight({out, in, kernel, kernel}), {}, {.stride = stride, .padding = kernel / 2});
   return batch_norm(y, random_tensor({out}), random_tensor({out}, 0.5, 1.5),
                     random_tensor({out}, 0.5, 1.5), random_tensor({out}));
 }
@@ -61,8 +61,8 @@ Tensor gpt_block() {
     return y.reshape({1, T, H, C / H}).permute({0, 2, 1, 3});
   };
   const auto qkv = project(norm(x), 3 * C).split(C, -1);
-  const Tensor mixed = scaled_dot_product_attention(heads(qkv[0]), heads(qkv[1]), heads(qkv[2]),
-                                                    {.causal = true});
+  const Tensor mixed =
+      scaled_dot_product_attention(heads(qkv[0]), heads(qkv[1]), heads(qkv[2]), {.causal = true});
   const Tensor y = x + project(mixed.permute({0, 2, 1, 3}).reshape({1, T, C}), C);
   return y + project(gelu(project(norm(y), 4 * C)), C);
 }
@@ -122,7 +122,7 @@ int child_stages(const std::string& name) {
 
 std::string ms(double seconds) { return fmt::format("{:.0f}", seconds * 1e3); }
 
-void measure(Table& table, Table& stages, const std::string& name) {
+void measure(Table& table, const std::string& name) {
   std::vector<std::pair<std::string, std::vector<Figures>>> kinds = {{"cold", {}}, {"warm", {}}};
   for (int round = 0; round < 3; ++round) {
     const TemporaryFolder cache;
@@ -135,9 +135,12 @@ void measure(Table& table, Table& stages, const std::string& name) {
       return median(values);
     };
     table.add({fmt::format("{}, {} cache", name, kind), ms(middle("exec_to_ready")),
-               ms(middle("compile")), fmt::format("{}", middle("kernels")),
-               ms(middle("first_run")), ms(middle("second_run"))});
+               ms(middle("compile")), fmt::format("{}", middle("kernels")), ms(middle("first_run")),
+               ms(middle("second_run"))});
   }
+}
+
+void measure_stages(Table& stages, const std::string& name) {
   const TemporaryFolder cache;
   Figures one = run_child({"stages", name}, cache.path());
   stages.add({name, ms(one["simplify"]), ms(one["fuse"]), ms(one["lower"]), ms(one["optimize"]),
@@ -152,11 +155,12 @@ int main(int argc, char** argv) {
     return argv[1] == std::string("compile") ? child_compile(argv[2]) : child_stages(argv[2]);
   }
   begin(argv, "compile: forward passes from an empty and a warm kernel cache, new processes");
-  Table stages({"one thread, ms", "simplify", "fuse", "lower + key", "optimize", "LLVM",
-                "different kernels", "object KiB"});
+  const std::vector<std::string> networks = {"resnet18", "gpt_block"};
   Table table({"ms, medians of 3", "exec to ready*", "graph to plan", "kernels", "first run",
                "second run"});
-  measure(table, stages, "resnet18");
-  measure(table, stages, "gpt_block");
+  for (const auto& name : networks) measure(table, name);
   fmt::print("* process start and graph to plan, without the making of random weights\n");
+  Table stages({"one thread, ms", "simplify", "fuse", "lower + key", "optimize", "LLVM",
+                "different kernels", "object KiB"});
+  for (const auto& name : networks) measure_stages(stages, name);
 }

@@ -1,5 +1,5 @@
-// Products of matrices against OpenBLAS (single precision) and oneDNN (bfloat16, int8), all row-major
-// and unpacked before the call. The results are compared before the times are.
+// Products of matrices against OpenBLAS (single precision) and oneDNN (bfloat16, int8), all
+// row-major and unpacked before the call. The results are compared before the times are.
 #include <cmath>
 #include <cstring>
 
@@ -28,7 +28,8 @@ struct Report {
     table.add({name, times ? fmt::format("{:.0f}", operations / times->peer / 1e9) : "-",
                fmt::format("{:.0f}", operations / brisk / 1e9),
                times ? fmt::format("{:.2f}", times->ratio) : "-",
-               fmt::format("{:.2f}", operations / brisk / peak), fmt::format("{}", ours.kernels())});
+               fmt::format("{:.2f}", operations / brisk / peak),
+               fmt::format("{}", ours.kernels())});
   }
 };
 
@@ -134,8 +135,7 @@ void int8_product(Report& report, std::int64_t n, bool with_sign) {
   const auto tensor = [&](const std::vector<std::byte>& x, DType dtype) {
     return brisk::from_bytes(x, {n, n}, dtype).cast(DType::int32);
   };
-  Replay ours(
-      matmul(tensor(a, with_sign ? DType::int8 : DType::uint8), tensor(b, DType::int8)));
+  Replay ours(matmul(tensor(a, with_sign ? DType::int8 : DType::uint8), tensor(b, DType::int8)));
   std::optional<Comparison> times;
 #ifdef BENCH_DNNL
   using Type = dnnl::memory::data_type;

@@ -1,5 +1,5 @@
-// The machine's limits, measured by plain loops of our own on as many threads as asked: bandwidth of
-// reading and of copying beyond the caches, and the rate of multiply-adds. Output: bytes or
+// The machine's limits, measured by plain loops of our own on as many threads as asked: bandwidth
+// of reading and of copying beyond the caches, and the rate of multiply-adds. Output: bytes or
 // operations per second, the best of several passes. They are what shares of the hardware in the
 // other benchmarks refer to, measured again in each run.
 #pragma once
@@ -119,20 +119,17 @@ class Bandwidth {
     for (std::size_t i = 0; i < count; ++i) data[i] = static_cast<float>(random.bits() >> 40);
     return {data, &std::free};
   }
-  // Best of several passes over 64 MB, so short that a busy machine leaves some of them alone; the
-  // next pass takes the memory that was not used for longest. Each thread takes one half.
+  // Best of several passes; each thread takes one half.
   template <typename F>
   static double best(int threads_, int streams, const F& work) {
-    constexpr std::size_t piece = count / 4;
-    const std::size_t part = piece / static_cast<std::size_t>(threads_);
+    const std::size_t part = count / static_cast<std::size_t>(threads_);
     double least = 1e9;
-    for (std::size_t pass = 0; pass < 24; ++pass) {
-      const std::size_t at = pass % 4 * piece;
+    for (int pass = 0; pass < 6; ++pass) {
       least = std::min(least, limits::together(threads_, [&](int t) {
-                         work(at + static_cast<std::size_t>(t) * part, part);
+                         work(static_cast<std::size_t>(t) * part, part);
                        }));
     }
-    return static_cast<double>(piece * sizeof(float)) * streams / least;
+    return static_cast<double>(count * sizeof(float)) * streams / least;
   }
   Memory from_, to_;
 };

@@ -1,8 +1,9 @@
 // A Llama of 1.1 billion random weights in F16, Q8_0 and Q4_0: decoding 64 tokens (tokens a second,
-// share of the read bandwidth that the same run measures), a prompt of 512 tokens, the first token of
-// a new process with warm page and kernel caches, and decoding while another process holds one core.
-// Arguments: types to measure (f16 q8_0 q4_0), or `decode FILE` or `prompt FILE` for a profiler. The files are kept in BRISK_BENCH_MODELS, by default
-// the folder brisk-bench-models among the temporary ones; beware of 4 GB.
+// share of the read bandwidth that the same run measures), a prompt of 512 tokens, the first token
+// of a new process with warm page and kernel caches, and decoding while another process holds one
+// core. Arguments: types to measure (f16 q8_0 q4_0), or `decode FILE` or `prompt FILE` for a
+// profiler. The files are kept in BRISK_BENCH_MODELS, by default the folder brisk-bench-models
+// among the temporary ones; beware of 4 GB.
 #include <sched.h>
 
 #include <csignal>
@@ -174,9 +175,12 @@ int main(int argc, char** argv) {
     for (const char* type : types) measure(table, folder, type);
   }
   fmt::print(
-      "*  bytes of the matrices that a token needs (all but the embedding) x tokens a second / read "
+      "*  bytes of the matrices that a token needs (all but the embedding) x tokens a second / "
+      "read "
       "bandwidth\n** rate beside a process that spins on one core / rate without\n"
-      "Quoted, not measured here: ik_llama.cpp of August 2026, best options, 2 threads of a machine "
-      "with 2 cores\n(AVX-512, VNNI) and 32.1 GB/s: decode 11.7 / 22.3 / 32.6 tok/s in F16 / Q8_0 / "
+      "Quoted, not measured here: ik_llama.cpp of August 2026, best options, 2 threads of a "
+      "machine "
+      "with 2 cores\n(AVX-512, VNNI) and 32.1 GB/s: decode 11.7 / 22.3 / 32.6 tok/s in F16 / Q8_0 "
+      "/ "
       "Q4_0, prompt 100 / 171 / 168 tok/s,\nfirst token 315 / 286 / 203 ms, one core busy 0.12.\n");
 }

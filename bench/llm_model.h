@@ -1,6 +1,6 @@
 // A GGUF file of the shape of a Llama of 1.1 billion weights (22 blocks, width 2048, feed-forward
-// 5632, 32 heads over 4 key heads, 32000 tokens) with random weights of one type. Input: a path and a
-// type; output: the file, made once.
+// 5632, 32 heads over 4 key heads, 32000 tokens) with random weights of one type. Input: a path and
+// a type; output: the file, made once.
 #pragma once
 
 #include <filesystem>
@@ -16,8 +16,8 @@ struct LlamaShape {
 };
 
 /// Random rows of blocks: float16 values or scales about `size`, random quantised values.
-inline std::vector<std::byte> random_blocks(brisk::BlockType type, std::int64_t values,
-                                            float size, Random& random) {
+inline std::vector<std::byte> random_blocks(brisk::BlockType type, std::int64_t values, float size,
+                                            Random& random) {
   using brisk::BlockType;
   const brisk::BlockInfo& info = brisk::block_info(type);
   auto bytes = random.bytes(static_cast<std::size_t>(values / info.values * info.bytes));
@@ -36,13 +36,14 @@ inline std::vector<std::byte> random_blocks(brisk::BlockType type, std::int64_t 
   return bytes;
 }
 
-/// Bytes of the matrices that one token's step reads: all but the embedding, of which it reads a row.
+/// Bytes of the matrices that one token's step reads: all but the embedding, of which it reads a
+/// row.
 inline double bytes_per_token(const LlamaShape& s, brisk::BlockType type) {
   const double block = 2.0 * static_cast<double>(s.width * s.width) +
                        2.0 * static_cast<double>(s.width * s.width * s.key_heads / s.heads) +
                        3.0 * static_cast<double>(s.width * s.ffn);
-  const double weights = static_cast<double>(s.blocks) * block +
-                         static_cast<double>(s.vocabulary * s.width);
+  const double weights =
+      static_cast<double>(s.blocks) * block + static_cast<double>(s.vocabulary * s.width);
   const brisk::BlockInfo& info = brisk::block_info(type);
   return weights * static_cast<double>(info.bytes) / static_cast<double>(info.values);
 }
@@ -76,9 +77,9 @@ inline void write_llama(const std::filesystem::path& path, const LlamaShape& s,
   std::vector<float> scores;
   for (std::size_t i = 0; i < words.size(); ++i) scores.push_back(-static_cast<float>(i));
   gguf.add("tokenizer.ggml.model", "llama");
-  gguf.add_array("tokenizer.ggml.tokens",
-                 std::span<const std::string_view>(
-                     std::vector<std::string_view>(words.begin(), words.end())));
+  gguf.add_array(
+      "tokenizer.ggml.tokens",
+      std::span<const std::string_view>(std::vector<std::string_view>(words.begin(), words.end())));
   gguf.add_array("tokenizer.ggml.scores", std::span<const float>(scores));
   gguf.add_array("tokenizer.ggml.token_type", std::span<const std::int32_t>(kinds));
 

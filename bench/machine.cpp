@@ -8,8 +8,8 @@ int main(int, char** argv) {
   const Bandwidth memory;
   Table table({"", "1 thread", "2 threads"});
   const auto row = [&](const char* name, double unit, const std::function<double(int)>& measure) {
-    table.add({name, fmt::format("{:.1f}", measure(1) / unit),
-               fmt::format("{:.1f}", measure(2) / unit)});
+    table.add(
+        {name, fmt::format("{:.1f}", measure(1) / unit), fmt::format("{:.1f}", measure(2) / unit)});
   };
   row("read, GB/s", 1e9, [&](int n) { return memory.read(n); });
   row("copy, streaming stores, read + written GB/s", 1e9,

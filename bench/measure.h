@@ -1,6 +1,6 @@
 // What every benchmark shares: 2 threads on both sides, the peer and brisk interleaved in one
-// process, data at random, a plain table on stdout. Input: functions to time; output: medians, their
-// ratio, and rows of text.
+// process, data at random, a plain table on stdout. Input: functions to time; output: medians,
+// their ratio, and rows of text.
 //
 // A comparison alternates: pause, one run that is not timed, some runs that are; first one side,
 // then the other, for several rounds. The pause lets the other side's threads stop spinning
@@ -16,10 +16,12 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <functional>
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "brisk/brisk.h"
@@ -76,14 +78,18 @@ struct Effort {
   double seconds_per_side = 0.1;  // timed, in each round
 };
 
-/// Median seconds of one side in one round.
-inline double one_round(const Work& work, const Effort& effort) {
+/// Seconds of one side in one round, each run's.
+inline std::vector<double> runs(const Work& work, const Effort& effort) {
   std::this_thread::sleep_for(std::chrono::milliseconds(40));
   const double once = seconds(work);
   const int count = std::clamp(static_cast<int>(effort.seconds_per_side / once), 1, 1000);
   std::vector<double> times;
   for (int i = 0; i < count; ++i) times.push_back(seconds(work));
-  return median(times);
+  return times;
+}
+
+inline double one_round(const Work& work, const Effort& effort) {
+  return median(runs(work, effort));
 }
 
 inline Comparison compare(const Work& peer, const Work& brisk, const Effort& effort = {}) {
@@ -96,29 +102,27 @@ inline Comparison compare(const Work& peer, const Work& brisk, const Effort& eff
   return {median(peers), median(ours), median(ratios)};
 }
 
-/// Columns of text: the first to the left, the others to the right.
+/// Columns of text, each row printed as it comes: the first to the left, the others to the right,
+/// as wide as their heads.
 class Table {
  public:
-  explicit Table(std::vector<std::string> head) { add(std::move(head)); }
-  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
-  ~Table() {
-    std::vector<std::size_t> widths;
-    for (const auto& row : rows_) {
-      widths.resize(std::max(widths.size(), row.size()));
-      for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-    }
-    for (const auto& row : rows_) {
-      std::string line = fmt::format("{:<{}}", row[0], widths[0]);
-      for (std::size_t i = 1; i < row.size(); ++i) {
-        line += fmt::format("  {:>{}}", row[i], widths[i]);
-      }
-      fmt::print("{}\n", line);
-    }
-    std::fflush(stdout);
+  explicit Table(std::vector<std::string> head) : head_(std::move(head)) {}
+  void add(const std::vector<std::string>& row) {
+    if (!std::exchange(begun_, true)) print(head_);
+    print(row);
   }
 
  private:
-  std::vector<std::vector<std::string>> rows_;
+  void print(const std::vector<std::string>& row) const {
+    std::string line = fmt::format("{:<28}", row[0]);
+    for (std::size_t i = 1; i < row.size(); ++i) {
+      line += fmt::format("  {:>{}}", row[i], std::max<std::size_t>(head_[i].size(), 6));
+    }
+    fmt::print("{}\n", line);
+    std::fflush(stdout);
+  }
+  std::vector<std::string> head_;
+  bool begun_ = false;
 };
 
 /// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).

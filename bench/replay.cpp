@@ -10,7 +10,8 @@ using brisk::Tensor;
 // Products of small matrices: neither fuses with the next.
 Tensor chain(std::int64_t n, int length) {
   Tensor x = random_tensor({n, n});
-  const Tensor factor = random_tensor({n, n}, -1.0F / static_cast<float>(n), 1.0F / static_cast<float>(n));
+  const Tensor factor =
+      random_tensor({n, n}, -1.0F / static_cast<float>(n), 1.0F / static_cast<float>(n));
   for (int i = 0; i < length; ++i) x = matmul(x, factor);
   return x;
 }
