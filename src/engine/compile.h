@@ -28,11 +28,13 @@ struct KernelCode {
 /// From the kernel cache, if it is there.
 std::optional<KernelCode> find_compiled(const std::string& key);
 /// Compiled now, and put into the kernel cache.
-KernelCode compile_kernel(const LoweredKernel& lowered, const std::string& key, const Target& target);
+KernelCode compile_kernel(const LoweredKernel& lowered, const std::string& key,
+                          const Target& target);
 
 /// The cache's key of a kernel for a target.
 std::string kernel_key(const LoweredKernel& lowered, const Target& target);
-/// Which build of the compiler this is: part of every key, so that no build runs another one's code.
+/// Which build of the compiler this is: part of every key, so that no build runs another one's
+/// code.
 const std::string& compiler_identity();
 
 }  // namespace brisk

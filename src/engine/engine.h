@@ -25,8 +25,8 @@ class Engine {
   Device& device() { return *device_; }
   const Target& target() const { return target_; }
 
-  /// Computes the roots now; gives buffer nodes, in order. A buffer comes back as it is, a graph store
-  /// as the buffer it stores into.
+  /// Computes the roots now; gives buffer nodes, in order. A buffer comes back as it is, a graph
+  /// store as the buffer it stores into.
   std::vector<Node> realize(std::span<const Node> roots, const VariableValues& values = {});
 
   Node upload(DType dtype, const Shape& shape, std::span<const std::byte> bytes,
@@ -43,11 +43,12 @@ class Engine {
   std::unique_ptr<Loaded> loaded_;  // kernels of this process by key
 };
 
-/// A graph compiled once and run many times: inputs and outputs are fixed buffers, variables change.
+/// A graph compiled once and run many times: inputs and outputs are fixed buffers, variables
+/// change.
 class Plan {
  public:
-  /// Schedules and compiles the computation of `roots`. Buffers among the sources are read where they
-  /// are at every run; graph stores write theirs.
+  /// Schedules and compiles the computation of `roots`. Buffers among the sources are read where
+  /// they are at every run; graph stores write theirs.
   Plan(std::span<const Node> roots, Engine& engine);
   ~Plan();
   Plan(Plan&&) noexcept;

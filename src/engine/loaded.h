@@ -31,8 +31,8 @@ struct Engine::Loaded {
                                          std::vector<std::shared_ptr<LoadedKernel>>& kernels);
 
  private:
-  /// Kernels of the steps in order; what is new is compiled on all processors at once, from `lowered`
-  /// (one per step) where the cache has not got it. False where it is needed and empty.
+  /// Kernels of the steps in order; what is new is compiled on all processors at once, from
+  /// `lowered` (one per step) where the cache has not got it. False where it is needed and empty.
   bool get(const PlanRecord& record, const std::vector<LoweredKernel>& lowered, Engine& engine,
            std::vector<std::shared_ptr<LoadedKernel>>& kernels);
   std::shared_ptr<const PlanRecord> known_plan(const std::string& key);

@@ -63,7 +63,8 @@ Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique
   std::vector<Node> buffers;
   append_structure(key, roots, buffers);
   std::vector<std::shared_ptr<LoadedKernel>> kernels;
-  const std::shared_ptr<const PlanRecord> found = engine.loaded_->plan(key, roots, buffers, engine, kernels);
+  const std::shared_ptr<const PlanRecord> found =
+      engine.loaded_->plan(key, roots, buffers, engine, kernels);
   const PlanRecord& record = *found;
 
   // Memory: roots get their own; everything else, working memory included, shares an arena.
@@ -83,7 +84,8 @@ Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique
       if (!place.temporary || own[static_cast<std::size_t>(place.number)]) continue;
       Interval& interval = intervals[static_cast<std::size_t>(place.number)];
       const auto& temporary = record.temporaries[static_cast<std::size_t>(place.number)];
-      if (interval.first < 0) interval = {step, step, upper_bytes(temporary.dtype, temporary.shape)};
+      if (interval.first < 0)
+        interval = {step, step, upper_bytes(temporary.dtype, temporary.shape)};
       interval.last = step;
     }
     first_workspace.push_back(intervals.size());
@@ -141,7 +143,8 @@ Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique
   }
   for (const PlanRecord::Place& root : record.roots) {
     const auto number = static_cast<std::size_t>(root.number);
-    plan.outputs.push_back(root.temporary ? buffer(record.temporaries[number].dtype, record.temporaries[number].shape, own[number])
+    plan.outputs.push_back(root.temporary ? buffer(record.temporaries[number].dtype,
+                                                   record.temporaries[number].shape, own[number])
                                           : buffers[number]);
   }
 }
@@ -156,7 +159,8 @@ void Plan::run(const VariableValues& values) {
     }
     if (!step.fixed) {
       const auto& sizes = step.kernel->header.phase_tasks;
-      for (std::size_t i = 0; i < sizes.size(); ++i) step.tasks[i] = evaluate_size(sizes[i], values);
+      for (std::size_t i = 0; i < sizes.size(); ++i)
+        step.tasks[i] = evaluate_size(sizes[i], values);
     }
     Launch launch;
     launch.program = step.kernel->program.get();

@@ -32,7 +32,8 @@ std::int64_t count_operations(const LoweredKernel& kernel) {
   for (const Part& part : kernel.parts) {
     for (const Node& node : topological_order(part.stages[0].stores)) {
       const bool adds = node.is(Op::reduce_);
-      if (!is_float(node.dtype()) || (!adds && info(node.op()).group != OpGroup::arithmetic)) continue;
+      if (!is_float(node.dtype()) || (!adds && info(node.op()).group != OpGroup::arithmetic))
+        continue;
       double times = 1;
       std::vector<Node> ranges = free_ranges(adds ? node.src(0) : node);
       for (const Node& range : ranges) times *= static_cast<double>(Size(range.src(0)).upper());
@@ -96,7 +97,9 @@ PlanRecord schedule_graph(std::span<const Node> given, std::span<const Node> buf
   std::vector<Node> roots = simplify(given);
   verify_graph(roots, "simplify");
   // Values get memory of their own, even those that are found to be what some memory holds.
-  const auto is_memory = [](const Node& root) { return root.is(Op::buffer_) || root.is(Op::store_); };
+  const auto is_memory = [](const Node& root) {
+    return root.is(Op::buffer_) || root.is(Op::store_);
+  };
   for (std::size_t i = 0; i < roots.size(); ++i) {
     if (is_memory(roots[i]) && !is_memory(given[i])) roots[i] = copy_to(roots[i], "");
   }
@@ -122,7 +125,8 @@ PlanRecord schedule_graph(std::span<const Node> given, std::span<const Node> buf
       check(at != buffers.end(), "a buffer of the graph");
       return {false, static_cast<int>(at - buffers.begin())};
     }
-    const auto [at, fresh] = temporaries.emplace(memory, static_cast<int>(record.temporaries.size()));
+    const auto [at, fresh] =
+        temporaries.emplace(memory, static_cast<int>(record.temporaries.size()));
     if (fresh) record.temporaries.push_back({memory.dtype(), memory.shape()});
     return {true, at->second};
   };

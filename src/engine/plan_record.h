@@ -1,6 +1,6 @@
-// What scheduling a graph gives, free of the process that made it: kernels by their cache keys, their
-// arguments by number, sizes over variables. The kernel cache holds it, so that a graph that was seen
-// before is neither scheduled nor lowered again.
+// What scheduling a graph gives, free of the process that made it: kernels by their cache keys,
+// their arguments by number, sizes over variables. The kernel cache holds it, so that a graph that
+// was seen before is neither scheduled nor lowered again.
 #pragma once
 
 #include <optional>

@@ -25,8 +25,7 @@ Shape elementwise(Op op, DType dtype, const std::vector<Node>& srcs) {
     if (shape.empty()) {
       shape = src.shape();
     } else if (shape != src.shape()) {
-      user_error("{}: shapes {} and {} differ", name(op), to_string(shape),
-                 to_string(src.shape()));
+      user_error("{}: shapes {} and {} differ", name(op), to_string(shape), to_string(src.shape()));
     }
   }
   const std::size_t first = op == Op::where_ ? 1 : 0;
@@ -121,9 +120,9 @@ Shape movement(Op op, const Node& src, const Attr& attr) {
         const Size& begin = attr.sizes[2 * i];
         const Size& end = attr.sizes[2 * i + 1];
         const Size length = end - begin;
-        const bool inside = begin.lower() >= 0 && length.lower() >= 0 &&
-                            (!end.is_constant() || !from[i].is_constant() ||
-                             end.value() <= from[i].value());
+        const bool inside =
+            begin.lower() >= 0 && length.lower() >= 0 &&
+            (!end.is_constant() || !from[i].is_constant() || end.value() <= from[i].value());
         want(inside, "the box must lie inside");
         shape.push_back(length);
       }

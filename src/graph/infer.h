@@ -1,4 +1,5 @@
-// Shape inference: the one place that knows which sources an operation takes and what shape it gives.
+// Shape inference: the one place that knows which sources an operation takes and what shape it
+// gives.
 #pragma once
 
 #include "graph/node.h"

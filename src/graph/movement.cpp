@@ -33,8 +33,8 @@ Index unflatten(const Node& position, const Shape& shape) {
 
 namespace {
 
-// Splits both shapes into runs of axes with equal products and converts run by run, so that axes that
-// a reshape leaves alone keep their index as it is.
+// Splits both shapes into runs of axes with equal products and converts run by run, so that axes
+// that a reshape leaves alone keep their index as it is.
 Index through_reshape(const Shape& from, const Shape& to, const Index& index) {
   Index result;
   std::size_t i = 0;

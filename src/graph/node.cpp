@@ -14,7 +14,8 @@
 
 namespace brisk {
 
-// ---- the operation table -------------------------------------------------------------------------
+// ---- the operation table
+// -------------------------------------------------------------------------
 
 namespace {
 
@@ -47,7 +48,8 @@ std::string_view name(ReduceOp op) {
   return names[static_cast<std::size_t>(op)];
 }
 
-// ---- interning -----------------------------------------------------------------------------------
+// ---- interning
+// -----------------------------------------------------------------------------------
 
 namespace {
 
@@ -166,7 +168,8 @@ void Node::release() {
   pending = nullptr;
 }
 
-// ---- sizes ---------------------------------------------------------------------------------------
+// ---- sizes
+// ---------------------------------------------------------------------------------------
 
 Size::Size(const Node& expr) {
   check(expr.dtype() == DType::int64 && expr.rank() == 0, "a size is an int64 scalar");
@@ -201,7 +204,8 @@ Size operator*(const Size& a, const Size& b) {
 Size operator/(const Size& a, const Size& b) { return integer_div(a.node(), b.node()); }
 Size operator%(const Size& a, const Size& b) { return integer_mod(a.node(), b.node()); }
 
-// ---- constants -----------------------------------------------------------------------------------
+// ---- constants
+// -----------------------------------------------------------------------------------
 
 std::int64_t Node::int_value() const {
   check(is_constant() && !is_float(dtype()), "an integer constant");
@@ -261,7 +265,8 @@ Node constant_like(double value, DType dtype) {
                          : constant_int(static_cast<std::int64_t>(value), dtype);
 }
 
-// ---- builders ------------------------------------------------------------------------------------
+// ---- builders
+// ------------------------------------------------------------------------------------
 
 namespace {
 
@@ -269,8 +274,8 @@ Node unary(Op op, const Node& a) { return make_node(op, a.dtype(), {a}, {}, a.la
 
 // Integers without shape or lanes are sizes and indices: those are kept in normal form.
 bool is_index(const Node& a, const Node& b) {
-  return a.dtype() == DType::int64 && b.dtype() == DType::int64 && a.rank() == 0 &&
-         b.rank() == 0 && a.lanes() == 1 && b.lanes() == 1;
+  return a.dtype() == DType::int64 && b.dtype() == DType::int64 && a.rank() == 0 && b.rank() == 0 &&
+         a.lanes() == 1 && b.lanes() == 1;
 }
 
 Node binary(Op op, const Node& a, const Node& b) {
@@ -422,7 +427,8 @@ Node variable(std::string name, std::int64_t least, std::int64_t greatest) {
 
 Node iota(const Size& size) { return make_node(Op::iota_, DType::int64, {}, with_sizes({size})); }
 
-// ---- shapes --------------------------------------------------------------------------------------
+// ---- shapes
+// --------------------------------------------------------------------------------------
 
 const Node& base_buffer(const Node& view) {
   const Node* node = &view;

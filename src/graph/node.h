@@ -1,7 +1,7 @@
-// The one node type of brisk, from tensor graph to linear code: an operation, a dtype, sources and an
-// attribute. Nodes are immutable and interned (equal nodes are the same object, so == is a pointer
-// comparison), reference-counted, and safe to build and drop from several threads. A node dies with
-// its last handle.
+// The one node type of brisk, from tensor graph to linear code: an operation, a dtype, sources and
+// an attribute. Nodes are immutable and interned (equal nodes are the same object, so == is a
+// pointer comparison), reference-counted, and safe to build and drop from several threads. A node
+// dies with its last handle.
 #pragma once
 
 #include <atomic>
@@ -170,13 +170,15 @@ struct NodeHash {
   }
 };
 
-/// The interned node; infers its shape (graph/infer.h) and throws UserError where sources do not fit.
+/// The interned node; infers its shape (graph/infer.h) and throws UserError where sources do not
+/// fit.
 Node make_node(Op op, DType dtype, std::vector<Node> srcs, Attr attr = {}, int lanes = 1);
 
 /// Number of nodes alive in the process.
 std::int64_t live_nodes();
 
-// ---- builders; dtype and shape follow from the sources -------------------------------------------
+// ---- builders; dtype and shape follow from the sources
+// -------------------------------------------
 
 Node constant_int(std::int64_t value, DType dtype = DType::int64);  // also bool
 Node constant_float(double value, DType dtype = DType::float32);
@@ -221,7 +223,8 @@ Node copy_to(const Node& a, std::string device);
 Node variable(std::string name, std::int64_t least, std::int64_t greatest);
 Node iota(const Size& size);
 
-// ---- shapes --------------------------------------------------------------------------------------
+// ---- shapes
+// --------------------------------------------------------------------------------------
 
 /// The buffer or store node whose memory a movement view or store refers to.
 const Node& base_buffer(const Node& view);

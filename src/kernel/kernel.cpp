@@ -65,8 +65,7 @@ Node branch(const Node& condition, const Node& body) {
 Node load_from(const Node& pointer, const Node& index, const Node& gate, int lanes) {
   std::vector<Node> srcs = {pointer, index};
   if (gate && !gate.is_constant(1)) srcs.push_back(gate);
-  return make_node(Op::load_, pointer.dtype(), std::move(srcs), {},
-                   std::max(lanes, index.lanes()));
+  return make_node(Op::load_, pointer.dtype(), std::move(srcs), {}, std::max(lanes, index.lanes()));
 }
 
 Node store_to(const Node& pointer, const Node& index, const Node& value, const Node& gate) {
@@ -123,7 +122,8 @@ std::vector<Size> phase_tasks(const Kernel& kernel) {
 std::int64_t scratch_bytes(const Kernel& kernel) {
   std::int64_t bytes = 0;
   for (const Node& node : topological_order({&kernel.body, 1})) {
-    if (!node.is(Op::local_) || node.ints(2) != static_cast<std::int64_t>(Memory::scratch)) continue;
+    if (!node.is(Op::local_) || node.ints(2) != static_cast<std::int64_t>(Memory::scratch))
+      continue;
     bytes += (node.ints(1) * byte_size(node.dtype()) + 63) / 64 * 64;
   }
   return bytes;
@@ -133,8 +133,7 @@ namespace {
 
 using RangeSet = std::vector<Node>;
 
-const RangeSet& collect(const Node& node,
-                        std::unordered_map<Node, RangeSet, NodeHash>& memo) {
+const RangeSet& collect(const Node& node, std::unordered_map<Node, RangeSet, NodeHash>& memo) {
   if (const auto found = memo.find(node); found != memo.end()) return found->second;
   RangeSet set;
   if (node.is(Op::range_)) {

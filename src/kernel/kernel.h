@@ -1,8 +1,11 @@
-// Kernels, in the two forms they have between the graph and machine code. Both are made of scalar (or
-// vector) nodes over ranges, params and locals; movement operations are gone into index arithmetic.
+// Kernels, in the two forms they have between the graph and machine code. Both are made of scalar
+// (or vector) nodes over ranges, params and locals; movement operations are gone into index
+// arithmetic.
 //
-// 1. Lowered (kernel/lower.h gives it, strategies in optimize/ take it): parts that are independent of
-//    each other; each part is a space of output ranges and stores whose values hold nested reductions:
+// 1. Lowered (kernel/lower.h gives it, strategies in optimize/ take it): parts that are independent
+// of
+//    each other; each part is a space of output ranges and stores whose values hold nested
+//    reductions:
 //      reduce(value, range…)   sum, product or maximum of value over all values of the ranges.
 //    Nothing is said about order, tiles, vectors or threads, except that a store with attribute
 //    ints = {1}, a scatter, may write a place several times, in row-major order.
@@ -14,12 +17,13 @@
 //    before the next phase begins. Parallel loops stand nowhere else.
 //
 // Meaning of expressions in statements: everything in a statement is evaluated when the statement
-// runs, loads included, each node once; nothing carries over to the next statement except memory and
-// the counters of the enclosing loops. `local` memory of kind `registers` belongs to one task and is
-// promoted to registers where indices are constant; `scratch` belongs to a thread, is 64-byte aligned,
-// keeps its content only within one task. Both start undefined.
+// runs, loads included, each node once; nothing carries over to the next statement except memory
+// and the counters of the enclosing loops. `local` memory of kind `registers` belongs to one task
+// and is promoted to registers where indices are constant; `scratch` belongs to a thread, is
+// 64-byte aligned, keeps its content only within one task. Both start undefined.
 //
-// Vectors: a node has lanes(). Elementwise operations take sources of the same lanes or of one lane.
+// Vectors: a node has lanes(). Elementwise operations take sources of the same lanes or of one
+// lane.
 //   load, lanes n, index of one lane:  elements index … index+n-1;  index of n lanes: a gather.
 //   store likewise. The gate has one lane or n; where it is false nothing is read (0) or written.
 //   ramp(a): a, a+1, …; lane, shuffle, horizontal, dot: see graph/ops.def.
@@ -74,7 +78,8 @@ struct Kernel {
   Node body;
 };
 
-// ---- builders of kernel nodes --------------------------------------------------------------------
+// ---- builders of kernel nodes
+// --------------------------------------------------------------------
 
 Node make_range(int id, const Size& size);
 Node make_param(int index, DType dtype);

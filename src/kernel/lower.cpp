@@ -97,7 +97,8 @@ class Lowerer {
     Node stored = value(source, at, {});
     if (output.srcs().size() == 3) {
       const auto mode = static_cast<StoreMode>(output.ints(0));
-      if (mode != StoreMode::replace) stored = combine(mode, load_old(pointer, address, gate), stored);
+      if (mode != StoreMode::replace)
+        stored = combine(mode, load_old(pointer, address, gate), stored);
       const Node scatter = store_to(pointer, address, stored, gate);
       Attr attr;
       attr.ints = {1};
@@ -179,15 +180,15 @@ class Lowerer {
       case Op::load_: {
         const Node position = value(node.src(1), index, gate);
         Node open = gate;
-        if (node.srcs().size() == 3) open = logical_and(gate, value(node.src(2), gate_index(node, index), gate));
+        if (node.srcs().size() == 3)
+          open = logical_and(gate, value(node.src(2), gate_index(node, index), gate));
         const Node& source = node.src(0);
         if (in_memory(source)) return load_from(argument(source, false), position, open);
         Node element = value(source, unflatten(position, noted(source)), open);
         if (open == gate || element.is(Op::load_)) return element;
         return where(open, element, constant_like(0, node.dtype()));
       }
-      default:
-        unreachable("a node that lowers (a store or copy must be stored first)");
+      default: unreachable("a node that lowers (a store or copy must be stored first)");
     }
   }
 

@@ -1,5 +1,5 @@
-// Group of graph nodes → lowered kernel. Movement operations vanish into index arithmetic; what stays
-// are loads from arguments, scalar arithmetic, reductions over ranges, and stores.
+// Group of graph nodes → lowered kernel. Movement operations vanish into index arithmetic; what
+// stays are loads from arguments, scalar arithmetic, reductions over ranges, and stores.
 #pragma once
 
 #include <vector>
@@ -12,8 +12,8 @@ namespace brisk {
 
 struct Lowering {
   LoweredKernel kernel;
-  /// What the kernel's params are: buffer nodes, or stored nodes of other groups or this one. Windows
-  /// of the same memory appear once.
+  /// What the kernel's params are: buffer nodes, or stored nodes of other groups or this one.
+  /// Windows of the same memory appear once.
   std::vector<Node> arguments;
 };
 

@@ -86,8 +86,7 @@ class UnigramModel : public TokenizerModel {
         independent_words_(words_are_independent(spec, texts)) {
     double lowest = 0;
     for (std::size_t id = 0; id < texts.size(); ++id)
-      if (takes_part(spec, static_cast<TokenId>(id)))
-        lowest = std::min(lowest, spec.scores[id]);
+      if (takes_part(spec, static_cast<TokenId>(id))) lowest = std::min(lowest, spec.scores[id]);
     unknown_score_ = lowest - 10;  // SentencePiece's penalty
   }
 

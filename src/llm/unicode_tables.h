@@ -1,6 +1,6 @@
-// Unicode 14.0 data: canonical and compatible decompositions, combining classes, lower case. Written
-// by a script from the Unicode Character Database; Hangul syllables are left out (they are computed,
-// unicode.cpp). Version 14 is also that of PCRE2 10.42's character classes.
+// Unicode 14.0 data: canonical and compatible decompositions, combining classes, lower case.
+// Written by a script from the Unicode Character Database; Hangul syllables are left out (they are
+// computed, unicode.cpp). Version 14 is also that of PCRE2 10.42's character classes.
 #pragma once
 
 // clang-format off

@@ -10,8 +10,7 @@ namespace brisk {
 
 namespace {
 
-bool depends(const Node& node, const Node& range,
-             std::unordered_map<Node, bool, NodeHash>& memo) {
+bool depends(const Node& node, const Node& range, std::unordered_map<Node, bool, NodeHash>& memo) {
   if (node == range) return true;
   if (node.srcs().empty()) return false;
   if (const auto found = memo.find(node); found != memo.end()) return found->second;
@@ -100,9 +99,9 @@ class Vectoriser {
         b.greatest > limit) {
       return make_node(node.op(), node.dtype(), srcs, {}, lanes_);
     }
-    const Node narrow = make_node(
-        node.op(), DType::uint32, {cast(srcs[0], DType::uint32), cast(srcs[1], DType::uint32)}, {},
-        lanes_);
+    const Node narrow =
+        make_node(node.op(), DType::uint32,
+                  {cast(srcs[0], DType::uint32), cast(srcs[1], DType::uint32)}, {}, lanes_);
     return cast(narrow, DType::int64);
   }
 
@@ -117,12 +116,14 @@ class Vectoriser {
       gate = gate ? make_node(Op::and_, DType::boolean, {gate, inside_}, {}, lanes_) : inside_;
     }
     const auto step = moves_by_range_only(index) ? stride(index, range_) : std::nullopt;
-    if (step && *step == 0) {  // only the gate moves; what stays the same of it still guards the read
+    if (step &&
+        *step == 0) {  // only the gate moves; what stays the same of it still guards the read
       const Node still = node.srcs().size() == 3 ? unmoved(node.src(2)) : Node();
       return where(gate, load_from(node.src(0), substitute(index, scalars_), still),
                    constant_like(0, node.dtype()));
     }
-    if (step && *step == 1) return load_from(node.src(0), substitute(index, scalars_), gate, lanes_);
+    if (step && *step == 1)
+      return load_from(node.src(0), substitute(index, scalars_), gate, lanes_);
     Node at;
     if (step) {
       at = make_node(Op::mul_, DType::int64, {ramp(constant_int(0), lanes_), constant_int(*step)},
@@ -175,7 +176,8 @@ Node vectorise(const Node& expression, const Node& range, const Node& base, int 
   return Vectoriser(range, base, lanes, others, limit).run(expression);
 }
 
-// ---- merging -------------------------------------------------------------------------------------
+// ---- merging
+// -------------------------------------------------------------------------------------
 
 namespace {
 
@@ -222,7 +224,7 @@ bool neighbours(const std::vector<Node>& reductions, const Node& a, const Node& 
 void merge_ranges(Part& part, int& next_range) {
   std::vector<Node>& stores = part.stages[0].stores;
   const auto attempt = [&](const Node& a, const Node& b) -> std::optional<Node> {
-    const Node both = make_range(next_range, Size(a.src(0)) * Size(b.src(0)));
+    Node both = make_range(next_range, Size(a.src(0)) * Size(b.src(0)));
     std::vector<Node> candidate = merged(stores, a, b, both);
     if (division_count(candidate) > division_count(stores)) return std::nullopt;
     stores = std::move(candidate);
@@ -250,7 +252,8 @@ void merge_ranges(Part& part, int& next_range) {
   }
 }
 
-// ---- splitting -----------------------------------------------------------------------------------
+// ---- splitting
+// -----------------------------------------------------------------------------------
 
 namespace {
 
@@ -277,7 +280,8 @@ std::vector<std::int64_t> divisors_of(const std::vector<Node>& stores, const Nod
     if (d % below != 0) return {};
     below = d;
   }
-  if (divisors.empty() || !size.is_constant() || size.value() % below != 0 || size.value() == below) {
+  if (divisors.empty() || !size.is_constant() || size.value() % below != 0 ||
+      size.value() == below) {
     return {};
   }
   return divisors;
@@ -290,7 +294,8 @@ void split_ranges(Part& part, int& next_range) {
   std::vector<Node> bound;
   for (const Node& node : find_all(stores, Op::reduce_)) {
     for (std::size_t i = 1; i < node.srcs().size(); ++i) {
-      if (std::find(bound.begin(), bound.end(), node.src(i)) == bound.end()) bound.push_back(node.src(i));
+      if (std::find(bound.begin(), bound.end(), node.src(i)) == bound.end())
+        bound.push_back(node.src(i));
     }
   }
   for (const Node& range : bound) {
@@ -320,7 +325,8 @@ void split_ranges(Part& part, int& next_range) {
   }
 }
 
-// ---- costs and reductions ------------------------------------------------------------------------
+// ---- costs and reductions
+// ------------------------------------------------------------------------
 
 std::int64_t operation_count(const Node& expression) {
   std::int64_t count = 0;

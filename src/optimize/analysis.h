@@ -1,4 +1,5 @@
-// Questions that strategies ask about expressions over ranges, and the step from scalars to vectors.
+// Questions that strategies ask about expressions over ranges, and the step from scalars to
+// vectors.
 #pragma once
 
 #include <cstdint>
@@ -18,10 +19,10 @@ std::optional<std::int64_t> stride(const Node& index, const Node& range);
 /// Each node of one kind in the expressions, sources first.
 std::vector<Node> find_all(const std::vector<Node>& expressions, Op op);
 
-/// The expression for `lanes` consecutive counters of `range`, from `base` on. Ranges in `others` are
-/// replaced too (by scalars), and any other node found there. Loads with stride 1 become vector loads,
-/// other strides gathers; what does not depend on the range stays scalar.
-/// Where `limit` is given, loads that move with the range are closed for counters from it on.
+/// The expression for `lanes` consecutive counters of `range`, from `base` on. Ranges in `others`
+/// are replaced too (by scalars), and any other node found there. Loads with stride 1 become vector
+/// loads, other strides gathers; what does not depend on the range stays scalar. Where `limit` is
+/// given, loads that move with the range are closed for counters from it on.
 Node vectorise(const Node& expression, const Node& range, const Node& base, int lanes,
                const Substitution& others, const Node& limit = {});
 
@@ -29,8 +30,8 @@ Node vectorise(const Node& expression, const Node& range, const Node& base, int 
 /// Works on the output ranges of the part and on the ranges of its reductions.
 void merge_ranges(Part& part, int& next_range);
 
-/// The opposite where indices divide a summed range by constants (the fields of quantised blocks): one
-/// range per digit, so that the innermost is read in order and the divisions are gone.
+/// The opposite where indices divide a summed range by constants (the fields of quantised blocks):
+/// one range per digit, so that the innermost is read in order and the divisions are gone.
 void split_ranges(Part& part, int& next_range);
 
 /// Rough count of scalar instructions of one evaluation, reductions not counted.

@@ -83,8 +83,10 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
       if (outer.size() != free.size()) continue;  // over another reduction's range
       const double own = extent(outer);
       const double work = own * extent(ranges_of(reduction));
-      const bool starves = own < tasks_wanted && outputs >= 8 * own &&
-                           outputs * static_cast<double>(operation_count(part.stages[0].stores[0].src(2))) + work > few_operations;
+      const bool starves =
+          own < tasks_wanted && outputs >= 8 * own &&
+          outputs * static_cast<double>(operation_count(part.stages[0].stores[0].src(2))) + work >
+              few_operations;
       if (outer.size() < part.outer.size() && (starves || inside_larger(reduction, all, own))) {
         replace(part, reduction, store_apart(reduction, outer, workshop, before));
         changed = true;
@@ -123,7 +125,8 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
       const std::int64_t left = size.value() - length * partial_results;
       if (left > 0) {
         const Node tail = workshop.range(left);
-        total = combine(op, total, over(tail, rest, add(tail, constant_int(length * partial_results))));
+        total =
+            combine(op, total, over(tail, rest, add(tail, constant_int(length * partial_results))));
       }
       replace(each, reduction, total);
     }

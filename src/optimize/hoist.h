@@ -9,7 +9,8 @@
 namespace brisk {
 
 /// Takes out, in the order in which they must run:
-///  - reductions inside the value of a larger one (the norm before a product), and reductions over few
+///  - reductions inside the value of a larger one (the norm before a product), and reductions over
+///  few
 ///    outputs inside a part with many: computed once in front, so that tasks stay independent;
 ///  - parts of large reductions to fewer results than there are threads: partial results first. The
 ///    number of partial results does not depend on the number of threads, so results do not either.

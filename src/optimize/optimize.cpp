@@ -15,7 +15,8 @@ Workshop::Workshop(const LoweredKernel& lowered, const Target& target)
     : target_(target), params_(lowered.params) {
   for (const Part& part : lowered.parts) {
     for (const Node& node : topological_order(part.stages[0].stores)) {
-      if (node.is(Op::range_)) next_range_ = std::max(next_range_, static_cast<int>(node.ints(0)) + 1);
+      if (node.is(Op::range_))
+        next_range_ = std::max(next_range_, static_cast<int>(node.ints(0)) + 1);
     }
     for (const Node& range : part.outer) {
       next_range_ = std::max(next_range_, static_cast<int>(range.ints(0)) + 1);
@@ -54,8 +55,8 @@ Node beside(const Node& a, const Node& b, Workshop& workshop) {
     return substitute(phase.src(1), memo);
   };
   const Node one = branch(integer_less(task, first.node()), body(a, task));
-  const Node other = branch(integer_less((first - 1).node(), task),
-                            body(b, integer_sub(task, first.node())));
+  const Node other =
+      branch(integer_less((first - 1).node(), task), body(b, integer_sub(task, first.node())));
   return loop(LoopKind::parallel, task, block({one, other}));
 }
 
@@ -76,7 +77,8 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
     std::vector<Node> mine;
     for (Part& each : sequence) {
       Schedule schedule = whole ? std::move(*whole) : schedule_part(each, workshop);
-      if (&each == &sequence.back()) kernel.name += (kernel.name.empty() ? "" : "_and_") + schedule.name;
+      if (&each == &sequence.back())
+        kernel.name += (kernel.name.empty() ? "" : "_and_") + schedule.name;
       mine.insert(mine.end(), schedule.phases.begin(), schedule.phases.end());
     }
     for (std::size_t i = 0; i < mine.size(); ++i) {

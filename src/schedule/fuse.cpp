@@ -76,8 +76,10 @@ class Fuser {
       bool below = node.is(Op::reduce_);
       for (const Node& src : node.srcs()) below = below || (heavy_[src] && !wanted_.count(src));
       heavy_[node] = below;
-      bool product = is_sum_of_products(node) && elements(node.src(0).shape()) >= 8 * elements(node.shape());
-      for (const Node& src : node.srcs()) product = product || (products_.count(src) != 0 && !wanted_.count(src));
+      bool product =
+          is_sum_of_products(node) && elements(node.src(0).shape()) >= 8 * elements(node.shape());
+      for (const Node& src : node.srcs())
+        product = product || (products_.count(src) != 0 && !wanted_.count(src));
       if (product) products_.insert(node);
       if (node.is(Op::store_) || node.is(Op::copy_)) wanted_.insert(node);
       if (node.is(Op::load_) && heavy_[node.src(0)]) want_whole(node.src(0));
@@ -173,8 +175,10 @@ class Fuser {
       use(node.src(0), {at.kernel, std::move(index)});
     } else if (node.is(Op::load_)) {
       use(node.src(1), at);
-      if (node.srcs().size() == 3) use(node.src(2), {at.kernel, node.src(2).rank() == 0 ? Index{} : at.index});
-      // Where the element lies is not known: an index of its own that moves with every counter here.
+      if (node.srcs().size() == 3)
+        use(node.src(2), {at.kernel, node.src(2).rank() == 0 ? Index{} : at.index});
+      // Where the element lies is not known: an index of its own that moves with every counter
+      // here.
       Index index;
       for (const Size& size : node.src(0).shape()) {
         index.push_back(size == Size(1) ? constant_int(0) : gather_position(node, at));
@@ -228,10 +232,10 @@ class Fuser {
     return sum;
   }
 
-  // How many different indices there are: over the ranges they depend on, or, where an axis is a mere
-  // digit of one range (i / 32, i % 16), over the digit's values.
-  // An index that moves with a summed range is met again for every point around that sum, unless
-  // the value is an operand that a matrix product packs (products themselves never are).
+  // How many different indices there are: over the ranges they depend on, or, where an axis is a
+  // mere digit of one range (i / 32, i % 16), over the digit's values. An index that moves with a
+  // summed range is met again for every point around that sum, unless the value is an operand that
+  // a matrix product packs (products themselves never are).
   double evaluations(const Node& value, const Use& use) const {
     NodeSet digits;
     NodeSet ranges;
@@ -283,8 +287,9 @@ class Fuser {
     return again > bytes * cost_per_byte + cost_of_kernel;
   }
 
-  // Operations per element to compute the node from memory, everything in between virtual. Of memory
-  // counts what is read: of a table behind a gather or a window no more than the reader's elements.
+  // Operations per element to compute the node from memory, everything in between virtual. Of
+  // memory counts what is read: of a table behind a gather or a window no more than the reader's
+  // elements.
   double cone_cost(const Node& node) const {
     double total = 0;
     NodeSet seen = {node};
@@ -326,7 +331,8 @@ class Fuser {
       std::sort(ends.begin(), ends.end());
       ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
       if (ends.size() > 8) ends.resize(8);
-      if (node.is(Op::reduce_) || node.is(Op::load_) || wanted_.count(node) != 0) ends = {node.id()};
+      if (node.is(Op::reduce_) || node.is(Op::load_) || wanted_.count(node) != 0)
+        ends = {node.id()};
       for (const Node& src : node.srcs()) reached[src].push_back(ends);
     }
   }
@@ -389,7 +395,8 @@ class Fuser {
     return inside;
   }
 
-  // ---- order -------------------------------------------------------------------------------------
+  // ---- order
+  // -------------------------------------------------------------------------------------
 
   // What a kernel reads: stored nodes and buffers at the edge of its cone.
   std::vector<Node> inputs_of(const Node& output) const {
@@ -406,7 +413,8 @@ class Fuser {
       }
       for (const Node& src : node.srcs()) stack.push_back(src);
     }
-    std::sort(inputs.begin(), inputs.end(), [](const Node& a, const Node& b) { return a.id() < b.id(); });
+    std::sort(inputs.begin(), inputs.end(),
+              [](const Node& a, const Node& b) { return a.id() < b.id(); });
     return inputs;
   }
 
@@ -426,7 +434,8 @@ class Fuser {
       inputs[i] = inputs_of(outputs[i]);
       for (const Node& input : inputs[i]) {
         readers[input].push_back(i);
-        if (const auto at = position.find(input); at != position.end()) before[i].push_back(at->second);
+        if (const auto at = position.find(input); at != position.end())
+          before[i].push_back(at->second);
       }
     }
     for (std::size_t i = 0; i < outputs.size(); ++i) {
@@ -437,7 +446,8 @@ class Fuser {
         if (reader == i) continue;
         if (!reaches(before, reader, i)) {
           before[i].push_back(reader);
-        } else if (std::find(overwritten_.begin(), overwritten_.end(), *version) == overwritten_.end()) {
+        } else if (std::find(overwritten_.begin(), overwritten_.end(), *version) ==
+                   overwritten_.end()) {
           overwritten_.push_back(*version);
         }
       }
@@ -509,9 +519,10 @@ class Fuser {
       const std::size_t end = std::min(sequence.size(), s + farthest_sibling);
       for (std::size_t t = s; t < end && members.size() < most_siblings; ++t) {
         const std::size_t i = sequence[t];
-        const bool ready = !placed[i] && std::all_of(before[i].begin(), before[i].end(), [&](std::size_t b) {
-          return placed[b] && std::find(members.begin(), members.end(), b) == members.end();
-        });
+        const bool ready =
+            !placed[i] && std::all_of(before[i].begin(), before[i].end(), [&](std::size_t b) {
+              return placed[b] && std::find(members.begin(), members.end(), b) == members.end();
+            });
         if (!ready || !joins(outputs, inputs, members, i)) continue;
         members.push_back(i);
         placed[i] = true;
@@ -559,7 +570,7 @@ class Fuser {
     bool packed = false;  // of a matrix product
   };
   std::unordered_map<Node, Enclosed, NodeHash> enclosed_;
-  NodeSet products_;  // have a sum of products at or below them
+  NodeSet products_;                                // have a sum of products at or below them
   std::unordered_map<Node, bool, NodeHash> heavy_;  // has a reduction at or below it
   std::unordered_map<Node, std::vector<Use>, NodeHash> uses_;
   std::unordered_map<Node, std::unordered_map<std::size_t, Node>, NodeHash> reduce_ranges_;

@@ -1,8 +1,8 @@
 // Graph → kernels to be: which nodes are stored, and which kernel computes which of them, in order.
 //
-// A node is virtual until storing it is cheaper than computing it wherever it is read. How often that
-// is follows from indices: the ranges that an index depends on say how many times a value is evaluated
-// (a reduction read at index i from a kernel over i, j is computed once per i).
+// A node is virtual until storing it is cheaper than computing it wherever it is read. How often
+// that is follows from indices: the ranges that an index depends on say how many times a value is
+// evaluated (a reduction read at index i from a kernel over i, j is computed once per i).
 #pragma once
 
 #include <span>

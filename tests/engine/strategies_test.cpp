@@ -22,8 +22,10 @@ class Strategies : public testing::Test {
     std::vector<float> values(static_cast<std::size_t>(element_count(shape).value()));
     std::normal_distribution<float> distribution;
     for (float& value : values) value = distribution(random_);
-    const Node node = engine_.upload(DType::float32, shape, std::as_bytes(std::span(values)), nullptr);
-    return dtype == DType::float32 ? node : engine_.realize(std::vector<Node>{cast(node, dtype)})[0];
+    const Node node =
+        engine_.upload(DType::float32, shape, std::as_bytes(std::span(values)), nullptr);
+    return dtype == DType::float32 ? node
+                                   : engine_.realize(std::vector<Node>{cast(node, dtype)})[0];
   }
 
   template <typename T>
@@ -124,18 +126,23 @@ TEST_F(Strategies, ContractionRunsTwoProductsOfOneInputSideBySide) {
 TEST_F(Strategies, ContractionUsesDotProductsOfBytes) {
   for (const bool turned : {false, true}) {
     const Node a = cast(integers<std::int8_t>({67, 128}, DType::int8, -128, 127), DType::int32);
-    const Node b = turned ? permute(cast(integers<std::int8_t>({101, 128}, DType::int8, -128, 127), DType::int32), {1, 0})
-                          : cast(integers<std::int8_t>({128, 101}, DType::int8, -128, 127), DType::int32);
+    const Node b =
+        turned
+            ? permute(cast(integers<std::int8_t>({101, 128}, DType::int8, -128, 127), DType::int32),
+                      {1, 0})
+            : cast(integers<std::int8_t>({128, 101}, DType::int8, -128, 127), DType::int32);
     EXPECT_EQ(compare(product(a, b), 0), Names{"contraction_int8"});
   }
 }
 
 TEST_F(Strategies, ContractionUsesDotProductsOfBfloat16WhereTheMachineHasThem) {
-  const std::string name = engine_.target().has_bfloat16_dot ? "contraction_bfloat16" : "contraction";
+  const std::string name =
+      engine_.target().has_bfloat16_dot ? "contraction_bfloat16" : "contraction";
   for (const bool turned : {false, true}) {
     const Node a = cast(normal({67, 128}, DType::bfloat16), DType::float32);
-    const Node b = turned ? permute(cast(normal({101, 128}, DType::bfloat16), DType::float32), {1, 0})
-                          : cast(normal({128, 101}, DType::bfloat16), DType::float32);
+    const Node b = turned
+                       ? permute(cast(normal({101, 128}, DType::bfloat16), DType::float32), {1, 0})
+                       : cast(normal({128, 101}, DType::bfloat16), DType::float32);
     EXPECT_EQ(compare(product(a, b), 1e-5), Names{name});
   }
 }
@@ -170,7 +177,8 @@ TEST_F(Strategies, RowsAndColumnsOfASoftmaxAreOneKernelEach) {
 }
 
 TEST_F(Strategies, LargeSumsToOneResultAreOneKernel) {
-  EXPECT_EQ(compare(reduce(ReduceOp::add, normal({300, 1003}), {0, 1}), 1e-4), Names{"reduce_rows"});
+  EXPECT_EQ(compare(reduce(ReduceOp::add, normal({300, 1003}), {0, 1}), 1e-4),
+            Names{"reduce_rows"});
 }
 
 TEST_F(Strategies, MovementsVanishIntoIndices) {
@@ -185,15 +193,21 @@ TEST_F(Strategies, MovementsVanishIntoIndices) {
 TEST_F(Strategies, DequantisationFusesIntoTheProduct) {
   const Node raw = integers<std::uint8_t>({64, 8, 18}, DType::uint8, 0, 0x3b);
   const Shape fields = {64, 8, 2, 16};
-  const auto byte = [&](int i) { return cast(reshape(shrink(raw, {0, 64, 0, 8, i, i + 1}), {64, 8, 1, 1}), DType::uint16); };
+  const auto byte = [&](int i) {
+    return cast(reshape(shrink(raw, {0, 64, 0, 8, i, i + 1}), {64, 8, 1, 1}), DType::uint16);
+  };
   const Node bits = bit_or(byte(0), shl(byte(1), constant_int(8, DType::uint16)));
   const Node scale = expand(cast(bitcast(bits, DType::float16), DType::float32), fields);
   const Node nibbles = expand(reshape(shrink(raw, {0, 64, 0, 8, 2, 18}), {64, 8, 1, 16}), fields);
-  const Node shift = expand(reshape(cast(mul(iota(2), constant_int(4)), DType::uint8), {1, 1, 2, 1}), fields);
-  const Node value = cast(bit_and(shr(nibbles, shift), constant_int(15, DType::uint8)), DType::float32);
+  const Node shift =
+      expand(reshape(cast(mul(iota(2), constant_int(4)), DType::uint8), {1, 1, 2, 1}), fields);
+  const Node value =
+      cast(bit_and(shr(nibbles, shift), constant_int(15, DType::uint8)), DType::float32);
   const Node weight = reshape(mul(add(value, constant_float(-8)), scale), {64, 256});
-  EXPECT_EQ(compare(product(normal({1, 256}), permute(weight, {1, 0})), 2e-5), Names{"reduce_rows"});
-  EXPECT_EQ(compare(product(normal({37, 256}), permute(weight, {1, 0})), 2e-5), Names{"contraction"});
+  EXPECT_EQ(compare(product(normal({1, 256}), permute(weight, {1, 0})), 2e-5),
+            Names{"reduce_rows"});
+  EXPECT_EQ(compare(product(normal({37, 256}), permute(weight, {1, 0})), 2e-5),
+            Names{"contraction"});
 }
 
 }  // namespace

@@ -131,7 +131,8 @@ TEST(PreTokenizer, ALongRunOfSpacesIsStillCutFromTheWordAfterIt) {
 TEST(PreTokenizer, APatternThatBacktracksWithoutEndLeavesTheRestInOnePiece) {
   const std::string text = std::string(200'000, ' ') + "x";
   EXPECT_EQ(cut({{Kind::split, "\\s+$"}}, text), (Strings{text}));
-  EXPECT_EQ(cut({{Kind::split, "(a+)+[bc]"}}, std::string(40, 'a')), (Strings{std::string(40, 'a')}));
+  EXPECT_EQ(cut({{Kind::split, "(a+)+[bc]"}}, std::string(40, 'a')),
+            (Strings{std::string(40, 'a')}));
 }
 
 constexpr const char* names =

@@ -1,9 +1,9 @@
 // Attention: Σⱼ softmaxⱼ(S)·V where S is itself a contraction of queries and keys. One kernel, the
 // scores never leave the core that made them.
 //
-// A task takes a few rows (queries, and the heads that share keys) and all keys: scores into its own
-// scratch, whatever is done to them (scale, mask, cap) with their maximum, exponentials with their
-// sum, then the weighted sum of V in registers.
+// A task takes a few rows (queries, and the heads that share keys) and all keys: scores into its
+// own scratch, whatever is done to them (scale, mask, cap) with their maximum, exponentials with
+// their sum, then the weighted sum of V in registers.
 #include <algorithm>
 
 #include "base/error.h"
@@ -159,7 +159,8 @@ class Attention {
     std::vector<Node> body;
     for (int r = 0; r < tile_; ++r) {
       const Node base = mul(step, constant_int(lanes));
-      const Node value = vectorise(query_, width, base, lanes, row_at_[static_cast<std::size_t>(r)]);
+      const Node value =
+          vectorise(query_, width, base, lanes, row_at_[static_cast<std::size_t>(r)]);
       body.push_back(store_to(memory, add(base, constant_int(size * r)), splat(value, lanes)));
       query_at_.push_back(load_from(memory, add(width, constant_int(size * r))));
     }
@@ -183,10 +184,13 @@ class Attention {
       for (int r = 0; r < tile_; ++r) {
         Substitution at = row_at_[static_cast<std::size_t>(r)];
         at[key_] = key;
-        const Node product_of = query_at_.empty() ? score_.src(0) : with(score_.src(0), query_, query_at_[static_cast<std::size_t>(r)]);
+        const Node product_of =
+            query_at_.empty() ? score_.src(0)
+                              : with(score_.src(0), query_, query_at_[static_cast<std::size_t>(r)]);
         const Node product = vectorise(product_of, width, base, lanes, at);
         const Node old = load_from(sums[static_cast<std::size_t>(r)], constant_int(0), {}, lanes);
-        list.push_back(store_to(sums[static_cast<std::size_t>(r)], constant_int(0), add(old, splat(product, lanes))));
+        list.push_back(store_to(sums[static_cast<std::size_t>(r)], constant_int(0),
+                                add(old, splat(product, lanes))));
       }
       return block(std::move(list));
     };
@@ -203,8 +207,8 @@ class Attention {
     statements.push_back(loop(LoopKind::serial, key, block(std::move(body))));
   }
 
-  // Runs over all keys in vectors, then one by one: value(lanes, base) is stored over the scores and
-  // reduced into the result, a scalar in registers.
+  // Runs over all keys in vectors, then one by one: value(lanes, base) is stored over the scores
+  // and reduced into the result, a scalar in registers.
   template <typename Value>
   Node sweep(int r, ReduceOp op, std::vector<Node>& statements, Value&& value) {
     const int lanes = workshop_.target().lanes(4);
@@ -222,20 +226,24 @@ class Attention {
     };
     if (!(rounds == Size(0))) {
       const Node round = workshop_.range(rounds);
-      statements.push_back(loop(LoopKind::serial, round, step(lanes, mul(round, constant_int(lanes)), wide)));
+      statements.push_back(
+          loop(LoopKind::serial, round, step(lanes, mul(round, constant_int(lanes)), wide)));
     }
     statements.push_back(store_to(narrow, zero, horizontal(op, load_from(wide, zero, {}, lanes))));
     const Size left = length_ - rounds * lanes;
     if (!(left == Size(0))) {
       const Node one = workshop_.range(left);
-      statements.push_back(loop(LoopKind::serial, one, step(1, add((rounds * lanes).node(), one), narrow)));
+      statements.push_back(
+          loop(LoopKind::serial, one, step(1, add((rounds * lanes).node(), one), narrow)));
     }
     return load_from(narrow, zero);
   }
 
   void normalise(int r, std::vector<Node>& statements) {
     const auto row = static_cast<std::size_t>(r);
-    const auto element = [&](int lanes, const Node& base) { return load_from(scores_, slot(r, base), {}, lanes); };
+    const auto element = [&](int lanes, const Node& base) {
+      return load_from(scores_, slot(r, base), {}, lanes);
+    };
     const Node greatest = sweep(r, ReduceOp::max, statements, [&](int lanes, const Node& base) {
       Substitution at = row_at_[row];
       at[score_] = element(lanes, base);
@@ -258,11 +266,14 @@ class Attention {
     while ((size / lanes) % vectors != 0) --vectors;
     const std::int64_t blocks = size / lanes / vectors;
     const Node block_counter = workshop_.range(blocks);
-    const Node base = blocks == 1 ? constant_int(0) : mul(block_counter, constant_int(vectors * lanes));
+    const Node base =
+        blocks == 1 ? constant_int(0) : mul(block_counter, constant_int(vectors * lanes));
     const Node key = workshop_.range(length_);
     std::vector<Node> body;
     const Node sums = workshop_.registers(DType::float32, tile_ * vectors * lanes);
-    const auto at_sum = [&](int r, std::int64_t v) { return constant_int((r * vectors + v) * lanes); };
+    const auto at_sum = [&](int r, std::int64_t v) {
+      return constant_int((r * vectors + v) * lanes);
+    };
     std::vector<Node> inner;
     for (int r = 0; r < tile_; ++r) {
       Substitution at = row_at_[static_cast<std::size_t>(r)];
@@ -302,8 +313,8 @@ class Attention {
 
   const Part& part_;
   Workshop& workshop_;
-  // The expression: weighted_ = Σ over key_ of weight_·value_; weight_ holds exponential_ and total_,
-  // exponential_ holds argument_ and greatest_, argument_ holds score_ = Σ query_·keys_.
+  // The expression: weighted_ = Σ over key_ of weight_·value_; weight_ holds exponential_ and
+  // total_, exponential_ holds argument_ and greatest_, argument_ holds score_ = Σ query_·keys_.
   Node weighted_, key_, weight_, value_, total_, exponential_, greatest_, argument_, score_, query_,
       keys_, column_;
   Ranges batch_;  // keys or values depend on them

@@ -1,14 +1,15 @@
-// Matrix products, convolutions and their batched forms: sums over products of two operands X and Y,
-// where X depends on output ranges M and the summed ranges K, Y on N and K, both on the batch ranges.
-// N holds the range along which the output is contiguous.
+// Matrix products, convolutions and their batched forms: sums over products of two operands X and
+// Y, where X depends on output ranges M and the summed ranges K, Y on N and K, both on the batch
+// ranges. N holds the range along which the output is contiguous.
 //
 // Phases: operands that are no plain matrices are computed into working memory (so a norm or a
 // dequantisation before the product is evaluated once per element); then tasks over blocks of N. A
 // task packs its panel of Y, K × (2 vectors), into its own cache and runs register tiles of
 // MR × 2 vectors down M over it; what follows the sum is computed on the tile in registers.
 //
-// Products of 8-bit integers and of bfloat16 go through the machine's dot products, which sum groups
-// of 4 or 2 neighbours along K: panels then hold the groups of neighbouring columns side by side.
+// Products of 8-bit integers and of bfloat16 go through the machine's dot products, which sum
+// groups of 4 or 2 neighbours along K: panels then hold the groups of neighbouring columns side by
+// side.
 #include <algorithm>
 #include <functional>
 
@@ -173,7 +174,8 @@ class Contraction {
       Part part;
       part.outer = order;
       const Node sum = reduce_over(ReduceOp::add, cast(x.value, DType::int32), k_);
-      part.stages.push_back({{}, {store_to(memory, position(order), mul(sum, constant_int(-128, DType::int32)))}});
+      part.stages.push_back(
+          {{}, {store_to(memory, position(order), mul(sum, constant_int(-128, DType::int32)))}});
       join(schedule, *loops(part, workshop_));
       offsets_.push_back(load_from(memory, position(order)));
     }
@@ -199,7 +201,8 @@ class Contraction {
     double best = 1e9;
     for (int candidate = most; candidate >= std::max(1, most * 2 / 3); --candidate) {
       const std::int64_t tiles = (m + candidate - 1) / candidate;
-      const double waste = static_cast<double>(tiles * candidate) / static_cast<double>(m) * (1 + 1.5 / candidate);
+      const double waste =
+          static_cast<double>(tiles * candidate) / static_cast<double>(m) * (1 + 1.5 / candidate);
       if (waste < best - 1e-9) {
         best = waste;
         mr_ = candidate;
@@ -236,7 +239,8 @@ class Contraction {
     } else {
       if (!flat_source_) flat_source_ = workshop_.range(extent(rows));
       flat_order.push_back(flat_k());
-      operand.value = load_from(memory, add(mul(position(flat_order), extent(rows).node()), flat_source_));
+      operand.value =
+          load_from(memory, add(mul(position(flat_order), extent(rows).node()), flat_source_));
     }
     staged_.push_back(operand.value);
   }
@@ -288,7 +292,8 @@ class Contraction {
     // M is split too where blocks of N alone would leave threads idle.
     const std::int64_t wanted = 4L * workshop_.target().threads;
     std::int64_t groups = 1;
-    if (columns.upper() < wanted) groups = std::min(m_tiles.upper(), (wanted + columns.upper() - 1) / columns.upper());
+    if (columns.upper() < wanted)
+      groups = std::min(m_tiles.upper(), (wanted + columns.upper() - 1) / columns.upper());
     const Size tiles_each = (m_tiles + (groups - 1)) / groups;
     const Node task = workshop_.range(columns * groups);
     Node rest = columns * groups == Size(1) ? constant_int(0) : task;
@@ -312,7 +317,8 @@ class Contraction {
       if (!direct) statements.push_back(pack(panels.back(), y, values, n0, limit));
     }
     const Node tile = workshop_.range(tiles_each);
-    const Node index = add(mul(group, tiles_each.node()), tiles_each == Size(1) ? constant_int(0) : tile);
+    const Node index =
+        add(mul(group, tiles_each.node()), tiles_each == Size(1) ? constant_int(0) : tile);
     Node body = register_tile(values, mul(index, constant_int(mr_)), m, n0, limit, panels);
     if (groups > 1) body = branch(cmplt(index, m_tiles.node()), body);
     statements.push_back(tiles_each == Size(1) ? body : loop(LoopKind::serial, tile, body));
@@ -331,8 +337,8 @@ class Contraction {
     return bit_xor(bitcast(y, DType::uint8), constant_int(128, DType::uint8));
   }
 
-  // The task's columns of Y as K rows of NR, for unit-stride loads in the inner loop; groups of K as
-  // one row of NR groups.
+  // The task's columns of Y as K rows of NR, for unit-stride loads in the inner loop; groups of K
+  // as one row of NR groups.
   Node pack(const Node& panel, const Operand& y, const Substitution& outside, const Node& n0,
             const Node& limit) {
     // The ranges of K as loops of their own, so that indices stay free of divisions.
@@ -343,7 +349,9 @@ class Contraction {
     Node k = constant_int(0);
     std::vector<std::pair<Node, std::int64_t>> counters;  // with the step of each
     for (const Node& range : loops_over) {
-      const std::int64_t step = &range != &loops_over.back() ? 1 : turned ? static_cast<std::int64_t>(lanes_) * group_ : group_;
+      const std::int64_t step = &range != &loops_over.back() ? 1
+                                : turned ? static_cast<std::int64_t>(lanes_) * group_
+                                         : group_;
       const Node counter = workshop_.range(Size(range.src(0)) / step);
       counters.push_back({counter, step});
       const Node at = mul(counter, constant_int(step));
@@ -353,7 +361,8 @@ class Contraction {
     std::vector<Node> body;
     for (int v = 0; v < nv_; ++v) {
       const Node column = constant_int(static_cast<std::int64_t>(v) * lanes_);
-      const Node first = add(mul(k, constant_int(static_cast<std::int64_t>(nv_) * lanes_)), mul(column, constant_int(group_)));
+      const Node first = add(mul(k, constant_int(static_cast<std::int64_t>(nv_) * lanes_)),
+                             mul(column, constant_int(group_)));
       if (turned) {
         pack_turned(panel, first, y.value, loops_over.back(), values, add(n0, column), limit, body);
         continue;
@@ -362,19 +371,24 @@ class Contraction {
       for (int j = 0; j < group_; ++j) {
         Substitution at = values;
         at[loops_over.back()] = add(values[loops_over.back()], constant_int(j));
-        rows.push_back(splat(vectorise(biased(y.value), n_.back(), add(n0, column), lanes_, at, limit), lanes_));
+        rows.push_back(splat(
+            vectorise(biased(y.value), n_.back(), add(n0, column), lanes_, at, limit), lanes_));
       }
       body.push_back(store_to(panel, first, interleave(std::move(rows))));
     }
     Node nest = block(std::move(body));
-    for (std::size_t i = counters.size(); i-- > 0;) nest = loop(LoopKind::serial, counters[i].first, nest);
+    for (std::size_t i = counters.size(); i-- > 0;)
+      nest = loop(LoopKind::serial, counters[i].first, nest);
     return nest;
   }
 
-  // Y lies along K rather than along N in memory: whole vectors of K fit, and reading them is cheaper.
+  // Y lies along K rather than along N in memory: whole vectors of K fit, and reading them is
+  // cheaper.
   bool reads_along(const Node& value, const Node& range) const {
     const Size size(range.src(0));
-    if (!size.is_constant() || size.value() % (static_cast<std::int64_t>(lanes_) * group_) != 0 || (lanes_ & (lanes_ - 1)) != 0) return false;
+    if (!size.is_constant() || size.value() % (static_cast<std::int64_t>(lanes_) * group_) != 0 ||
+        (lanes_ & (lanes_ - 1)) != 0)
+      return false;
     int score = 0;
     for (const Node& load : find_all({value}, Op::load_)) {
       const auto along = stride(load.src(1), range);
@@ -411,7 +425,8 @@ class Contraction {
       return load_from(memory, constant_int(static_cast<std::int64_t>(i) * width), {}, width);
     };
     const auto keep = [&](const Node& memory, int i, const Node& vector) {
-      statements.push_back(store_to(memory, constant_int(static_cast<std::int64_t>(i) * width), vector));
+      statements.push_back(
+          store_to(memory, constant_int(static_cast<std::int64_t>(i) * width), vector));
     };
     Node now = workshop_.registers(panel_dtype(), square);
     for (int i = 0; i < lanes_; ++i) {
@@ -470,7 +485,9 @@ class Contraction {
           place(at, m_, rows[static_cast<std::size_t>(i / nv_)]);
           start = substitute(offsets_[s], at);
         }
-        statements.push_back(store_to(accumulators[s], constant_int(static_cast<std::int64_t>(i) * lanes_), splat(start, lanes_)));
+        statements.push_back(store_to(accumulators[s],
+                                      constant_int(static_cast<std::int64_t>(i) * lanes_),
+                                      splat(start, lanes_)));
       }
     }
     const Node k = workshop_.range(extent(k_) / group_);
@@ -486,11 +503,16 @@ class Contraction {
         for (int v = 0; v < nv_; ++v) {
           Node y;
           if (panels[s]) {
-            y = load_from(panels[s], add(mul(first_k, constant_int(nr)), constant_int(static_cast<std::int64_t>(v) * lanes_ * group_)), {}, lanes_ * group_);
+            y = load_from(panels[s],
+                          add(mul(first_k, constant_int(nr)),
+                              constant_int(static_cast<std::int64_t>(v) * lanes_ * group_)),
+                          {}, lanes_ * group_);
           } else {
             Substitution values = outside;
             place_k(values, first_k);
-            y = vectorise(y_[s].value, n_.back(), add(n0, constant_int(static_cast<std::int64_t>(v) * lanes_)), lanes_, values, limit);
+            y = vectorise(y_[s].value, n_.back(),
+                          add(n0, constant_int(static_cast<std::int64_t>(v) * lanes_)), lanes_,
+                          values, limit);
           }
           const Node at_register = constant_int((static_cast<std::int64_t>(r) * nv_ + v) * lanes_);
           const Node old = load_from(accumulators[s], at_register, {}, lanes_);
@@ -507,10 +529,13 @@ class Contraction {
         Substitution at = outside;
         place(at, m_, add(m0, constant_int(r)));
         for (std::size_t s = 0; s < sums_.size(); ++s) {
-          at[sums_[s]] = load_from(accumulators[s], constant_int((static_cast<std::int64_t>(r) * nv_ + v) * lanes_), {}, lanes_);
+          at[sums_[s]] = load_from(accumulators[s],
+                                   constant_int((static_cast<std::int64_t>(r) * nv_ + v) * lanes_),
+                                   {}, lanes_);
         }
         const Node base = add(n0, constant_int(static_cast<std::int64_t>(v) * lanes_));
-        for (const Node& store : part_.stages[0].stores) finish.push_back(finish_store(store, at, base, limit));
+        for (const Node& store : part_.stages[0].stores)
+          finish.push_back(finish_store(store, at, base, limit));
       }
       const Node inside = ragged && r > 0 ? cmplt(add(m0, constant_int(r)), m.node()) : Node();
       const Node body = block(std::move(finish));
@@ -544,7 +569,8 @@ class Contraction {
     value = splat(vectorise(value, range, base, lanes_, at, limit), lanes_);
     if (gate) gate = vectorise(gate, range, base, lanes_, at, limit);
     if (limit) {
-      const Node inside = make_node(Op::cmplt_, DType::boolean, {ramp(base, lanes_), limit}, {}, lanes_);
+      const Node inside =
+          make_node(Op::cmplt_, DType::boolean, {ramp(base, lanes_), limit}, {}, lanes_);
       gate = gate ? make_node(Op::and_, DType::boolean, {gate, inside}, {}, lanes_) : inside;
     }
     if (stride(index, range) == 1) {
@@ -552,7 +578,8 @@ class Contraction {
       scalar[range] = base;
       return store_to(store.src(0), substitute(index, scalar), value, gate);
     }
-    return store_to(store.src(0), splat(vectorise(index, range, base, lanes_, at), lanes_), value, gate);
+    return store_to(store.src(0), splat(vectorise(index, range, base, lanes_, at), lanes_), value,
+                    gate);
   }
 
   const Part& part_;

@@ -1,7 +1,7 @@
 // The strategy for every part: output ranges that all reductions share become parallel tasks; each
-// reduction is computed once, in the innermost loop that all of its free ranges enclose; one range is
-// turned into vectors, along the outputs ("columns") or along the reductions ("rows"), whichever reads
-// memory contiguously.
+// reduction is computed once, in the innermost loop that all of its free ranges enclose; one range
+// is turned into vectors, along the outputs ("columns") or along the reductions ("rows"), whichever
+// reads memory contiguously.
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -15,7 +15,8 @@ namespace brisk {
 
 namespace {
 
-constexpr std::int64_t task_operations = 1 << 15;  // scalar operations that make a task worth a hand-over
+constexpr std::int64_t task_operations =
+    1 << 15;  // scalar operations that make a task worth a hand-over
 
 // One copy of the code being emitted: what the ranges and finished reductions are in it. In column
 // mode `vector` is the range that runs through the lanes.
@@ -65,9 +66,11 @@ class LoopNest {
   }
 
  private:
-  // ---- decisions ---------------------------------------------------------------------------------
+  // ---- decisions
+  // ---------------------------------------------------------------------------------
 
-  // Tasks: output ranges on which every reduction depends, except ones over which stores may collide.
+  // Tasks: output ranges on which every reduction depends, except ones over which stores may
+  // collide.
   void choose_tasks() {
     for (const Node& range : part_.outer) {
       bool shared = true;
@@ -96,7 +99,8 @@ class LoopNest {
 
   static bool reads_by(const Node& store, const Node& range) {
     const std::vector<Node> loads = find_all({store.src(1)}, Op::load_);
-    return std::any_of(loads.begin(), loads.end(), [&](const Node& load) { return depends_on(load, range); });
+    return std::any_of(loads.begin(), loads.end(),
+                       [&](const Node& load) { return depends_on(load, range); });
   }
 
   // Whether the ranges by which no index is read step like the digits of a number.
@@ -132,7 +136,8 @@ class LoopNest {
     for (const Node& range : part_.outer) {
       bool allowed = true;
       for (const Node& store : stores_) {
-        allowed = allowed && !collides(store, range) && stride(store.src(1), range).value_or(0) != 0;
+        allowed =
+            allowed && !collides(store, range) && stride(store.src(1), range).value_or(0) != 0;
       }
       if (!allowed) continue;
       if (best == nullptr || stride(stores_[0].src(1), range) == 1) best = &range;
@@ -176,7 +181,8 @@ class LoopNest {
     }
     for (const auto& [reduction, free] : free_) {
       std::int64_t times = 1;
-      for (const Node& range : ranges_of(reduction)) times *= std::max<std::int64_t>(1, size_of(range));
+      for (const Node& range : ranges_of(reduction))
+        times *= std::max<std::int64_t>(1, size_of(range));
       for (const Node& range : free) {
         if (!contains(tasks_, range)) times *= std::max<std::int64_t>(1, size_of(range));
       }
@@ -187,7 +193,8 @@ class LoopNest {
 
   static std::int64_t size_of(const Node& range) { return Size(range.src(0)).upper(); }
 
-  // ---- emission ----------------------------------------------------------------------------------
+  // ---- emission
+  // ----------------------------------------------------------------------------------
 
   // The parallel loop: tasks are blocks of points (and of vectors, where the vector range is a task
   // range).
@@ -246,8 +253,12 @@ class LoopNest {
     if (columns_) {
       const Node begin = mul(column, constant_int(columns));
       const bool whole = columns == 0 || (length.is_constant() && length.value() % columns == 0);
-      const Size here = columns == 0 ? length : whole ? Size(columns) : Size(integer_min(constant_int(columns), integer_sub(length.node(), begin)));
-      body = columns_loop({instance}, begin, here, [&](const Instances& at) { return level(at, inner_, {}); });
+      const Size here =
+          columns == 0 ? length
+          : whole      ? Size(columns)
+                  : Size(integer_min(constant_int(columns), integer_sub(length.node(), begin)));
+      body = columns_loop({instance}, begin, here,
+                          [&](const Instances& at) { return level(at, inner_, {}); });
     } else {
       body = level({instance}, inner_, {});
     }
@@ -263,7 +274,8 @@ class LoopNest {
   // Ranges that the loops opened so far give a value to.
   class Bound {
    public:
-    Bound(std::vector<Node>& bound, const std::vector<Node>& more) : bound_(bound), size_(bound.size()) {
+    Bound(std::vector<Node>& bound, const std::vector<Node>& more)
+        : bound_(bound), size_(bound.size()) {
       bound.insert(bound.end(), more.begin(), more.end());
     }
     ~Bound() { bound_.resize(size_); }
@@ -281,17 +293,21 @@ class LoopNest {
                        [&](const Node& range) { return contains(bound_, range); });
   }
 
-  // vector_ from `begin` over `count` counters: blocks of several vectors, vectors, then one by one.
-  Node columns_loop(const Instances& outside, const Node& begin, const Size& count, const Emit& emit) {
+  // vector_ from `begin` over `count` counters: blocks of several vectors, vectors, then one by
+  // one.
+  Node columns_loop(const Instances& outside, const Node& begin, const Size& count,
+                    const Emit& emit) {
     std::vector<Node> statements;
     Node at = begin;
     Size left = count;
     const int lanes = widest_lanes();
     std::vector<std::array<int, 2>> steps;  // vectors at once, lanes
     const std::int64_t most = count.upper();
-    if (!free_.empty() && columns_ && most >= 2L * lanes) steps.push_back({most >= 4L * lanes ? 4 : 2, lanes});
+    if (!free_.empty() && columns_ && most >= 2L * lanes)
+      steps.push_back({most >= 4L * lanes ? 4 : 2, lanes});
     for (int width = lanes; width > 1; width /= 2) {
-      if (most >= width && (width == lanes || (count.is_constant() && count.value() % (2L * width) >= width))) {
+      if (most >= width &&
+          (width == lanes || (count.is_constant() && count.value() % (2L * width) >= width))) {
         steps.push_back({1, width});
       }
     }
@@ -354,16 +370,20 @@ class LoopNest {
     }
     // Of stores to one place the last wins: ranges over which they collide keep their order.
     const auto ordered = [&](const Node& range) {
-      return std::any_of(stores_.begin(), stores_.end(), [&](const Node& store) { return collides(store, range); });
+      return std::any_of(stores_.begin(), stores_.end(),
+                         [&](const Node& store) { return collides(store, range); });
     };
     if (ordered(remaining[best])) {
-      best = static_cast<std::size_t>(std::find_if(remaining.begin(), remaining.end(), ordered) - remaining.begin());
+      best = static_cast<std::size_t>(std::find_if(remaining.begin(), remaining.end(), ordered) -
+                                      remaining.begin());
     }
     const Node range = remaining[best];
     remaining.erase(remaining.begin() + static_cast<std::ptrdiff_t>(best));
     const Bound scope(bound_, {range});
     if (range == vector_ && !columns_) {
-      statements.push_back(columns_loop(instances, constant_int(0), Size(range.src(0)), [&](const Instances& at) { return level(at, remaining, done); }));
+      statements.push_back(
+          columns_loop(instances, constant_int(0), Size(range.src(0)),
+                       [&](const Instances& at) { return level(at, remaining, done); }));
     } else {
       const Node counter = workshop_.range(Size(range.src(0)));
       for (Instance& instance : instances) instance.values[range] = counter;
@@ -393,8 +413,10 @@ class LoopNest {
     for (;;) {
       std::vector<Node> group;
       for (const Node& reduction : find_all(expressions, Op::reduce_)) {
-        if (contains(done, reduction) || !ready(reduction) || !operands_done(reduction, done)) continue;
-        if (group.empty() || ranges_of(group[0]) == ranges_of(reduction)) group.push_back(reduction);
+        if (contains(done, reduction) || !ready(reduction) || !operands_done(reduction, done))
+          continue;
+        if (group.empty() || ranges_of(group[0]) == ranges_of(reduction))
+          group.push_back(reduction);
       }
       if (group.empty()) return;
       emit_reductions(group, instances, statements, done);
@@ -428,7 +450,9 @@ class LoopNest {
     const std::int64_t size = size_of(last);
     const std::int64_t cost = operation_count(group[0].src(0));
     const int most = cost > 24 ? 2 : 4;
-    int vectors = lanes == 1 || size < 2L * lanes ? 1 : static_cast<int>(std::min<std::int64_t>(most, size / lanes));
+    int vectors = lanes == 1 || size < 2L * lanes
+                      ? 1
+                      : static_cast<int>(std::min<std::int64_t>(most, size / lanes));
     // Where the last range is one vector, the ranges around it give the independent sums: so many
     // copies of each of their rounds.
     std::vector<std::int64_t> copies(ranges.size(), 1);
@@ -461,12 +485,14 @@ class LoopNest {
         statements.push_back(store_to(accumulator.narrow, constant_int(0), splat(identity, width)));
         for (int v = 0; lanes > 1 && v < vectors; ++v) {
           accumulator.wide.push_back(workshop_.registers(reduction.dtype(), lanes));
-          statements.push_back(store_to(accumulator.wide.back(), constant_int(0), splat(identity, lanes)));
+          statements.push_back(
+              store_to(accumulator.wide.back(), constant_int(0), splat(identity, lanes)));
         }
         accumulators[i].push_back(std::move(accumulator));
       }
     }
-    const auto accumulate = [&](const Node& into, int width, const Node& reduction, const Node& value) {
+    const auto accumulate = [&](const Node& into, int width, const Node& reduction,
+                                const Node& value) {
       const Node old = load_from(into, constant_int(0), {}, width);
       return store_to(into, constant_int(0), combine(op_of(reduction), old, splat(value, width)));
     };
@@ -479,11 +505,13 @@ class LoopNest {
       std::vector<Node> loops;
       Node at = constant_int(0);
       Size left = Size(last.src(0));
-      const std::array<std::array<int, 2>, 3> steps = {{{spread ? 1 : vectors, lanes}, {1, lanes}, {1, 1}}};
+      const std::array<std::array<int, 2>, 3> steps = {
+          {{spread ? 1 : vectors, lanes}, {1, lanes}, {1, 1}}};
       for (const auto& [count, width] : steps) {
         const std::int64_t step = static_cast<std::int64_t>(count) * width;
         if ((width == 1) != (step == 1) || (lanes == 1 && &count != &steps[2][0])) continue;
-        if (count == 1 && width == lanes && lanes > 1 && steps[0][0] == 1 && &count == &steps[1][0]) continue;
+        if (count == 1 && width == lanes && lanes > 1 && steps[0][0] == 1 && &count == &steps[1][0])
+          continue;
         const Size rounds = step == 1 ? left : left / step;
         if (rounds == Size(0)) continue;
         const bool once = rounds == Size(1);
@@ -503,22 +531,27 @@ class LoopNest {
             const Accumulator& accumulator = accumulators[i][g];
             for (int v = 0; v < count; ++v) {
               if (width == 1) {
-                body.push_back(accumulate(accumulator.narrow, accumulator.narrow_lanes, group[g], here[i](group[g].src(0))));
+                body.push_back(accumulate(accumulator.narrow, accumulator.narrow_lanes, group[g],
+                                          here[i](group[g].src(0))));
               } else {
                 const Node base = add(from, constant_int(static_cast<std::int64_t>(v) * width));
-                body.push_back(accumulate(accumulator.wide[spread ? copy : static_cast<std::size_t>(v)], width, group[g], vectorise(group[g].src(0), last, base, width, here[i].values)));
+                body.push_back(accumulate(
+                    accumulator.wide[spread ? copy : static_cast<std::size_t>(v)], width, group[g],
+                    vectorise(group[g].src(0), last, base, width, here[i].values)));
               }
             }
           }
         }
-        loops.push_back(once ? block(std::move(body)) : loop(LoopKind::serial, round, block(std::move(body))));
+        loops.push_back(once ? block(std::move(body))
+                             : loop(LoopKind::serial, round, block(std::move(body))));
         if (step == 1) break;
         at = add(at, mul(rounds.node(), constant_int(step)));
         left = left - rounds * step;
       }
       return block(std::move(loops));
     };
-    const std::function<Node(Instances, std::size_t)> nest = [&](Instances inside, std::size_t depth) -> Node {
+    const std::function<Node(Instances, std::size_t)> nest = [&](Instances inside,
+                                                                 std::size_t depth) -> Node {
       if (depth + 1 == ranges.size()) return innermost(inside);
       const Size rounds = Size(ranges[depth].src(0)) / copies[depth];
       const bool once = rounds == Size(1);
@@ -526,11 +559,13 @@ class LoopNest {
       std::vector<Node> body;
       for (std::int64_t c = 0; c < copies[depth]; ++c) {
         for (Instance& instance : inside) {
-          instance.values[ranges[depth]] = add(mul(counter, constant_int(copies[depth])), constant_int(c));
+          instance.values[ranges[depth]] =
+              add(mul(counter, constant_int(copies[depth])), constant_int(c));
         }
         body.push_back(nest(inside, depth + 1));
       }
-      return once ? block(std::move(body)) : loop(LoopKind::serial, counter, block(std::move(body)));
+      return once ? block(std::move(body))
+                  : loop(LoopKind::serial, counter, block(std::move(body)));
     };
     statements.push_back(nest(instances, 0));
 
@@ -539,16 +574,19 @@ class LoopNest {
         const Accumulator& accumulator = accumulators[i][g];
         if (!accumulator.wide.empty()) {
           std::vector<Node> parts;
-          for (const Node& wide : accumulator.wide) parts.push_back(load_from(wide, constant_int(0), {}, lanes));
+          for (const Node& wide : accumulator.wide)
+            parts.push_back(load_from(wide, constant_int(0), {}, lanes));
           while (parts.size() > 1) {  // a tree, so that the order is fixed and short
             for (std::size_t p = 0; p + 1 < parts.size(); ++p) {
               parts[p] = combine(op_of(group[g]), parts[p], parts[p + 1]);
               parts.erase(parts.begin() + static_cast<std::ptrdiff_t>(p) + 1);
             }
           }
-          statements.push_back(accumulate(accumulator.narrow, 1, group[g], horizontal(op_of(group[g]), parts[0])));
+          statements.push_back(
+              accumulate(accumulator.narrow, 1, group[g], horizontal(op_of(group[g]), parts[0])));
         }
-        instances[i].values[group[g]] = load_from(accumulator.narrow, constant_int(0), {}, accumulator.narrow_lanes);
+        instances[i].values[group[g]] =
+            load_from(accumulator.narrow, constant_int(0), {}, accumulator.narrow_lanes);
       }
     }
   }

@@ -55,7 +55,8 @@ using Strategy = std::optional<Schedule> (*)(const Part&, Workshop&);
 std::optional<Schedule> attention(const Part& part, Workshop& workshop);
 /// Contractions: sums over products of two operands, with everything fused around them.
 std::optional<Schedule> contraction(const Part& part, Workshop& workshop);
-/// Everything: elementwise chains, row and column reductions and what follows them, gathers, scatters.
+/// Everything: elementwise chains, row and column reductions and what follows them, gathers,
+/// scatters.
 std::optional<Schedule> loops(const Part& part, Workshop& workshop);
 
 }  // namespace brisk
