@@ -64,6 +64,7 @@ class Fuser {
   KernelList run() {
     force_stores();
     find_splits();
+    find_chains();
     find_attention();
     for (auto node = order_.rbegin(); node != order_.rend(); ++node) visit(*node);
     return arrange();
@@ -281,10 +282,30 @@ class Fuser {
     const double own = std::max(1.0, elements(node.shape()));
     double total = 0;
     for (const Use& use : uses) total += std::max(1.0, evaluations(node, use));
-    if (total <= own * 1.01) return false;
+    if (total <= own * 1.01 || computed_.count(node) != 0) return false;
+    if (chained_.at(node) >= 2) return true;
     const double again = (total - own) * cone_cost(node);
     const double bytes = own * byte_size(node.dtype()) * 2 + total * byte_size(node.dtype());
     return again > bytes * cost_per_byte + cost_of_kernel;
+  }
+
+  // Two things that the price of one evaluation does not see: sums of products within sums of
+  // products multiply with every level, and what is made of constants and counters alone (a shift
+  // by the position in a block) is cheaper to compute than to load.
+  void find_chains() {
+    for (const Node& node : order_) {
+      int chained = 0;
+      bool computed = !node.is(Op::buffer_) && !node.is(Op::load_) && !node.is(Op::reduce_) &&
+                      operation_cost(node) <= 4;
+      for (const Node& src : node.srcs()) {
+        if (wanted_.count(src) == 0 && split_.count(src) == 0)
+          chained = std::max(chained, chained_[src]);
+        computed = computed && computed_.count(src) != 0 && wanted_.count(src) == 0;
+      }
+      const bool sums = is_sum_of_products(node) && !(node.src(0).src(0) == node.src(0).src(1));
+      chained_[node] = chained + (sums ? 1 : 0);
+      if (computed) computed_.insert(node);
+    }
   }
 
   // Operations per element to compute the node from memory, everything in between virtual. Of
@@ -562,6 +583,8 @@ class Fuser {
   NodeSet wanted_;
   NodeSet stored_;
   NodeSet split_;
+  NodeSet computed_;  // of constants and counters, by cheap operations only
+  std::unordered_map<Node, int, NodeHash> chained_;  // virtual sums of products on a path to memory
   std::vector<Node> overwritten_;
   NodeSet virtual_;  // never stored: inside an attention
   // The loops in which a summed range runs.
