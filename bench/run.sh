@@ -8,6 +8,7 @@ build=${BRISK_BENCH_BUILD:-$root/build/bench}
 names=("$@")
 [[ ${#names[@]} -gt 0 ]] || names=(machine launch_overhead gemm memory compile replay llm)
 
+mkdir -p "$build"
 cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBRISK_BENCH=ON \
   -DBRISK_TESTS=OFF > "$build.log" || { cat "$build.log" >&2; exit 1; }
 grep '^-- bench:' "$build.log" || true
