@@ -13,9 +13,9 @@ namespace {
 
 constexpr std::array<OptionInfo, 7> list = {{
     {"BRISK_DEBUG",
-     "what to show on stderr: 1 kernels with their time and share of the device's limit, 2 also "
-     "graphs, 3 also kernels' code before and after each pass, 4 also generated code, 5 also "
-     "assembly",
+     "what to show on stderr: 1 kernels with their time, GFLOP/s and GB/s (of work at the upper "
+     "bounds of sizes), 2 also graphs and kernels as they are lowered, 3 also as they are "
+     "optimized, 4 also generated code, 5 also assembly",
      "a whole number from 0 to 5", "0"},
     {"BRISK_VERIFY", "check every kernel against the reference interpreter; slow", "0 or 1", "0"},
     {"BRISK_DEVICE", "the device to run on", "a device's name, such as cpu or cuda:1",

@@ -1,8 +1,10 @@
 // Compiling a graph once, for many runs: schedule, lower, compile, place in memory, then launch.
 #include <algorithm>
+#include <chrono>
 #include <mutex>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "engine/engine.h"
 #include "engine/loaded.h"
 #include "engine/plan_record.h"
@@ -149,6 +151,23 @@ Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique
   }
 }
 
+namespace {
+
+// The launch, waited for, and a line about it. Work and bytes are those at the upper bounds of
+// sizes.
+void launch_timed(Device& device, const Launch& launch, const Plan::KernelInfo& info) {
+  device.synchronize();
+  const auto start = std::chrono::steady_clock::now();
+  device.launch(launch);
+  device.synchronize();
+  const std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - start;
+  const double ns = std::max(took.count(), 1.0);
+  log_line(1, "{:<44} {:>10.1f} us {:>8.2f} GFLOP/s {:>8.2f} GB/s", info.name, ns / 1e3,
+           static_cast<double>(info.operations) / ns, static_cast<double>(info.bytes) / ns);
+}
+
+}  // namespace
+
 void Plan::run(const VariableValues& values) {
   const std::lock_guard lock(impl_->mutex);
   std::vector<std::int64_t> variables;
@@ -171,6 +190,8 @@ void Plan::run(const VariableValues& values) {
     Device& device = *impl_->engine->device_;
     if (step.kernel->lowered) {
       launch_verified(device, launch, step.info.name, *step.kernel->lowered, step.arguments);
+    } else if (log_enabled(1)) {
+      launch_timed(device, launch, step.info);
     } else {
       device.launch(launch);
     }

@@ -48,6 +48,18 @@ TEST_F(RunTest, writes_text_on_stdout_and_its_speed_on_stderr) {
   EXPECT_EQ(run({"-p", "ab", "-n", "12", "--temp", "0"}).out, once.out);
 }
 
+TEST_F(RunTest, shows_kernels_and_their_speed_and_makes_the_same_text) {
+  const std::vector<std::string> arguments = {"-p", "ab", "-n", "3", "--temp", "0"};
+  const Finished quiet = run(arguments);
+  ::setenv("BRISK_DEBUG", "1", 1);
+  const Finished shown = run(arguments);
+  ::unsetenv("BRISK_DEBUG");
+  EXPECT_EQ(quiet.err.find(" GB/s"), std::string::npos) << quiet.err;
+  EXPECT_NE(shown.err.find(" GFLOP/s"), std::string::npos) << shown.err;
+  EXPECT_NE(shown.err.find(" GB/s"), std::string::npos) << shown.err;
+  EXPECT_EQ(shown.out, quiet.out);
+}
+
 TEST_F(RunTest, gives_one_text_for_one_seed_whatever_the_threads) {
   const auto text = [&](const char* seed, const char* threads) {
     return run({"-p", "ab", "-n", "30", "--seed", seed, "--threads", threads}).out;
