@@ -14,25 +14,63 @@
 
 namespace bench {
 
-/// One version for each level of x86-64, chosen when the program starts.
-#define BENCH_ANY_LEVEL \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3")))
-
 namespace limits {
 
-using Wide = float __attribute__((vector_size(64), aligned(64)));
+// Twice in the widest registers that the machine has. Each version says its registers itself: the
+// compiler would cut wider vectors up before it looks at the target of a function.
+#define BENCH_SUM_OF(NAME, TARGET, VECTOR, LOAD, ADD)                                       \
+  __attribute__((target(TARGET))) inline float NAME(const float* data, std::size_t count) { \
+    constexpr std::size_t lanes = sizeof(VECTOR) / sizeof(float);                           \
+    VECTOR sums[8] = {};                                                                    \
+    for (std::size_t i = 0; i < count; i += 8 * lanes) {                                    \
+      _Pragma("GCC unroll 8") for (std::size_t j = 0; j < 8; ++j) {                         \
+        sums[j] = ADD(sums[j], LOAD(data + i + j * lanes));                                 \
+      }                                                                                     \
+    }                                                                                       \
+    float total = 0;                                                                        \
+    for (const VECTOR& sum : sums) total += sum[0];                                         \
+    return total;                                                                           \
+  }
+BENCH_SUM_OF(read_sse, "sse2", __m128, _mm_load_ps, _mm_add_ps)
+BENCH_SUM_OF(read_avx, "avx2", __m256, _mm256_load_ps, _mm256_add_ps)
+BENCH_SUM_OF(read_avx512, "avx512f", __m512, _mm512_load_ps, _mm512_add_ps)
+#undef BENCH_SUM_OF
 
-BENCH_ANY_LEVEL inline float read(const float* data, std::size_t count) {
-  Wide sums[8] = {};
-  const auto* wide = reinterpret_cast<const Wide*>(data);
-  for (std::size_t i = 0; i < count / 16; i += 8) {
-    for (std::size_t j = 0; j < 8; ++j) sums[j] += wide[i + j];
+/// Adds up a part of the numbers, so that all must be read.
+inline float read(const float* data, std::size_t count) {
+  if (__builtin_cpu_supports("avx512f")) return read_avx512(data, count);
+  if (__builtin_cpu_supports("avx2")) return read_avx(data, count);
+  return read_sse(data, count);
+}
+
+// As many chains as hide the latency of two multiply-add units: 10, or 20 where there are 32
+// registers. Gives the operations done.
+#define BENCH_MULTIPLY_ADD(NAME, TARGET, VECTOR, SET, STEP, CHAINS)                              \
+  __attribute__((target(TARGET))) inline double NAME(double* sink) {                             \
+    constexpr int steps = 100'000;                                                               \
+    VECTOR sums[CHAINS];                                                                         \
+    for (int j = 0; j < CHAINS; ++j) sums[j] = SET(static_cast<float>(j));                       \
+    const VECTOR factor = SET(0.999F);                                                           \
+    for (int i = 0; i < steps; ++i) {                                                            \
+      _Pragma("GCC unroll 20") for (int j = 0; j < CHAINS; ++j) sums[j] = STEP(sums[j], factor); \
+    }                                                                                            \
+    for (const VECTOR& sum : sums) *sink += static_cast<double>(sum[0]);                         \
+    return 2.0 * (sizeof(VECTOR) / sizeof(float)) * CHAINS * steps;                              \
   }
-  float total = 0;
-  for (const Wide& sum : sums) {
-    for (int lane = 0; lane < 16; ++lane) total += sum[lane];
+#define BENCH_SSE_STEP(sum, factor) _mm_add_ps(_mm_mul_ps(sum, factor), factor)
+#define BENCH_AVX_STEP(sum, factor) _mm256_fmadd_ps(sum, factor, factor)
+#define BENCH_AVX512_STEP(sum, factor) _mm512_fmadd_ps(sum, factor, factor)
+BENCH_MULTIPLY_ADD(multiply_add_sse, "sse2", __m128, _mm_set1_ps, BENCH_SSE_STEP, 10)
+BENCH_MULTIPLY_ADD(multiply_add_avx, "avx2,fma", __m256, _mm256_set1_ps, BENCH_AVX_STEP, 10)
+BENCH_MULTIPLY_ADD(multiply_add_avx512, "avx512f", __m512, _mm512_set1_ps, BENCH_AVX512_STEP, 20)
+#undef BENCH_MULTIPLY_ADD
+
+inline double multiply_add(double* sink) {
+  if (__builtin_cpu_supports("avx512f")) return multiply_add_avx512(sink);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    return multiply_add_avx(sink);
   }
-  return total;
+  return multiply_add_sse(sink);
 }
 
 /// Past the caches: without it a store first reads the line that it will overwrite.
@@ -43,20 +81,6 @@ inline void stream(float* to, const float* from, std::size_t count) {
 
 inline void copy(float* to, const float* from, std::size_t count) {
   std::memcpy(to, from, count * sizeof(float));
-}
-
-/// 20 chains hide the latency of two multiply-add units; returns the operations done.
-BENCH_ANY_LEVEL inline double multiply_add(double* sink) {
-  Wide sums[20];
-  for (int j = 0; j < 20; ++j) sums[j] = Wide{} + static_cast<float>(j);
-  Wide factor = Wide{} + 0.999F;
-  const int steps = 100'000;
-  for (int i = 0; i < steps; ++i) {
-#pragma GCC unroll 20
-    for (int j = 0; j < 20; ++j) sums[j] = sums[j] * factor + factor;
-  }
-  for (const Wide& sum : sums) *sink += static_cast<double>(sum[3]);
-  return 2.0 * 16 * 20 * steps;
 }
 
 /// Runs work(thread) on `count` threads that start together; seconds until all are done.

@@ -107,7 +107,8 @@ bool allclose(const Tensor& a, const Tensor& b, double rtol = 1e-5, double atol 
 
 // ---- reductions; no axes: over all --------------------------------------------------------------
 
-Tensor sum(const Tensor& x, const Axes& axes = {}, bool keepdim = false);   // integers: in int64
+/// Integers: in int64. With a dtype, x is converted to it first and summed in it.
+Tensor sum(const Tensor& x, const Axes& axes = {}, bool keepdim = false, DType dtype = DType::none);
 Tensor mean(const Tensor& x, const Axes& axes = {}, bool keepdim = false);  // floating point
 Tensor prod(const Tensor& x, const Axes& axes = {}, bool keepdim = false);  // integers: in int64
 Tensor amax(const Tensor& x, const Axes& axes = {}, bool keepdim = false);  // NaN wins

@@ -153,8 +153,8 @@ class Tensor {
     return brisk::lerp(*this, end, weight);
   }
 
-  Tensor sum(const Axes& axes = {}, bool keepdim = false) const {
-    return brisk::sum(*this, axes, keepdim);
+  Tensor sum(const Axes& axes = {}, bool keepdim = false, DType dtype = DType::none) const {
+    return brisk::sum(*this, axes, keepdim, dtype);
   }
   Tensor mean(const Axes& axes = {}, bool keepdim = false) const {
     return brisk::mean(*this, axes, keepdim);

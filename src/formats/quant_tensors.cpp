@@ -86,6 +86,14 @@ Tensor half_of_power(const Tensor& exponent) {
   return where(e < 2, low.cast(DType::uint32), (e - 1) << 23).bitcast(DType::float32);
 }
 
+// How a type's blocks hold their values: scale * q + offset, each group of neighbours under one
+// scale.
+struct Groups {
+  Tensor scale;   // float32 [rows, blocks, groups, 1]
+  Tensor q;       // int8 or uint8 [rows, blocks, groups, values of a group]
+  Tensor offset;  // like scale; undefined for none
+};
+
 // The 6-bit scales and minima of Q4_K and Q5_K: float32 [rows, blocks, 8, 1] each. Both halves of
 // the eight are masks and shifts of the same bytes; `second` is 0 in the first half, 1 in the
 // other.
@@ -111,77 +119,130 @@ ScalesMinima k_scales(const Tensor& bytes) {
   return {join(a, c, a), join(b, c >> 4, b)};
 }
 
-Tensor k_values(const Blocks& x, const Tensor& q) {
+Groups k_groups(const Blocks& x, const Tensor& q) {
   const ScalesMinima s = k_scales(x.field(4, 12));
   const auto each = [](const Tensor& d) { return d.unsqueeze(-1); };
-  return (each(x.half(0)) * s.scales) * grouped(to_float(q), 32) - each(x.half(2)) * s.minima;
+  return {each(x.half(0)) * s.scales, grouped(q, 32), -(each(x.half(2)) * s.minima)};
 }
 
 Tensor high_bits_5(const Blocks& x, std::int64_t offset) {
   return unpack(x.field(offset, 4), 1, 1) << 4;
 }
 
-Tensor decode(const Blocks& x, BlockType type) {
+// Blocks that are one group.
+Groups single(const Tensor& scale, const Tensor& q, const Tensor& offset = {}) {
+  return {scale.unsqueeze(-1), q.unsqueeze(2), offset.defined() ? offset.unsqueeze(-1) : offset};
+}
+
+Groups groups_of(const Blocks& x, BlockType type) {
   switch (type) {
-    case BlockType::q4_0: return x.half(0) * to_float(to_int(unpack(x.field(2, 16), 16, 4)) - 8);
-    case BlockType::q4_1: return x.half(0) * to_float(unpack(x.field(4, 16), 16, 4)) + x.half(2);
+    case BlockType::q4_0: return single(x.half(0), to_int(unpack(x.field(2, 16), 16, 4)) - 8);
+    case BlockType::q4_1: return single(x.half(0), unpack(x.field(4, 16), 16, 4), x.half(2));
     case BlockType::q5_0:
-      return x.half(0) * to_float(to_int(unpack(x.field(6, 16), 16, 4) | high_bits_5(x, 2)) - 16);
+      return single(x.half(0), to_int(unpack(x.field(6, 16), 16, 4) | high_bits_5(x, 2)) - 16);
     case BlockType::q5_1:
-      return x.half(0) * to_float(unpack(x.field(8, 16), 16, 4) | high_bits_5(x, 4)) + x.half(2);
-    case BlockType::q8_0: return x.half(0) * to_float(x.field(2, 32).bitcast(DType::int8));
-    case BlockType::iq4_nl: return x.half(0) * to_float(iq4_level(unpack(x.field(2, 16), 16, 4)));
+      return single(x.half(0), unpack(x.field(8, 16), 16, 4) | high_bits_5(x, 4), x.half(2));
+    case BlockType::q8_0: return single(x.half(0), x.field(2, 32).bitcast(DType::int8));
+    case BlockType::iq4_nl: return single(x.half(0), iq4_level(unpack(x.field(2, 16), 16, 4)));
     case BlockType::mxfp4:
-      return half_of_power(x.field(0, 1)) * to_float(fp4_level(unpack(x.field(1, 16), 16, 4)));
+      return single(half_of_power(x.field(0, 1)), fp4_level(unpack(x.field(1, 16), 16, 4)));
     case BlockType::q2_k: {
       const Tensor scales = x.field(0, 16);
-      const Tensor q = to_float(unpack(x.field(16, 64), 32, 2));
-      const auto each = [](const Tensor& d) { return d.unsqueeze(-1); };
-      return (x.half(80) * to_float(scales & 15)).unsqueeze(-1) * grouped(q, 16) -
-             each(x.half(82) * to_float(scales >> 4));
+      const Tensor scale = (x.half(80) * to_float(scales & 15)).unsqueeze(-1);
+      const Tensor least = (x.half(82) * to_float(scales >> 4)).unsqueeze(-1);
+      return {scale, grouped(unpack(x.field(16, 64), 32, 2), 16), -least};
     }
     case BlockType::q3_k: {
       const Tensor low = unpack(x.field(96, 8), 8, 4);
       const Tensor high = unpack(x.field(104, 4), 4, 2) << 4;
       const Tensor scale = x.half(108) * to_float(to_int(low | high) - 32);
       const Tensor q = unpack(x.field(32, 64), 32, 2) | (unpack(x.field(0, 32), 32, 1) << 2);
-      return scale.unsqueeze(-1) * grouped(to_float(to_int(q) - 4), 16);
+      return {scale.unsqueeze(-1), grouped(to_int(q) - 4, 16), {}};
     }
-    case BlockType::q4_k: return k_values(x, unpack(x.field(16, 128), 32, 4));
+    case BlockType::q4_k: return k_groups(x, unpack(x.field(16, 128), 32, 4));
     case BlockType::q5_k:
-      return k_values(x, unpack(x.field(48, 128), 32, 4) | (unpack(x.field(16, 32), 32, 1) << 4));
+      return k_groups(x, unpack(x.field(48, 128), 32, 4) | (unpack(x.field(16, 32), 32, 1) << 4));
     case BlockType::q6_k: {
       const Tensor scale = x.half(208) * to_float(x.field(192, 16).bitcast(DType::int8));
       const Tensor q = unpack(x.field(0, 128), 64, 4) | (unpack(x.field(128, 64), 32, 2) << 4);
-      return scale.unsqueeze(-1) * grouped(to_float(to_int(q) - 32), 16);
+      return {scale.unsqueeze(-1), grouped(to_int(q) - 32, 16), {}};
     }
     case BlockType::iq4_xs: {
       const Tensor low = unpack(x.field(4, 4), 1, 4);
       const Tensor high = unpack(x.field(2, 2), 1, 2) << 4;
       const Tensor scale = x.half(0) * to_float(to_int(low | high) - 32);
-      return scale.unsqueeze(-1) * grouped(to_float(iq4_level(unpack(x.field(8, 128), 16, 4))), 32);
+      return {scale.unsqueeze(-1), grouped(iq4_level(unpack(x.field(8, 128), 16, 4)), 32), {}};
     }
+    default: user_error("{} is not a type of quantised weights", block_info(type).name);
+  }
+}
+
+Tensor decode(const Blocks& x, BlockType type) {
+  switch (type) {
     case BlockType::f16: return x.half(0);
     case BlockType::bf16: return x.word(0).bitcast(DType::bfloat16).cast(DType::float32);
     case BlockType::f32: {
       const Tensor high = x.word(2).cast(DType::uint32) << 16;
       return (x.word(0).cast(DType::uint32) | high).bitcast(DType::float32);
     }
-    default: user_error("dequantise: {} is not a type of weights", block_info(type).name);
+    default: break;
   }
+  const Groups groups = groups_of(x, type);
+  const Tensor values = groups.scale * to_float(groups.q);
+  return groups.offset.defined() ? values + groups.offset : values;
+}
+
+Blocks blocks_of(const char* call, const Tensor& raw, BlockType type, std::int64_t columns) {
+  const BlockInfo& info = block_info(type);
+  if (raw.rank() != 2 || raw.dtype() != DType::uint8 || columns % info.values != 0 ||
+      raw.size(1) != Dim(columns / info.values * info.bytes)) {
+    user_error("{}: {} columns of {} do not lie in {} of shape {}", call, columns, info.name,
+               name(raw.dtype()), to_string(raw.dims()));
+  }
+  return {raw, columns / info.values, info.bytes};
 }
 
 }  // namespace
 
 Tensor dequantise(const Tensor& raw, BlockType type, std::int64_t columns) {
-  const BlockInfo& info = block_info(type);
-  if (raw.rank() != 2 || raw.dtype() != DType::uint8 || columns % info.values != 0 ||
-      raw.size(1) != Dim(columns / info.values * info.bytes)) {
-    user_error("dequantise: {} columns of {} do not lie in {} of shape {}", columns, info.name,
-               name(raw.dtype()), to_string(raw.dims()));
+  return decode(blocks_of("dequantise", raw, type, columns), type).reshape({raw.size(0), columns});
+}
+
+RoundedRows round_rows(const Tensor& x) {
+  constexpr std::int64_t inner = RoundedRows::group;
+  if (x.rank() != 2 || x.dtype() != DType::float32 || !(x.size(1) % inner == Dim(0))) {
+    user_error("round_rows: wants float32 [rows, a multiple of {}], got {} of shape {}", inner,
+               name(x.dtype()), to_string(x.dims()));
   }
-  const std::int64_t blocks = columns / info.values;
-  return decode(Blocks(raw, blocks, info.bytes), type).reshape({raw.size(0), columns});
+  const Tensor values = x.reshape({x.size(0), x.size(1) / inner, inner});
+  const Tensor most = values.abs().amax({2}, true);
+  // Below it 127 / most would overflow.
+  const Tensor factor = where(most < 1e-36, 0.0, 127 / most);
+  const Tensor steps = values * factor;  // at most 127, whose half steps go outward
+  return {(steps + where(steps < 0, -0.5, 0.5)).cast(DType::int8), most * (1.0 / 127)};
+}
+
+Tensor quantised_linear(const RoundedRows& x, const Tensor& raw, BlockType type) {
+  const Dim rows = x.q.size(0);
+  const Dim columns = x.q.size(1) * RoundedRows::group;
+  const Groups w = groups_of(blocks_of("quantised_linear", raw, type, columns.value()), type);
+  const Dim inner = w.q.size(3);
+  const Dim groups = columns / inner;
+  const Dim out = raw.size(0);
+  // One for 32 values of x, repeated for each group of the matrix.
+  const Tensor x_scale = x.scale.expand({rows, x.scale.size(1), Dim(RoundedRows::group) / inner})
+                             .reshape({rows, groups});
+  const Tensor x_q = x.q.reshape({rows, groups, inner}).cast(DType::int32);
+  const auto of_rows = [&](const Tensor& each) { return each.unsqueeze(1); };
+  const auto of_matrix = [&](const Tensor& each) { return each.reshape({1, out, groups}); };
+  const Tensor sums = (w.q.reshape({1, out, groups, inner}).cast(DType::int32) * of_rows(x_q))
+                          .sum({3}, false, DType::int32);
+  Tensor terms = to_float(sums) * (of_matrix(w.scale) * of_rows(x_scale));
+  if (w.offset.defined()) {
+    terms = terms +
+            of_matrix(w.offset) * of_rows(x_scale * to_float(x_q.sum({2}, false, DType::int32)));
+  }
+  return terms.sum({2});
 }
 
 }  // namespace brisk

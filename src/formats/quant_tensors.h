@@ -15,4 +15,19 @@ namespace brisk {
 /// [rows, columns]. `columns` is a multiple of the block's values.
 Tensor dequantise(const Tensor& raw, BlockType type, std::int64_t columns);
 
+/// Rows rounded to 8 bits, each 32 neighbours under one scale: x ≈ scale * q with |q| <= 127, half
+/// a step (1/254 of the largest magnitude among the 32) off at most.
+struct RoundedRows {
+  static constexpr std::int64_t group = 32;
+  Tensor q;      // int8 [rows, groups, 32]
+  Tensor scale;  // float32 [rows, groups, 1]
+};
+/// `x`: float32 [rows, a multiple of 32].
+RoundedRows round_rows(const Tensor& x);
+
+/// x times the transpose of the matrix in `raw` (as above, of a quantised type): float32 [rows of
+/// x, rows of the matrix]. Within a group the sums are of integers and exact, so that a machine's
+/// dot products of bytes compute them; between groups they are of float32.
+Tensor quantised_linear(const RoundedRows& x, const Tensor& raw, BlockType type);
+
 }  // namespace brisk

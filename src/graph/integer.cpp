@@ -113,7 +113,13 @@ Bounds bounds_within(const Node& node, int& visits) {
     case Op::expand_:
     case Op::shrink_:
     case Op::flip_:
+    case Op::lane_:
     case Op::splat_: return bounds(node.src(0));
+    case Op::shuffle_: {
+      Bounds all_lanes = bounds(node.src(0));
+      for (const Node& src : node.srcs()) all_lanes = merge(all_lanes, bounds(src));
+      return all_lanes;
+    }
     default: return all;
   }
 }

@@ -345,13 +345,23 @@ class Machine {
     std::memcpy(step.result.bytes, rest.data(), static_cast<std::size_t>(width));
   }
 
+  // Of 8 or 16 bits.
+  static std::int64_t integer_at(const Slot& vector, int lane) {
+    switch (vector.dtype) {
+      case DType::uint8: return reinterpret_cast<const std::uint8_t*>(vector.bytes)[lane];
+      case DType::int8: return reinterpret_cast<const std::int8_t*>(vector.bytes)[lane];
+      default: return reinterpret_cast<const std::int16_t*>(vector.bytes)[lane];
+    }
+  }
+
   static void dot(const Step& step) {
     for (int i = 0; i < step.result.lanes; ++i) {
       if (step.result.dtype == DType::int32) {
-        const auto* a = reinterpret_cast<const std::uint8_t*>(step.srcs[1].bytes) + 4 * i;
-        const auto* b = reinterpret_cast<const std::int8_t*>(step.srcs[2].bytes) + 4 * i;
+        const int group = byte_size(step.srcs[1].dtype) == 1 ? 4 : 2;
         std::int64_t sum = reinterpret_cast<const std::int32_t*>(step.srcs[0].bytes)[i];
-        for (int j = 0; j < 4; ++j) sum += a[j] * b[j];
+        for (int j = group * i; j < group * (i + 1); ++j) {
+          sum += integer_at(step.srcs[1], j) * integer_at(step.srcs[2], j);
+        }
         reinterpret_cast<std::int32_t*>(step.result.bytes)[i] = static_cast<std::int32_t>(sum);
       } else {
         const auto* a = reinterpret_cast<const std::uint16_t*>(step.srcs[1].bytes) + 2 * i;

@@ -104,7 +104,13 @@ Node horizontal(ReduceOp op, const Node& vector) {
 }
 
 Node dot(const Node& accumulator, const Node& a, const Node& b) {
-  return make_node(Op::dot_, accumulator.dtype(), {accumulator, a, b}, {}, accumulator.lanes());
+  Attr attr;
+  if (is_integer(a.dtype()) && byte_size(a.dtype()) == 1) {
+    const Bounds known = bounds(a);
+    attr.ints = {known.least, known.greatest};
+  }
+  return make_node(Op::dot_, accumulator.dtype(), {accumulator, a, b}, std::move(attr),
+                   accumulator.lanes());
 }
 
 std::vector<Size> phase_tasks(const Kernel& kernel) {

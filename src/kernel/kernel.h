@@ -97,6 +97,7 @@ Node splat(const Node& value, int lanes);
 Node lane(const Node& vector, int index);
 Node shuffle(const Node& a, const Node& b, std::vector<std::int64_t> lanes);  // b may be empty
 Node horizontal(ReduceOp op, const Node& vector);
+/// 8-bit integers: what is known of the values of `a` (graph/integer.h's bounds) goes along.
 Node dot(const Node& accumulator, const Node& a, const Node& b);
 
 /// Tasks of each phase of the body: the size of its parallel loop, or 1.

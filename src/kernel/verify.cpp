@@ -68,10 +68,12 @@ Text lanes_error(const Node& node) {
     case Op::dot_: {
       const DType a = node.src(1).dtype();
       const DType b = node.src(2).dtype();
-      const bool bytes = a == DType::uint8 && b == DType::int8 && node.dtype() == DType::int32;
+      const bool bytes = (a == DType::uint8 || a == DType::int8) && b == DType::int8 &&
+                         node.dtype() == DType::int32;
+      const bool words = a == DType::int16 && b == DType::int16 && node.dtype() == DType::int32;
       const bool halves =
           a == DType::bfloat16 && b == DType::bfloat16 && node.dtype() == DType::float32;
-      if (!bytes && !halves) return "no such product of dtypes";
+      if (!bytes && !words && !halves) return "no such product of dtypes";
       if (node.src(0).dtype() != node.dtype()) return "the accumulator's dtype is not the result's";
       const int wide = lanes * (bytes ? 4 : 2);
       return node.src(0).lanes() == lanes && node.src(1).lanes() == wide &&

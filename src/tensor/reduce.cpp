@@ -47,8 +47,15 @@ Tensor share(const Tensor& x, const Size& count, int correction) {
 
 }  // namespace
 
-Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
+Tensor sum(const Tensor& x, const Axes& axes, bool keepdim, DType dtype) {
   const Call call("sum");
+  if (dtype != DType::none) {
+    const Node node = cast(node_of(x), dtype);
+    const bool narrow = is_float(dtype) && byte_size(dtype) < 4;
+    if (narrow || is_bool(dtype))
+      return accumulated(ReduceOp::add, tensor_of(node), axes, keepdim).cast(dtype);
+    return tensor_of(reduce_axes(ReduceOp::add, node, axes_of(axes, node.rank()), keepdim));
+  }
   return accumulated(ReduceOp::add, x, axes, keepdim);
 }
 

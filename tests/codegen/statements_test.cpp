@@ -430,27 +430,58 @@ TEST_P(StatementsTest, ShufflesSplitJoinRepeatAndPickLanes) {
   EXPECT_EQ(z, (std::vector<float>{0, 4, 1, 5, 2, 6, 3, 7, 3, 1, 4, 2, 0, 1, 0, 1, 0, 1, 0, 1, 6}));
 }
 
-TEST_P(StatementsTest, DotMultipliesBytesIntoInt32Exactly) {
+// src1 as loaded, and made of it so that bounds are known: a nibble, a nibble less 8.
+enum class Left { any, nibble, centred };
+
+template <typename A, typename B>
+void expect_exact_dots(DType a_type, DType b_type, Left left, std::int64_t group) {
   for (const int lanes : {1, 4, 8, 16, 6, 32}) {
+    const int wide = static_cast<int>(group) * lanes;
     const Node at = number(0);
     const Node sum = load_from(make_param(2, DType::int32), at, {}, lanes);
-    const Node a = load_from(make_param(0, DType::uint8), at, {}, 4 * lanes);
-    const Node b = load_from(make_param(1, DType::int8), at, {}, 4 * lanes);
-    const Kernel kernel = kernel_of("dot", {DType::uint8, DType::int8, DType::int32},
+    Node a = load_from(make_param(0, a_type), at, {}, wide);
+    if (left != Left::any) a = bit_and(a, splat(constant_int(15, a_type), wide));
+    if (left == Left::centred) a = add(a, splat(constant_int(-8, a_type), wide));
+    const Node b = load_from(make_param(1, b_type), at, {}, wide);
+    const Kernel kernel = kernel_of("dot", {a_type, b_type, DType::int32},
                                     store_to(make_param(2, DType::int32), at, dot(sum, a, b)));
-    std::vector<std::uint8_t> x(128);
-    std::vector<std::int8_t> y(128);
+    std::vector<A> x(128);
+    std::vector<B> y(128);
     std::vector<std::int32_t> z = counting<std::int32_t>(32, -7);
     for (std::size_t k = 0; k < x.size(); ++k) {
-      x[k] = k % 8 < 4 ? 255 : static_cast<std::uint8_t>(k * 37);
-      y[k] = k % 16 < 4 ? -128 : k % 16 < 8 ? 127 : static_cast<std::int8_t>(k * 91);
+      x[k] = k % 8 < 4
+                 ? (k % 3 == 0 ? std::numeric_limits<A>::max() : std::numeric_limits<A>::min())
+                 : static_cast<A>(k * 37);
+      y[k] = k % 16 < 4   ? std::numeric_limits<B>::min()
+             : k % 16 < 8 ? std::numeric_limits<B>::max()
+                          : static_cast<B>(k * 91);
     }
     std::vector<std::int32_t> wanted = z;
-    for (std::size_t k = 0; k < static_cast<std::size_t>(4 * lanes); ++k)
-      wanted[k / 4] += x[k] * y[k];
-    run(kernel, {{x, y, z}, {}});
+    for (std::size_t k = 0; k < static_cast<std::size_t>(wide); ++k) {
+      std::int64_t value = x[k];
+      if (left != Left::any) value &= 15;
+      if (left == Left::centred) value -= 8;
+      std::int32_t& to = wanted[k / static_cast<std::size_t>(group)];
+      to = static_cast<std::int32_t>(to + value * y[k]);
+    }
+    test::run(kernel, {{x, y, z}, {}});
     EXPECT_EQ(z, wanted) << lanes;
   }
+}
+
+TEST_P(StatementsTest, DotMultipliesBytesIntoInt32Exactly) {
+  using U8 = std::uint8_t;
+  using S8 = std::int8_t;
+  expect_exact_dots<U8, S8>(DType::uint8, DType::int8, Left::any, 4);
+  expect_exact_dots<U8, S8>(DType::uint8, DType::int8, Left::nibble, 4);
+  expect_exact_dots<S8, S8>(DType::int8, DType::int8, Left::any, 4);
+  expect_exact_dots<S8, S8>(DType::int8, DType::int8, Left::nibble, 4);
+  expect_exact_dots<S8, S8>(DType::int8, DType::int8, Left::centred, 4);
+}
+
+TEST_P(StatementsTest, DotMultipliesInt16IntoInt32Wrapping) {
+  using S16 = std::int16_t;
+  expect_exact_dots<S16, S16>(DType::int16, DType::int16, Left::any, 2);
 }
 
 TEST_P(StatementsTest, DotMultipliesBfloat16IntoFloat32) {

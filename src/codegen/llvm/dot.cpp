@@ -3,10 +3,12 @@
 #include <llvm/IR/IntrinsicsAArch64.h>
 #include <llvm/IR/IntrinsicsX86.h>
 
-#include <numeric>
+#include <algorithm>
+#include <vector>
 
 #include "base/error.h"
 #include "codegen/llvm/values.h"
+#include "graph/integer.h"
 
 namespace brisk::ir {
 
@@ -31,50 +33,98 @@ Value* number(const Value* like, std::uint64_t v) {
 }
 
 // Bytes 0 and 2 of each word as 16-bit numbers, then bytes 1 and 3: two multiply-adds of pairs.
-Value* int8_by_pairs(Emitter& e, Value* sum, Value* a, Value* b, int lanes) {
+Value* int8_by_pairs(Emitter& e, Value* sum, Value* a, bool is_signed, Value* b, int lanes) {
   Value* a16 = bits_as(e, a, e.b.getInt16Ty(), 2 * lanes);
   Value* b16 = bits_as(e, b, e.b.getInt16Ty(), 2 * lanes);
-  Value* even =
-      pair_products(e, e.b.CreateAnd(a16, number(a16, 0xff)),
-                    e.b.CreateAShr(e.b.CreateShl(b16, number(b16, 8)), number(b16, 8)), lanes);
-  Value* odd = pair_products(e, e.b.CreateLShr(a16, number(a16, 8)),
-                             e.b.CreateAShr(b16, number(b16, 8)), lanes);
+  const auto low = [&](Value* v) {
+    return e.b.CreateAShr(e.b.CreateShl(v, number(v, 8)), number(v, 8));
+  };
+  Value* a_low = is_signed ? low(a16) : e.b.CreateAnd(a16, number(a16, 0xff));
+  Value* a_high =
+      is_signed ? e.b.CreateAShr(a16, number(a16, 8)) : e.b.CreateLShr(a16, number(a16, 8));
+  Value* even = pair_products(e, a_low, low(b16), lanes);
+  Value* odd = pair_products(e, a_high, e.b.CreateAShr(b16, number(b16, 8)), lanes);
   return e.b.CreateAdd(e.b.CreateAdd(sum, even), odd);
 }
 
-Value* int8_by_words(Emitter& e, Value* sum, Value* a, Value* b, int lanes) {
+// Unsigned values up to 127: no sum of two products overflows 16 bits.
+Value* int8_by_multiply_add(Emitter& e, Value* sum, Value* a, Value* b, int lanes) {
+  const auto id = lanes == 16  ? llvm::Intrinsic::x86_avx512_pmaddubs_w_512
+                  : lanes == 8 ? llvm::Intrinsic::x86_avx2_pmadd_ub_sw
+                               : llvm::Intrinsic::x86_ssse3_pmadd_ub_sw_128;
+  Value* pairs = e.b.CreateIntrinsic(id, {}, {a, b});
+  return e.b.CreateAdd(sum, pair_products(e, pairs, number(pairs, 1), lanes));
+}
+
+Value* int8_by_words(Emitter& e, Value* sum, Value* a, bool is_signed, Value* b, int lanes) {
   Value* a32 = bits_as(e, a, e.b.getInt32Ty(), lanes);
   Value* b32 = bits_as(e, b, e.b.getInt32Ty(), lanes);
   for (unsigned byte = 0; byte < 4; ++byte) {
-    Value* x = e.b.CreateAnd(e.b.CreateLShr(a32, number(a32, 8 * byte)), number(a32, 0xff));
-    Value* y = e.b.CreateAShr(e.b.CreateShl(b32, number(b32, 24 - 8 * byte)), number(b32, 24));
-    sum = e.b.CreateAdd(sum, e.b.CreateMul(x, y));
+    const auto extended = [&](Value* v) {
+      return e.b.CreateAShr(e.b.CreateShl(v, number(v, 24 - 8 * byte)), number(v, 24));
+    };
+    Value* x = is_signed
+                   ? extended(a32)
+                   : e.b.CreateAnd(e.b.CreateLShr(a32, number(a32, 8 * byte)), number(a32, 0xff));
+    sum = e.b.CreateAdd(sum, e.b.CreateMul(x, extended(b32)));
   }
   return sum;
 }
 
-// u8 = s8 + 128: sdot(a - 128, b) + 128 · Σb, and 128 · Σb is twice sdot(64, b).
-Value* int8_neon(Emitter& e, Value* sum, Value* a, Value* b) {
-  const auto sdot = [&](Value* to, Value* x, Value* y) {
-    return e.b.CreateIntrinsic(llvm::Intrinsic::aarch64_neon_sdot, {to->getType(), x->getType()},
-                               {to, x, y});
-  };
-  Value* shifted = e.b.CreateXor(a, number(a, 0x80));
-  Value* bias = number(b, 64);
-  return sdot(sdot(sdot(sum, shifted, b), bias, b), bias, b);
+Value* sdot(Emitter& e, Value* sum, Value* a, Value* b) {
+  return e.b.CreateIntrinsic(llvm::Intrinsic::aarch64_neon_sdot, {sum->getType(), a->getType()},
+                             {sum, a, b});
 }
 
-Value* int8_piece(Emitter& e, Value* sum, Value* a, Value* b, int lanes) {
-  if (e.target.isa == Isa::aarch64) {
-    return e.target.has_int8_dot ? int8_neon(e, sum, a, b) : int8_by_words(e, sum, a, b, lanes);
-  }
-  if (!e.target.has_int8_dot) return int8_by_pairs(e, sum, a, b, lanes);
+Value* dpbusd(Emitter& e, Value* sum, Value* a, Value* b, int lanes) {
   const auto id = lanes == 16  ? llvm::Intrinsic::x86_avx512_vpdpbusd_512
                   : lanes == 8 ? llvm::Intrinsic::x86_avx512_vpdpbusd_256
                                : llvm::Intrinsic::x86_avx512_vpdpbusd_128;
   return e.b.CreateIntrinsic(
       id, {},
       {sum, bits_as(e, a, e.b.getInt32Ty(), lanes), bits_as(e, b, e.b.getInt32Ty(), lanes)});
+}
+
+// One register of bytes. The machine's product may want the other signedness: a + k for a, and
+// k · Σb off the sum, which is the same for every a that meets this b.
+Value* int8_piece(Emitter& e, const Node& node, Value* sum, Value* a, Value* b, int lanes) {
+  const bool is_signed = node.src(1).dtype() == DType::int8;
+  const Bounds known{node.ints(0), node.ints(1)};
+  const auto shifted = [&](std::int64_t by) {
+    return e.b.CreateAdd(a, number(a, static_cast<std::uint64_t>(by) & 0xff));
+  };
+  Value* zero = llvm::Constant::getNullValue(sum->getType());
+  if (e.target.isa == Isa::aarch64) {
+    if (!e.target.has_int8_dot) return int8_by_words(e, sum, a, is_signed, b, lanes);
+    if (is_signed || known.greatest <= 127) return sdot(e, sum, a, b);
+    // 128 · Σb is twice 64 · Σb, which fits.
+    Value* bias = number(b, 64);
+    return sdot(e, sdot(e, sdot(e, sum, shifted(128), b), bias, b), bias, b);
+  }
+  const std::int64_t bias = std::max<std::int64_t>(0, -known.least);
+  const auto unsigned_dot = [&](Value* to, Value* x) {
+    return e.target.has_int8_dot ? dpbusd(e, to, x, b, lanes)
+                                 : int8_by_multiply_add(e, to, x, b, lanes);
+  };
+  if (!e.target.has_int8_dot && known.greatest + bias > 127) {
+    return int8_by_pairs(e, sum, a, is_signed, b, lanes);
+  }
+  if (bias == 0) return unsigned_dot(sum, a);
+  if (!e.target.has_int8_dot && bias > 127) return int8_by_pairs(e, sum, a, is_signed, b, lanes);
+  Value* extra = unsigned_dot(zero, number(a, static_cast<std::uint64_t>(bias)));
+  return unsigned_dot(e.b.CreateSub(sum, extra), shifted(bias));
+}
+
+Value* int16_piece(Emitter& e, Value* sum, Value* a, Value* b, int lanes) {
+  if (e.target.isa != Isa::aarch64) return e.b.CreateAdd(sum, pair_products(e, a, b, lanes));
+  auto* wide = llvm::FixedVectorType::get(e.b.getInt32Ty(), static_cast<unsigned>(2 * lanes));
+  Value* products = e.b.CreateMul(e.b.CreateSExt(a, wide), e.b.CreateSExt(b, wide));
+  std::vector<int> even(static_cast<std::size_t>(lanes));
+  for (int i = 0; i < lanes; ++i) even[static_cast<std::size_t>(i)] = 2 * i;
+  std::vector<int> odd = even;
+  for (int& i : odd) ++i;
+  return e.b.CreateAdd(sum, e.b.CreateAdd(e.b.CreateShuffleVector(products, even),
+                                          e.b.CreateShuffleVector(products, odd)));
 }
 
 Value* bfloat_piece(Emitter& e, Value* sum, Value* a, Value* b, int lanes) {
@@ -103,12 +153,8 @@ Value* bfloat_piece(Emitter& e, Value* sum, Value* a, Value* b, int lanes) {
 }  // namespace
 
 Value* dot(Emitter& e, const Node& node, Value* sum, Value* a, Value* b) {
-  const bool bytes = node.dtype() == DType::int32;
-  const int group = bytes ? 4 : 2;
-  check(bytes ? node.src(1).dtype() == DType::uint8 && node.src(2).dtype() == DType::int8
-              : node.dtype() == DType::float32 && node.src(1).dtype() == DType::bfloat16 &&
-                    node.src(2).dtype() == DType::bfloat16,
-        "dot takes uint8 × int8 into int32 or bfloat16 × bfloat16 into float32");
+  const DType element = node.src(1).dtype();
+  const int group = byte_size(element) == 1 ? 4 : 2;
   const int lanes = lane_count(sum);
   check(lane_count(a) == group * lanes && lane_count(b) == group * lanes, "dot's lanes");
   const bool scalar = lanes == 1;
@@ -123,7 +169,9 @@ Value* dot(Emitter& e, const Node& node, Value* sum, Value* a, Value* b) {
     Value* s = slice(e, sum, start, piece);
     Value* x = slice(e, a, group * start, group * piece);
     Value* y = slice(e, b, group * start, group * piece);
-    Value* part = bytes ? int8_piece(e, s, x, y, piece) : bfloat_piece(e, s, x, y, piece);
+    Value* part = element == DType::bfloat16 ? bfloat_piece(e, s, x, y, piece)
+                  : element == DType::int16  ? int16_piece(e, s, x, y, piece)
+                                             : int8_piece(e, node, s, x, y, piece);
     result = result == nullptr ? part : join(e, result, part);
     start += piece;
   }
