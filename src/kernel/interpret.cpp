@@ -402,6 +402,7 @@ void run_statement(const Node& statement, Machine& machine) {
     case Op::branch_:
       if (machine.run_condition(statement.src(0))) run_statement(statement.src(1), machine);
       break;
+    case Op::prefetch_: break;
     default: machine.run_store(statement);
   }
 }

@@ -74,6 +74,10 @@ Node store_to(const Node& pointer, const Node& index, const Node& value, const N
   return make_node(Op::store_, DType::none, std::move(srcs));
 }
 
+Node prefetch(const Node& pointer, const Node& index) {
+  return make_node(Op::prefetch_, DType::none, {pointer, index});
+}
+
 bool is_scatter(const Node& store) { return !store.attr().ints.empty(); }
 
 Node ramp(const Node& start, int lanes) {

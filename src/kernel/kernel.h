@@ -11,7 +11,7 @@
 //    ints = {1}, a scatter, may write a place several times, in row-major order.
 // 2. Kernel (strategies give it, codegen/ and kernel/interpret take it): one statement,
 //      statement = block(statement…) | loop(range, statement) | branch(condition, statement)
-//                | store(pointer, index, value[, gate])
+//                | store(pointer, index, value[, gate]) | prefetch(pointer, index)
 //    The body is a block of phases. A phase is a loop of kind `parallel` (its values are tasks that
 //    run in any order on any thread) or any other statement (one task). All tasks of a phase end
 //    before the next phase begins. Parallel loops stand nowhere else.
@@ -92,6 +92,8 @@ Node load_from(const Node& pointer, const Node& index, const Node& gate = {}, in
 Node store_to(const Node& pointer, const Node& index, const Node& value, const Node& gate = {});
 /// Of a lowered kernel: whether the store may write a place several times.
 bool is_scatter(const Node& store);
+/// A hint that the element will be read soon; the index may lie outside.
+Node prefetch(const Node& pointer, const Node& index);
 Node ramp(const Node& start, int lanes);
 Node splat(const Node& value, int lanes);
 Node lane(const Node& vector, int index);

@@ -33,12 +33,15 @@ class Lowerer {
   explicit Lowerer(const NodeSet& stored) : stored_(stored) {}
 
   Lowering run(const std::vector<Node>& outputs) {
-    // Outputs over the same index space share their loops (and so their common reductions).
+    // Outputs over the same index space share their loops (and so their common reductions), and so
+    // do those that are computed on the way to another.
+    for (const Node& output : outputs) outputs_.insert(output);
     std::vector<std::pair<Shape, std::vector<Node>>> spaces;
     for (const Node& output : outputs) {
       const Shape& shape = space_of(output);
-      auto space = std::find_if(spaces.begin(), spaces.end(),
-                                [&](const auto& s) { return s.first == shape; });
+      auto space = std::find_if(spaces.begin(), spaces.end(), [&](const auto& s) {
+        return s.first == shape || on_the_way(output, s.second[0]);
+      });
       if (space == spaces.end() || output.is(Op::store_)) {
         spaces.push_back({shape, {output}});
       } else {
@@ -51,6 +54,11 @@ class Lowerer {
   }
 
  private:
+  static bool on_the_way(const Node& value, const Node& output) {
+    const std::vector<Node> nodes = topological_order({&output, 1});
+    return std::find(nodes.begin(), nodes.end(), value) != nodes.end();
+  }
+
   static const Shape& space_of(const Node& output) {
     if (!output.is(Op::store_)) return output.shape();
     return output.srcs().size() == 3 ? output.src(1).shape() : output.src(0).shape();
@@ -74,10 +82,13 @@ class Lowerer {
   }
 
   Node lower_store(const Node& output, const Index& index) {
-    computing_ = output;
     if (!output.is(Op::store_)) {
-      const Node out = value(output, index, {});
-      return store_to(argument(output, true), flatten(index, noted(output)), out);
+      Index at = index;  // axes of another output's space, of which this one has one element
+      for (std::size_t axis = 0; axis < at.size(); ++axis) {
+        if (output.shape()[axis] == Size(1)) at[axis] = constant_int(0);
+      }
+      const Node out = value(output, at, {});
+      return store_to(argument(output, true), flatten(at, noted(output)), out);
     }
     const Node& target = output.src(0);
     const Node& source = output.srcs().back();
@@ -149,7 +160,7 @@ class Lowerer {
   bool in_memory(const Node& node) const {
     if (node.is(Op::buffer_)) return true;
     if (node.srcs().empty()) return false;  // constants and counters cost nothing
-    return !(node == computing_) && stored_.count(node) != 0;
+    return outputs_.count(node) == 0 && stored_.count(node) != 0;
   }
 
   Node compute(const Node& node, const Index& index, const Node& gate) {
@@ -301,7 +312,7 @@ class Lowerer {
 
   const NodeSet& stored_;
   Lowering result_;
-  Node computing_;
+  NodeSet outputs_;
   int next_range_ = 0;
   std::vector<Node> variables_;
   std::vector<ReduceRange> reduce_ranges_;

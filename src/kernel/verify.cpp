@@ -145,8 +145,8 @@ class Checker {
         fail(node, "belongs to graphs");
       }
       if (node.rank() != 0) fail(node, "is no scalar or vector");
-      const bool statement =
-          node.is(Op::store_) || node.is(Op::block_) || node.is(Op::loop_) || node.is(Op::branch_);
+      const bool statement = node.is(Op::store_) || node.is(Op::block_) || node.is(Op::loop_) ||
+                             node.is(Op::branch_) || node.is(Op::prefetch_);
       if (statement != (node.dtype() == DType::none)) fail(node, "a statement has no dtype");
       if (lowered && (node.lanes() != 1 ||
                       (group == OpGroup::kernel && !node.is(Op::range_) && !is_pointer(node)))) {
@@ -199,11 +199,11 @@ class Checker {
   }
 
   void pointers(const Node& node) const {
-    const bool accesses = node.is(Op::load_) || node.is(Op::store_);
+    const bool accesses = node.is(Op::load_) || node.is(Op::store_) || node.is(Op::prefetch_);
     for (std::size_t i = 0; i < node.srcs().size(); ++i) {
       const Node& src = node.src(i);
       if (is_pointer(src) != (accesses && i == 0)) {
-        fail(node, "a pointer is the first source of a load or store, and nothing else");
+        fail(node, "a pointer is the first source of an access, and nothing else");
       }
       if (src.dtype() == DType::none && !node.is(Op::block_) && !node.is(Op::loop_) &&
           !node.is(Op::branch_)) {
@@ -211,7 +211,7 @@ class Checker {
       }
     }
     if (accesses && node.src(0).is(Op::param_)) param(node, node.src(0));
-    if (accesses && node.src(0).is(Op::local_)) local(node, node.src(0));
+    if (accesses && node.src(0).is(Op::local_) && !node.is(Op::prefetch_)) local(node, node.src(0));
   }
 
   void param(const Node& access, const Node& pointer) const {
@@ -299,7 +299,8 @@ class Statements {
         checker_.bound(statement.src(0), ranges_);
         visit(statement.src(1));
         break;
-      case Op::store_: checker_.bound(statement, ranges_); break;
+      case Op::store_:
+      case Op::prefetch_: checker_.bound(statement, ranges_); break;
       default: checker_.fail(statement, "is no statement");
     }
   }

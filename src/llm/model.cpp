@@ -55,7 +55,7 @@ Model Model::load(ModelFile file) {
 Session::Session(const Model& model, const SessionOptions& options)
     : model_(model),
       cache_(model.config(), context_for(model, options), options.cache_dtype),
-      transformer_(model.config(), model.weights(), cache_),
+      transformer_(model.config(), model.weights(), cache_, options.round_activations),
       batch_(std::min(options.batch, cache_.context)),
       tokens_(empty({batch_}, DType::int32)),
       position_variable_(Dim::variable("position", 0, cache_.context - 1)),

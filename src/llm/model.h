@@ -46,6 +46,9 @@ struct SessionOptions {
   std::int64_t context = 4096;  // at most; never more than the model's
   std::int64_t batch = 512;     // tokens of a prompt computed at once
   DType cache_dtype = DType::float32;
+  /// Of quantised models: round what meets their matrices to 8 bits, as peers do, for speed; or
+  /// compute in float32 throughout.
+  bool round_activations = true;
 };
 
 class Session {

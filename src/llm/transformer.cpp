@@ -10,17 +10,9 @@ namespace brisk {
 // Letters: T tokens of this step, S = position + T tokens seen, H heads, K key heads, D head width,
 // W width, F feed-forward width, E experts.
 
-namespace {
-
-Tensor project(const Tensor& x, const WeightBias& matrix) {
-  return linear(x, matrix.weight.value(), matrix.bias.value());
-}
-
-}  // namespace
-
 Transformer::Transformer(const ModelConfig& config, const ModelWeights& weights,
-                         const KvCache& cache)
-    : config_(config), weights_(weights), cache_(cache) {
+                         const KvCache& cache, bool rounded)
+    : config_(config), weights_(weights), cache_(cache), rounded_(rounded) {
   if (config.rotary.empty()) return;
   const std::size_t pairs = config.rotary.size();
   std::vector<float> cosines(static_cast<std::size_t>(cache.context) * pairs * 2);
@@ -59,6 +51,11 @@ struct Transformer::Step {
     if (config.rotary.empty()) return;
     cosines = model.cosines_.narrow(0, position, tokens);
     sines = model.sines_.narrow(0, position, tokens);
+  }
+
+  Tensor project(const Tensor& x, const WeightBias& matrix) const {
+    const Tensor product = matrix.weight.product(x, model.rounded_);
+    return matrix.bias ? product + matrix.bias.value() : product;
   }
 
   Tensor norm(const Tensor& x, const WeightBias& n) const {
@@ -165,13 +162,13 @@ Transformer::Output Transformer::operator()(const Tensor& tokens, const Dim& pos
       mixed = mixed.narrow(0, last, 1);
       x = x.narrow(0, last, 1);
     }
-    x = x + step.norm(project(mixed, w.attention_output), w.post_attention_norm);
+    x = x + step.norm(step.project(mixed, w.attention_output), w.post_attention_norm);
     x = x + step.norm(step.feed_forward(step.norm(x, w.ffn_norm), w), w.post_ffn_norm);
     if (i == 0) output.first_block = x;
   }
   x = step.norm(x, weights_.output_norm);
   output.logits =
-      linear(x, config_.tied ? weights_.token_embedding.value() : weights_.output.weight.value());
+      (config_.tied ? weights_.token_embedding : weights_.output.weight).product(x, rounded_);
   if (config_.logit_cap > 0) {
     output.logits = (output.logits / config_.logit_cap).tanh() * config_.logit_cap;
   }

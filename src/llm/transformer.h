@@ -11,8 +11,10 @@ namespace brisk {
 
 class Transformer {
  public:
-  /// Makes the rotary tables for `cache.context` positions. The arguments must outlive it.
-  Transformer(const ModelConfig& config, const ModelWeights& weights, const KvCache& cache);
+  /// Makes the rotary tables for `cache.context` positions. The arguments must outlive it. With
+  /// `rounded`, what meets a quantised matrix is rounded to 8 bits (Weight::product).
+  Transformer(const ModelConfig& config, const ModelWeights& weights, const KvCache& cache,
+              bool rounded);
 
   struct Output {
     Tensor logits;       // float32 [T or 1, vocabulary]
@@ -28,6 +30,7 @@ class Transformer {
   const ModelConfig& config_;
   const ModelWeights& weights_;
   const KvCache& cache_;
+  bool rounded_;
   Tensor cosines_, sines_;  // [context, 1, head width], realized; sines with the rotation's signs
 };
 

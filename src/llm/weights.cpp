@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "brisk/create.h"
+#include "brisk/functional.h"
 #include "formats/gguf.h"
 #include "formats/quant_tensors.h"
 #include "formats/quote.h"
@@ -221,6 +222,11 @@ Tensor Weight::value() const {
                                  : dequantise(stored, type, in_file.back()).reshape(Dims(in_file));
   if (transposed) values = values.transpose(0, 1);
   return less_one ? values + 1 : values;
+}
+
+Tensor Weight::product(const Tensor& x, bool rounded) const {
+  if (is_plain(type) || !rounded) return linear(x, value());
+  return quantised_linear(round_rows(x), stored, type);
 }
 
 ModelWeights load_weights(const ModelFile& file, ModelConfig& config) {

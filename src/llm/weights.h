@@ -62,12 +62,16 @@ struct Weight {
   explicit operator bool() const { return stored.defined(); }
   /// float32 of `shape`, lazy; undefined when absent.
   Tensor value() const;
+  /// x [rows, in] times the transpose of this matrix [out, in], lazy. Of a quantised matrix with
+  /// `rounded` the rows of x are rounded too, so that integers are multiplied
+  /// (formats/quant_tensors.h); else everything is float32.
+  Tensor product(const Tensor& x, bool rounded) const;
 };
 
 /// A matrix [out, in] or a norm's weight, with its bias.
 struct WeightBias {
   Weight weight;
-  Weight bias;
+  Weight bias;  // perhaps absent
 };
 
 struct BlockWeights {

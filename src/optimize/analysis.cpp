@@ -42,6 +42,25 @@ std::optional<std::int64_t> stride(const Node& index, const Node& range) {
   return difference.int_value();
 }
 
+Size extent(const std::vector<Node>& ranges) {
+  Size count = 1;
+  for (const Node& range : ranges) count = count * Size(range.src(0));
+  return count;
+}
+
+Node position(const std::vector<Node>& ranges) {
+  Node at = constant_int(0);
+  for (const Node& range : ranges) at = add(mul(at, range.src(0)), range);
+  return at;
+}
+
+void place(Substitution& values, const std::vector<Node>& ranges, Node at) {
+  for (std::size_t i = ranges.size(); i-- > 0;) {
+    values[ranges[i]] = i == 0 ? at : mod(at, ranges[i].src(0));
+    at = idiv(at, ranges[i].src(0));
+  }
+}
+
 std::vector<Node> find_all(const std::vector<Node>& expressions, Op op) {
   std::vector<Node> found;
   for (const Node& node : topological_order(expressions)) {

@@ -16,6 +16,13 @@ bool depends_on(const Node& expression, const Node& range);
 /// How far `index` moves when the range's counter goes up by one, if that is a constant.
 std::optional<std::int64_t> stride(const Node& index, const Node& range);
 
+/// Number of points of nested ranges.
+Size extent(const std::vector<Node>& ranges);
+/// Position of a point of the ranges in row-major order, and the counters at a position: `values`
+/// gets one for each range.
+Node position(const std::vector<Node>& ranges);
+void place(Substitution& values, const std::vector<Node>& ranges, Node at);
+
 /// Each node of one kind in the expressions, sources first.
 std::vector<Node> find_all(const std::vector<Node>& expressions, Op op);
 

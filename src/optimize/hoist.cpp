@@ -11,7 +11,7 @@ namespace {
 constexpr std::int64_t partial_results = 16;
 constexpr double few_operations = 1 << 16;
 
-double extent(const std::vector<Node>& ranges) {
+double points(const std::vector<Node>& ranges) {
   double count = 1;
   for (const Node& range : ranges) count *= static_cast<double>(Size(range.src(0)).upper());
   return count;
@@ -34,12 +34,6 @@ std::vector<Node> outer_ranges(const Part& part, const std::vector<Node>& free) 
   return result;
 }
 
-Node position(const std::vector<Node>& ranges) {
-  Node at = constant_int(0);
-  for (const Node& range : ranges) at = add(mul(at, range.src(0)), range);
-  return at;
-}
-
 void replace(Part& part, const Node& from, const Node& to) {
   Substitution memo = {{from, to}};
   for (Node& store : part.stages[0].stores) store = substitute(store, memo);
@@ -60,7 +54,7 @@ Node store_apart(const Node& value, const std::vector<Node>& outer, Workshop& wo
 
 bool inside_larger(const Node& reduction, const std::vector<Node>& all, double own) {
   for (const Node& other : all) {
-    if (other == reduction || extent(free_ranges(other)) < 8 * own) continue;
+    if (other == reduction || points(free_ranges(other)) < 8 * own) continue;
     const std::vector<Node> below = find_all({other.src(0)}, Op::reduce_);
     if (contains(below, reduction)) return true;
   }
@@ -71,7 +65,7 @@ bool inside_larger(const Node& reduction, const std::vector<Node>& all, double o
 
 std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
   std::vector<Part> before;
-  const double outputs = extent(part.outer);
+  const double outputs = points(part.outer);
   const double tasks_wanted = 2.0 * workshop.target().threads;
   bool changed = true;
   while (changed) {
@@ -81,8 +75,8 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
       const std::vector<Node> free = free_ranges(reduction);
       const std::vector<Node> outer = outer_ranges(part, free);
       if (outer.size() != free.size()) continue;  // over another reduction's range
-      const double own = extent(outer);
-      const double work = own * extent(ranges_of(reduction));
+      const double own = points(outer);
+      const double work = own * points(ranges_of(reduction));
       const bool starves =
           own < tasks_wanted && outputs >= 8 * own &&
           outputs * static_cast<double>(operation_count(part.stages[0].stores[0].src(2))) + work >
@@ -102,8 +96,8 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
       const std::vector<Node> free = free_ranges(reduction);
       const std::vector<Node> ranges = ranges_of(reduction);
       const Size size(ranges[0].src(0));
-      if (extent(each.outer) >= tasks_wanted || outer_ranges(each, free).size() != free.size() ||
-          extent(free) * extent(ranges) < few_operations || !size.is_constant() ||
+      if (points(each.outer) >= tasks_wanted || outer_ranges(each, free).size() != free.size() ||
+          points(free) * points(ranges) < few_operations || !size.is_constant() ||
           size.value() < 2 * partial_results) {
         continue;
       }

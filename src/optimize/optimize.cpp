@@ -31,7 +31,7 @@ Node Workshop::workspace(DType dtype, const Size& elements) {
 
 namespace {
 
-constexpr std::array<Strategy, 2> strategies = {contraction, loops};
+constexpr std::array<Strategy, 3> strategies = {matrix_vector, contraction, loops};
 
 bool is_parallel(const Node& phase) {
   return phase.is(Op::loop_) && phase.ints(0) == static_cast<std::int64_t>(LoopKind::parallel);

@@ -141,6 +141,7 @@ class Fuser {
                                                    : node.src(0).shape();
     Index index;
     for (const Size& size : shape) index.push_back(new_range(size));
+    space_[node] = index;
     if (!node.is(Op::store_)) return pass_on(node, {node, index});
     use(node.srcs().back(), {node, node.srcs().back().rank() == 0 ? Index{} : index});
     if (node.srcs().size() == 3) use(node.src(1), {node, index});
@@ -473,7 +474,65 @@ class Fuser {
         }
       }
     }
+    absorb(outputs, inputs, before);
     return list_in_order(outputs, inputs, before);
+  }
+
+  // A value that a kernel computes on its way, once for each of its rows, and that others read too:
+  // it becomes an output of that kernel. It leaves the list by having no output of its own.
+  void absorb(std::vector<Node>& outputs, std::vector<std::vector<Node>>& inputs,
+              std::vector<std::vector<std::size_t>>& before) {
+    for (std::size_t a = 0; a < outputs.size(); ++a) {
+      if (!outputs[a].is(Op::reduce_)) continue;
+      for (std::size_t b = a + 1; b < outputs.size(); ++b) {
+        if (!computes_on_its_way(outputs[b], outputs[a])) continue;
+        std::vector<std::vector<std::size_t>> others = before;
+        std::erase(others[b], a);
+        if (reaches(others, b, a)) continue;
+        for (const std::size_t first : before[a]) others[b].push_back(first);
+        for (auto& list : others) std::replace(list.begin(), list.end(), a, b);
+        others[a].clear();
+        before = std::move(others);
+        std::erase(inputs[b], outputs[a]);
+        for (const Node& input : inputs[a]) {
+          if (std::find(inputs[b].begin(), inputs[b].end(), input) == inputs[b].end())
+            inputs[b].push_back(input);
+        }
+        more_outputs_[outputs[b]].push_back(outputs[a]);
+        for (const Node& further : more_outputs_[outputs[a]])
+          more_outputs_[outputs[b]].push_back(further);
+        outputs[a] = {};
+        break;
+      }
+    }
+  }
+
+  // The kernel of `output` reads `value` at its own counters, and the further axes of its space are
+  // within one element of the value.
+  bool computes_on_its_way(const Node& output, const Node& value) const {
+    const auto space = space_.find(output);
+    const auto uses = uses_.find(value);
+    if (output.is(Op::store_) || output.rank() != value.rank() || space == space_.end() ||
+        uses == uses_.end()) {
+      return false;
+    }
+    const Use* only = nullptr;
+    for (const Use& use : uses->second) {
+      if (!(use.kernel == output)) continue;
+      if (only != nullptr) return false;
+      only = &use;
+    }
+    if (only == nullptr) return false;
+    bool within = false;
+    for (std::size_t axis = 0; axis < space->second.size(); ++axis) {
+      if (!within && only->index[axis] == space->second[axis] &&
+          value.shape()[axis] == output.shape()[axis]) {
+        continue;
+      }
+      within = true;
+      if (!(value.shape()[axis] == Size(1))) return false;
+    }
+    return within;
   }
 
   // True where `from` can only run after `to`.
@@ -515,7 +574,7 @@ class Fuser {
       }
     };
     for (std::size_t i = 0; i < outputs.size(); ++i) {
-      if (state[i] == 0) place(i);
+      if (state[i] == 0 && outputs[i]) place(i);
     }
     // What reads a common input and does not wait for each other goes into one launch, also from a
     // few places further on in the sequence.
@@ -525,6 +584,7 @@ class Fuser {
       ScheduledKernel kernel;
       for (const std::size_t i : members) {
         kernel.outputs.push_back(outputs[i]);
+        for (const Node& more : more_outputs_[outputs[i]]) kernel.outputs.push_back(more);
         for (const Node& input : inputs[i]) {
           if (std::find(kernel.inputs.begin(), kernel.inputs.end(), input) == kernel.inputs.end()) {
             kernel.inputs.push_back(input);
@@ -580,6 +640,8 @@ class Fuser {
   }
 
   std::vector<Node> order_;
+  std::unordered_map<Node, Index, NodeHash> space_;  // the counters of a stored node's kernel
+  std::unordered_map<Node, std::vector<Node>, NodeHash> more_outputs_;
   NodeSet wanted_;
   NodeSet stored_;
   NodeSet split_;

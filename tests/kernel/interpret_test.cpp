@@ -278,7 +278,7 @@ TEST(KernelVerify, namesThePassAndTheNodeThatIsNotLegal) {
   expect_complaint(store_to(p, number(0), lane(load_from(a, number(0), {}, 4), 4)),
                    "no such lane: lane");
   expect_complaint(store_to(p, number(0), p),
-                   "a pointer is the first source of a load or store, and nothing else: store");
+                   "a pointer is the first source of an access, and nothing else: store");
   expect_complaint(
       store_to(p, number(0),
                load_from(make_local(0, DType::float32, 2, Memory::scratch), number(1), {}, 2)),

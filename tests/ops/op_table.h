@@ -154,7 +154,9 @@ inline const std::map<std::string, Function>& op_table() {
       {"clamp",
        [](const Inputs& x) { return clamp(x[0], x.arg<double>("lo"), x.arg<double>("hi")); }},
       {"lerp", [](const Inputs& x) { return lerp(x[0], x[1], x[2]); }},
-      {"sum", reduction(sum)},
+      {"sum", reduction([](const Tensor& x, const Axes& axes, bool keepdim) {
+         return sum(x, axes, keepdim);
+       })},
       {"mean", reduction(mean)},
       {"amax", reduction(amax)},
       {"amin", reduction(amin)},

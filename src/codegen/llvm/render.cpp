@@ -345,6 +345,12 @@ class Renderer {
         ++statement_;
         store(node);
         return;
+      case Op::prefetch_:
+        ++statement_;
+        b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {b_.getPtrTy()},
+                           {address(node.src(0), node.src(1)), b_.getInt32(0), b_.getInt32(3),
+                            b_.getInt32(1)});  // for reading, into every cache, data
+        return;
       default: unreachable("a statement");
     }
   }

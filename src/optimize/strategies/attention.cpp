@@ -16,19 +16,6 @@ namespace {
 
 using Ranges = std::vector<Node>;
 
-Size extent(const Ranges& ranges) {
-  Size count = 1;
-  for (const Node& range : ranges) count = count * Size(range.src(0));
-  return count;
-}
-
-void place(Substitution& values, const Ranges& ranges, Node at) {
-  for (std::size_t i = ranges.size(); i-- > 0;) {
-    values[ranges[i]] = i == 0 ? at : mod(at, ranges[i].src(0));
-    at = idiv(at, ranges[i].src(0));
-  }
-}
-
 Node with(const Node& expression, const Node& from, const Node& to) {
   Substitution memo = {{from, to}};
   return substitute(expression, memo);

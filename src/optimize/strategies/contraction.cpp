@@ -23,26 +23,6 @@ namespace {
 
 using Ranges = std::vector<Node>;
 
-Size extent(const Ranges& ranges) {
-  Size count = 1;
-  for (const Node& range : ranges) count = count * Size(range.src(0));
-  return count;
-}
-
-// Position of a point of the ranges in row-major order, and the counters at a position.
-Node position(const Ranges& ranges) {
-  Node at = constant_int(0);
-  for (const Node& range : ranges) at = add(mul(at, range.src(0)), range);
-  return at;
-}
-
-void place(Substitution& values, const Ranges& ranges, Node at) {
-  for (std::size_t i = ranges.size(); i-- > 0;) {
-    values[ranges[i]] = i == 0 ? at : mod(at, ranges[i].src(0));
-    at = idiv(at, ranges[i].src(0));
-  }
-}
-
 // One operand: its expression and, once it lies in memory as [batch…, rows…, K], where.
 struct Operand {
   Node value;

@@ -90,6 +90,11 @@ class LoopNest {
     return true;
   }
 
+  // False for a store that belongs outside of the range's loop.
+  static bool moves(const Node& store, const Node& range) {
+    return is_scatter(store) || depends_on(store, range);
+  }
+
   // Two counters of the range may store to the same place: the index does not depend on it, or a
   // scatter reads the index from memory by it or computes it so that steps overlap.
   bool collides(const Node& store, const Node& range) const {
@@ -135,12 +140,15 @@ class LoopNest {
     const Node* best = nullptr;
     for (const Node& range : part_.outer) {
       bool allowed = true;
+      const Node* first = nullptr;
       for (const Node& store : stores_) {
+        if (!moves(store, range)) continue;
+        if (first == nullptr) first = &store;
         allowed =
             allowed && !collides(store, range) && stride(store.src(1), range).value_or(0) != 0;
       }
-      if (!allowed) continue;
-      if (best == nullptr || stride(stores_[0].src(1), range) == 1) best = &range;
+      if (!allowed || first == nullptr) continue;
+      if (best == nullptr || stride(first->src(1), range) == 1) best = &range;
     }
     if (best == nullptr) return;
     if (free_.empty() || !contains(tasks_, *best)) {
@@ -348,12 +356,12 @@ class LoopNest {
   Node level(Instances instances, std::vector<Node> remaining, std::vector<Node> done) {
     std::vector<Node> statements;
     finish_reductions(stores_, instances, done, statements);
-    if (remaining.empty()) {
-      for (const Instance& instance : instances) {
-        for (const Node& store : stores_) statements.push_back(emit_store(store, instance));
+    for (const Instance& instance : instances) {
+      for (const Node& store : stores_) {
+        if (innermost(store, remaining)) statements.push_back(emit_store(store, instance));
       }
-      return block(std::move(statements));
     }
+    if (remaining.empty()) return block(std::move(statements));
     // The next loop: first the one that most unfinished reductions wait for; the vector range last.
     std::size_t best = 0;
     int best_score = -1;
@@ -370,8 +378,9 @@ class LoopNest {
     }
     // Of stores to one place the last wins: ranges over which they collide keep their order.
     const auto ordered = [&](const Node& range) {
-      return std::any_of(stores_.begin(), stores_.end(),
-                         [&](const Node& store) { return collides(store, range); });
+      return std::any_of(stores_.begin(), stores_.end(), [&](const Node& store) {
+        return moves(store, range) && collides(store, range);
+      });
     };
     if (ordered(remaining[best])) {
       best = static_cast<std::size_t>(std::find_if(remaining.begin(), remaining.end(), ordered) -
@@ -390,6 +399,13 @@ class LoopNest {
       statements.push_back(loop(LoopKind::serial, counter, level(instances, remaining, done)));
     }
     return block(std::move(statements));
+  }
+
+  // A store belongs in the loop of the last of its ranges; `remaining` are those not opened yet.
+  bool innermost(const Node& store, const std::vector<Node>& remaining) const {
+    const auto runs_over = [&](const Node& range) { return moves(store, range); };
+    if (std::any_of(remaining.begin(), remaining.end(), runs_over)) return false;
+    return remaining.size() == inner_.size() || runs_over(bound_.back());
   }
 
   Node emit_store(const Node& store, const Instance& instance) const {

@@ -1,0 +1,96 @@
+#include "optimize/product.h"
+
+#include <algorithm>
+
+#include "optimize/analysis.h"
+
+namespace brisk {
+
+namespace {
+
+bool is_sum(const Node& node) {
+  return node.is(Op::reduce_) && static_cast<ReduceOp>(node.ints(0)) == ReduceOp::add;
+}
+
+std::vector<Node> ranges_of(const Node& reduction) {
+  return {reduction.srcs().begin() + 1, reduction.srcs().end()};
+}
+
+bool has(const Node& expression, const Node& part) {
+  const std::vector<Node> nodes = topological_order({&expression, 1});
+  return std::find(nodes.begin(), nodes.end(), part) != nodes.end();
+}
+
+// value = factor · part + rest.
+struct Linear {
+  Node factor, rest;  // empty for 1 and 0
+};
+
+Node times(const Node& a, const Node& b) { return !a ? b : !b ? a : mul(a, b); }
+Node plus(const Node& a, const Node& b) { return !a ? b : !b ? a : add(a, b); }
+
+std::optional<Linear> linear_in(const Node& value, const Node& part) {
+  if (value == part) return Linear{};
+  if (!value.is(Op::mul_) && !value.is(Op::add_)) return std::nullopt;
+  Node with = value.src(0);
+  Node without = value.src(1);
+  if (!has(with, part)) std::swap(with, without);
+  if (has(without, part)) return std::nullopt;
+  std::optional<Linear> below = linear_in(with, part);
+  if (!below) return std::nullopt;
+  if (value.is(Op::add_)) return Linear{below->factor, plus(below->rest, without)};
+  return Linear{times(below->factor, without), below->rest ? times(below->rest, without) : Node()};
+}
+
+bool is_narrow_integer(DType dtype) { return is_integer(dtype) && byte_size(dtype) <= 2; }
+
+// The integer factors before they were widened for the product.
+Node narrow(const Node& factor) {
+  return factor.is(Op::cast_) && is_narrow_integer(factor.src(0).dtype()) ? factor.src(0) : factor;
+}
+
+}  // namespace
+
+std::optional<Product> product_of(const Node& sum) {
+  if (!is_sum(sum)) return std::nullopt;
+  Product product;
+  product.sum = sum;
+  product.ranges = ranges_of(sum);
+  const Node& value = sum.src(0);
+  const std::vector<Node> inside = find_all({value}, Op::reduce_);
+  if (inside.empty()) {
+    if (!value.is(Op::mul_)) return std::nullopt;
+    const bool integers = sum.dtype() == DType::int32;
+    product.a = integers ? narrow(value.src(0)) : value.src(0);
+    product.b = integers ? narrow(value.src(1)) : value.src(1);
+    return product;
+  }
+  if (inside.size() != 1 || sum.dtype() != DType::float32 || !is_sum(inside[0]) ||
+      inside[0].dtype() != DType::int32 || !inside[0].src(0).is(Op::mul_)) {
+    return std::nullopt;
+  }
+  product.inner = ranges_of(inside[0]);
+  product.a = narrow(inside[0].src(0).src(0));
+  product.b = narrow(inside[0].src(0).src(1));
+  const std::optional<Linear> linear = linear_in(value, cast(inside[0], DType::float32));
+  if (!linear || !is_narrow_integer(product.a.dtype()) || !is_narrow_integer(product.b.dtype())) {
+    return std::nullopt;
+  }
+  product.scale = linear->factor ? linear->factor : constant_float(1);
+  product.offset = linear->rest;
+  return product;
+}
+
+std::vector<Node> outermost_reductions(const std::vector<Node>& stores) {
+  const std::vector<Node> all = find_all(stores, Op::reduce_);
+  std::vector<Node> outermost;
+  for (const Node& node : all) {
+    const bool nested = std::any_of(all.begin(), all.end(), [&](const Node& other) {
+      return !(other == node) && has(other.src(0), node);
+    });
+    if (!nested) outermost.push_back(node);
+  }
+  return outermost;
+}
+
+}  // namespace brisk

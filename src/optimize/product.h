@@ -1,0 +1,33 @@
+// Sums of products as strategies see them. Input: a reduction of a lowered kernel; output: its two
+// factors and, where groups of them have scales (quantised blocks), what happens to the sum of each
+// group.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "kernel/kernel.h"
+
+namespace brisk {
+
+/// Σ over `ranges` of a · b, or, where `inner` is not empty, Σ over `ranges` of
+///   scale · (Σ over `inner` of a · b) + offset.
+/// Factors that are integers converted for the product are given as they are before the conversion.
+struct Product {
+  Node sum;                  // the reduction
+  std::vector<Node> ranges;  // outermost first
+  std::vector<Node> inner;   // of the sums of integers within a group
+  Node a, b;
+  Node scale;   // float32; empty without `inner`
+  Node offset;  // float32; empty where there is none
+
+  bool grouped() const { return !inner.empty(); }
+};
+
+/// The sum as a product; nothing where it is none.
+std::optional<Product> product_of(const Node& sum);
+
+/// The reductions in these stores that stand in no other one's value.
+std::vector<Node> outermost_reductions(const std::vector<Node>& stores);
+
+}  // namespace brisk

@@ -1,0 +1,424 @@
+// Products of few rows (one, or the tokens of a short prompt) with a large matrix, each row of
+// which lies along the summed ranges: Y[n, k] · X[m, k]. The matrix is read once and sets the pace,
+// so a task takes several of its rows at a time and streams along them, in vectors; what an element
+// needs first (a conversion, dequantisation) happens in registers.
+//
+// Where groups of integers have a scale, the sum within a group stays an integer: a dot product
+// leaves partial sums in lanes, and the lanes meet the scale before they are added up.
+#include <algorithm>
+#include <array>
+
+#include "optimize/analysis.h"
+#include "optimize/product.h"
+#include "optimize/strategies/strategy.h"
+
+namespace brisk {
+
+namespace {
+
+using Ranges = std::vector<Node>;
+
+constexpr std::int64_t most_rows = 8;            // of X; more are worth packing for
+constexpr std::int64_t task_products = 1 << 16;  // that make a task worth a hand-over
+
+class MatrixVector {
+ public:
+  MatrixVector(const Part& part, Workshop& workshop) : part_(part), workshop_(workshop) {}
+
+  bool recognise() {
+    const std::vector<Node>& stores = part_.stages[0].stores;
+    for (const Node& store : stores) {
+      const bool everywhere =
+          std::all_of(part_.outer.begin(), part_.outer.end(),
+                      [&](const Node& r) { return depends_on(store.src(1), r); });
+      if (is_scatter(store) || !everywhere) return false;
+    }
+    for (const Node& sum : outermost_reductions(stores)) {
+      const std::optional<Product> product = product_of(sum);
+      if (!product || product->ranges != (products_.empty() ? *product : products_[0]).ranges ||
+          product->inner != (products_.empty() ? *product : products_[0]).inner ||
+          sum.dtype() != (products_.empty() ? sum : products_[0].sum).dtype()) {
+        return false;
+      }
+      products_.push_back(*product);
+    }
+    if (products_.empty() || products_.size() > 4) return false;
+    total_ = products_[0].sum.dtype();
+    if (total_ != DType::float32 && total_ != DType::int32) return false;
+    bytes_ = products_[0].grouped() || total_ == DType::int32;
+    if (!orient() || !classify_ranges()) return false;
+    for (const Product& product : products_) {
+      if (bytes_ && (byte_size(product.a.dtype()) != 1 || product.a.dtype() != DType::int8 ||
+                     byte_size(product.b.dtype()) != 1)) {
+        return false;
+      }
+      if (!in_order(product.a) || !in_order(product.b)) return false;
+    }
+    return choose_sizes();
+  }
+
+  Schedule run() {
+    const Size n = extent(n_);
+    const Size tiles = (n + (rows_ - 1)) / rows_;
+    std::int64_t depth = 1;
+    for (const Node& range : products_[0].ranges) depth *= Size(range.src(0)).upper();
+    for (const Node& range : products_[0].inner) depth *= Size(range.src(0)).upper();
+    const std::int64_t each = std::max<std::int64_t>(
+        1, depth * rows_ * static_cast<std::int64_t>(products_.size()) * extent(m_).upper());
+    const std::int64_t block =
+        std::clamp<std::int64_t>(task_products / each, 1, std::max<std::int64_t>(1, tiles.upper()));
+    const Size blocks = (tiles + (block - 1)) / block;
+
+    const Size count = extent(batch_) * blocks;
+    const Node task = workshop_.range(count);
+    const Node counter = count == Size(1) ? constant_int(0) : task;
+    Substitution outside;
+    place(outside, batch_, idiv(counter, blocks.node()));
+    const Node inside = workshop_.range(block);
+    const Node tile = add(mul(mod(counter, blocks.node()), constant_int(block)),
+                          block == 1 ? constant_int(0) : inside);
+    const Size m_tiles = (extent(m_) + (columns_ - 1)) / columns_;
+    const Node m_tile = workshop_.range(m_tiles);
+    Node body = tile_of(outside, mul(tile, constant_int(rows_)),
+                        mul(m_tiles == Size(1) ? constant_int(0) : m_tile, constant_int(columns_)));
+    if (!(m_tiles == Size(1))) body = loop(LoopKind::serial, m_tile, body);
+    if (block > 1) {
+      body = branch(integer_less(tile, tiles.node()), body);
+      body = loop(LoopKind::serial, inside, body);
+    }
+    Schedule schedule;
+    schedule.name = bytes_ ? "matrix_vector_bytes" : "matrix_vector";
+    schedule.phases = {count == Size(1) ? body : loop(LoopKind::parallel, task, body)};
+    return schedule;
+  }
+
+ private:
+  // ---- recognition ---------------------------------------------------------------------------
+
+  // b the matrix: the operand with more elements of its own.
+  bool orient() {
+    double only_a = 1;
+    double only_b = 1;
+    for (const Node& range : part_.outer) {
+      const auto size = static_cast<double>(Size(range.src(0)).upper());
+      const bool in_a = depends_on(products_[0].a, range);
+      const bool in_b = depends_on(products_[0].b, range);
+      if (in_a && !in_b) only_a *= size;
+      if (in_b && !in_a) only_b *= size;
+    }
+    if (only_a > only_b) {
+      for (Product& product : products_) std::swap(product.a, product.b);
+    }
+    return true;
+  }
+
+  bool classify_ranges() {
+    for (const Node& range : part_.outer) {
+      bool in_vector = false;
+      bool in_matrix = false;
+      for (const Product& product : products_) {
+        in_vector = in_vector || depends_on(product.a, range);
+        in_matrix = in_matrix || depends_on(product.b, range);
+      }
+      if (!in_vector && !in_matrix) return false;
+      (in_vector && in_matrix ? batch_ : in_matrix ? n_ : m_).push_back(range);
+    }
+    const double products = static_cast<double>(extent(n_).upper()) *
+                            static_cast<double>(extent(products_[0].ranges).upper()) *
+                            static_cast<double>(extent(products_[0].inner).upper());
+    return !n_.empty() && extent(n_).upper() >= 4 && extent(m_).upper() <= most_rows &&
+           products >= 4096;
+  }
+
+  const Node& last() const {
+    return products_[0].grouped() ? products_[0].inner.back() : products_[0].ranges.back();
+  }
+
+  // Every load stays or goes on to the next element as the innermost summed range goes on.
+  bool in_order(const Node& operand) const {
+    bool moves = false;
+    for (const Node& load : find_all({operand}, Op::load_)) {
+      const auto step = stride(load.src(1), last());
+      if (!step || (*step != 0 && *step != 1)) return false;
+      moves = moves || *step == 1;
+      if (load.srcs().size() == 3 && depends_on(load.src(2), last())) return false;
+    }
+    return moves && find_all({operand}, Op::reduce_).empty();
+  }
+
+  bool choose_sizes() {
+    const Target& target = workshop_.target();
+    const Size size(last().src(0));
+    lanes_ = target.lanes(4);
+    if (bytes_) {
+      // Whole groups of 4 in vectors of a power of two.
+      for (const Node& range : products_[0].inner) {
+        if (!Size(range.src(0)).is_constant()) return false;
+      }
+      if (!size.is_constant()) return false;
+      width_ = 4 * lanes_;
+      const std::int64_t whole =
+          products_[0].grouped() ? extent(products_[0].inner).value() : size.value();
+      while (width_ > 4 && whole % width_ != 0) width_ /= 2;
+      if (width_ < 16) return false;
+      piece_ = static_cast<int>(std::min<std::int64_t>(width_, size.value()));
+      if (size.value() % piece_ != 0 || width_ % piece_ != 0) return false;
+      lanes_ = width_ / 4;
+    } else {
+      while (lanes_ > 4 && size.upper() < lanes_) lanes_ /= 2;
+      if (size.upper() < lanes_) return false;
+    }
+    // Rows of both so that the accumulators leave some registers to the operands.
+    const auto sums = static_cast<int>(products_.size());
+    const int accumulators = target.vector_registers / 2;
+    columns_ = static_cast<int>(std::min<std::int64_t>(extent(m_).upper(), 4));
+    rows_ = static_cast<int>(std::min<std::int64_t>(4, extent(n_).upper()));
+    while (rows_ > 1 && rows_ * columns_ * sums > accumulators) rows_ /= 2;
+    unroll_ = 1;
+    const std::int64_t steps = bytes_ ? 1 : size.upper() / lanes_;
+    while (unroll_ < 4 && 2 * unroll_ * rows_ * columns_ * sums <= accumulators &&
+           2 * unroll_ <= steps) {
+      unroll_ *= 2;
+    }
+    return true;
+  }
+
+  // ---- emission ------------------------------------------------------------------------------
+
+  // The accumulators of one row of Y and one of X, for one product.
+  struct Sums {
+    Substitution row, column, both;  // counters of n and batch, of m and batch, of all
+    Substitution ahead;              // of the same row in the next tile
+    std::vector<Node> wide;          // one for each step that is unrolled
+    Node narrow;                     // what comes one by one: offsets of groups, the last elements
+  };
+
+  Node tile_of(const Substitution& outside, const Node& n0, const Node& m0) {
+    std::vector<Node> statements;
+    std::vector<std::vector<Sums>> tile(products_.size());
+    const auto at = [](const Size& size, const Node& first, int i, int step) {
+      const Node index = add(first, constant_int(i));
+      const bool ragged = !size.is_constant() || size.value() % step != 0;
+      return ragged ? integer_min(index, (size - 1).node()) : index;
+    };
+    for (std::size_t p = 0; p < products_.size(); ++p) {
+      for (int r = 0; r < rows_; ++r) {
+        for (int c = 0; c < columns_; ++c) {
+          Sums sums{outside, outside, outside, outside, {}, {}};
+          place(sums.ahead, n_, add(n0, constant_int(rows_ + r)));
+          for (Substitution* values : {&sums.row, &sums.both})
+            place(*values, n_, at(extent(n_), n0, r, rows_));
+          for (Substitution* values : {&sums.column, &sums.both})
+            place(*values, m_, at(extent(m_), m0, c, columns_));
+          for (int u = 0; u < unroll_; ++u) sums.wide.push_back(start(lanes_, statements));
+          if (!bytes_ || products_[p].offset) sums.narrow = start(1, statements);
+          tile[p].push_back(std::move(sums));
+        }
+      }
+    }
+    statements.push_back(along(tile, {}, 0));
+    finish(tile, n0, m0, statements);
+    return block(std::move(statements));
+  }
+
+  Node start(int lanes, std::vector<Node>& statements) {
+    const Node memory = workshop_.registers(total_, lanes);
+    statements.push_back(store_to(memory, constant_int(0), splat(constant_like(0, total_), lanes)));
+    return memory;
+  }
+
+  static Node accumulate(const Node& memory, const Node& value) {
+    return store_to(memory, constant_int(0),
+                    add(load_from(memory, constant_int(0), {}, value.lanes()), value));
+  }
+
+  static Substitution with(const Substitution& values, const Substitution& more) {
+    Substitution both = values;
+    both.insert(more.begin(), more.end());
+    return both;
+  }
+
+  // The summed ranges from `depth` on, those before it at `counters`.
+  Node along(const std::vector<std::vector<Sums>>& tile, const Substitution& counters,
+             std::size_t depth) {
+    const Ranges& ranges = products_[0].ranges;
+    if (products_[0].grouped() && depth == ranges.size()) return group(tile, counters);
+    if (!products_[0].grouped() && depth + 1 == ranges.size()) return vectors(tile, counters);
+    const Size size(ranges[depth].src(0));
+    const Node counter = workshop_.range(size);
+    Substitution inside = counters;
+    inside[ranges[depth]] = size == Size(1) ? constant_int(0) : counter;
+    const Node body = along(tile, inside, depth + 1);
+    // Fields of a byte: the amount of a shift must be a constant.
+    const bool fields = size.is_constant() && size.value() <= 4 && depth > 0;
+    return loop(fields ? LoopKind::unrolled : LoopKind::serial, counter, body);
+  }
+
+  // The innermost range in blocks of vectors, then vectors, then one by one.
+  Node vectors(const std::vector<std::vector<Sums>>& tile, const Substitution& counters) {
+    std::vector<Node> loops;
+    Node at = constant_int(0);
+    Size left(last().src(0));
+    const int width = bytes_ ? width_ : lanes_;
+    for (const int step : {unroll_ * width, width, 1}) {
+      const Size rounds = left / step;
+      if (rounds == Size(0) || (step == width && unroll_ == 1 && !loops.empty())) continue;
+      const Node round = workshop_.range(rounds);
+      const Node from = rounds == Size(1) ? at : add(at, mul(round, constant_int(step)));
+      std::vector<Node> body;
+      for (int u = 0; u < std::max(1, step / width); ++u) {
+        const Node base = add(from, constant_int(static_cast<std::int64_t>(u) * width));
+        if (step > 1 && u % 2 == 0) {
+          Substitution at = counters;
+          at[last()] = base;
+          fetch_ahead(tile, at, body);
+        }
+        for (std::size_t p = 0; p < products_.size(); ++p) {
+          for (const Sums& sums : tile[p]) {
+            body.push_back(
+                product_at(products_[p], sums, counters, base, step, static_cast<std::size_t>(u)));
+          }
+        }
+      }
+      loops.push_back(loop(LoopKind::serial, round, block(std::move(body))));
+      at = add(at, mul(rounds.node(), constant_int(step)));
+      left = left - rounds * step;
+    }
+    return block(std::move(loops));
+  }
+
+  Node product_at(const Product& product, const Sums& sums, const Substitution& counters,
+                  const Node& base, int step, std::size_t u) const {
+    const int width = step == 1 ? 1 : bytes_ ? width_ : lanes_;
+    const Node y = vectorise(product.b, last(), base, width, with(sums.row, counters));
+    const Node x = vectorise(product.a, last(), base, width, with(sums.column, counters));
+    if (bytes_ && step > 1) {
+      const Node& memory = sums.wide[u];
+      return store_to(memory, constant_int(0),
+                      dot(load_from(memory, constant_int(0), {}, lanes_), y, x));
+    }
+    return accumulate(width == 1 ? sums.narrow : sums.wide[u],
+                      mul(cast(y, total_), cast(x, total_)));
+  }
+
+  // Hints for the matrix's elements of one tile further on: short rows end before the processor has
+  // seen where they lead.
+  void fetch_ahead(const std::vector<std::vector<Sums>>& tile, const Substitution& counters,
+                   std::vector<Node>& statements) const {
+    for (std::size_t p = 0; p < products_.size(); ++p) {
+      for (std::size_t i = 0; i < tile[p].size(); i += static_cast<std::size_t>(columns_)) {
+        for (const Node& load : find_all({products_[p].b}, Op::load_)) {
+          if (!depends_on(load.src(1), last())) continue;
+          Substitution at = with(tile[p][i].ahead, counters);
+          statements.push_back(prefetch(load.src(0), substitute(load.src(1), at)));
+        }
+      }
+    }
+  }
+
+  // One group of integers and its scale.
+  Node group(const std::vector<std::vector<Sums>>& tile, const Substitution& counters) const {
+    std::vector<Node> statements;
+    Substitution begin = counters;
+    for (const Node& range : products_[0].inner) begin[range] = constant_int(0);
+    fetch_ahead(tile, begin, statements);
+    for (std::size_t p = 0; p < products_.size(); ++p) {
+      const Product& product = products_[p];
+      for (const Sums& sums : tile[p]) {
+        const std::vector<Node> y = pieces(product.b, with(sums.row, counters));
+        const std::vector<Node> x = pieces(product.a, with(sums.column, counters));
+        Node total = splat(constant_int(0, DType::int32), lanes_);
+        for (std::size_t i = 0; i < y.size(); ++i) total = dot(total, y[i], x[i]);
+        Substitution values = with(sums.both, counters);
+        const Node scale = substitute(product.scale, values);
+        statements.push_back(
+            accumulate(sums.wide[0], mul(cast(total, DType::float32), splat(scale, lanes_))));
+        if (product.offset)
+          statements.push_back(accumulate(sums.narrow, substitute(product.offset, values)));
+      }
+    }
+    return block(std::move(statements));
+  }
+
+  // The bytes of a group as vectors of width_.
+  std::vector<Node> pieces(const Node& operand, const Substitution& values) const {
+    const Ranges& inner = products_[0].inner;
+    const Ranges around(inner.begin(), inner.end() - 1);
+    const std::int64_t size = Size(inner.back().src(0)).value();
+    std::vector<Node> parts;
+    for (std::int64_t i = 0; i < extent(around).value(); ++i) {
+      Substitution at = values;
+      place(at, around, constant_int(i));
+      for (std::int64_t base = 0; base < size; base += piece_) {
+        parts.push_back(
+            splat(vectorise(operand, inner.back(), constant_int(base), piece_, at), piece_));
+      }
+    }
+    while (parts[0].lanes() < width_) {
+      std::vector<std::int64_t> both(static_cast<std::size_t>(2 * parts[0].lanes()));
+      for (std::size_t i = 0; i < both.size(); ++i) both[i] = static_cast<std::int64_t>(i);
+      for (std::size_t i = 0; i < parts.size() / 2; ++i)
+        parts[i] = shuffle(parts[2 * i], parts[2 * i + 1], both);
+      parts.resize(parts.size() / 2);
+    }
+    return parts;
+  }
+
+  // The lanes together, in a tree; then the stores.
+  void finish(const std::vector<std::vector<Sums>>& tile, const Node& n0, const Node& m0,
+              std::vector<Node>& statements) {
+    for (std::size_t i = 0; i < tile[0].size(); ++i) {
+      const int r = static_cast<int>(i) / columns_;
+      const int c = static_cast<int>(i) % columns_;
+      Substitution values = tile[0][i].both;
+      std::vector<Node> body;
+      for (std::size_t p = 0; p < products_.size(); ++p) {
+        const Sums& sums = tile[p][i];
+        std::vector<Node> parts;
+        for (const Node& wide : sums.wide)
+          parts.push_back(load_from(wide, constant_int(0), {}, lanes_));
+        for (; parts.size() > 1; parts.resize(parts.size() / 2)) {
+          for (std::size_t j = 0; j < parts.size() / 2; ++j)
+            parts[j] = add(parts[j], parts[parts.size() / 2 + j]);
+        }
+        Node total = horizontal(ReduceOp::add, parts[0]);
+        if (sums.narrow) total = add(total, load_from(sums.narrow, constant_int(0)));
+        const Node result = workshop_.registers(total_, 1);
+        statements.push_back(store_to(result, constant_int(0), total));
+        values[products_[p].sum] = load_from(result, constant_int(0));
+      }
+      for (const Node& store : part_.stages[0].stores) body.push_back(substitute(store, values));
+      Node inside = constant_int(1, DType::boolean);
+      const auto limit = [&](const Size& size, const Node& first, int at, int step) {
+        if (at > 0 && (!size.is_constant() || size.value() % step != 0))
+          inside = logical_and(inside, integer_less(add(first, constant_int(at)), size.node()));
+      };
+      limit(extent(n_), n0, r, rows_);
+      limit(extent(m_), m0, c, columns_);
+      statements.push_back(branch(inside, block(std::move(body))));
+    }
+  }
+
+  const Part& part_;
+  Workshop& workshop_;
+  std::vector<Product> products_;
+  Ranges batch_, n_, m_;
+  DType total_ = DType::float32;
+  bool bytes_ = false;  // products of bytes
+  int lanes_ = 1;       // of an accumulator
+  int width_ = 1;       // bytes that one dot product takes
+  int piece_ = 1;       // bytes of it that lie together
+  int rows_ = 1;        // of Y in a tile
+  int columns_ = 1;     // of X
+  int unroll_ = 1;      // vectors of a row at once
+};
+
+}  // namespace
+
+std::optional<Schedule> matrix_vector(const Part& part, Workshop& workshop) {
+  MatrixVector strategy(part, workshop);
+  if (!strategy.recognise()) return std::nullopt;
+  return strategy.run();
+}
+
+}  // namespace brisk
