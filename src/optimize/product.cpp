@@ -65,14 +65,18 @@ std::optional<Product> product_of(const Node& sum) {
     product.b = integers ? narrow(value.src(1)) : value.src(1);
     return product;
   }
-  if (inside.size() != 1 || sum.dtype() != DType::float32 || !is_sum(inside[0]) ||
-      inside[0].dtype() != DType::int32 || !inside[0].src(0).is(Op::mul_)) {
-    return std::nullopt;
+  // The one sum of products of integers among them.
+  Node group;
+  for (const Node& node : inside) {
+    const bool integers = is_sum(node) && node.dtype() == DType::int32 && node.src(0).is(Op::mul_);
+    if (integers && group) return std::nullopt;
+    if (integers) group = node;
   }
-  product.inner = ranges_of(inside[0]);
-  product.a = narrow(inside[0].src(0).src(0));
-  product.b = narrow(inside[0].src(0).src(1));
-  const std::optional<Linear> linear = linear_in(value, cast(inside[0], DType::float32));
+  if (!group || sum.dtype() != DType::float32) return std::nullopt;
+  product.inner = ranges_of(group);
+  product.a = narrow(group.src(0).src(0));
+  product.b = narrow(group.src(0).src(1));
+  const std::optional<Linear> linear = linear_in(value, cast(group, DType::float32));
   if (!linear || !is_narrow_integer(product.a.dtype()) || !is_narrow_integer(product.b.dtype())) {
     return std::nullopt;
   }

@@ -199,16 +199,32 @@ class Fuser {
     Node& range = reduce_ranges_[node][axis];
     if (!range) range = new_range(size);
     Enclosed& enclosed = enclosed_[range];
-    enclosed.packed = is_sum_of_products(node) && is_matrix_product(node);
+    enclosed.packed = is_matrix_product(product_in(node));
     for (const Node& at : topological_order(around)) {
       if (at.is(Op::range_)) enclosed.by.insert(at);
     }
     return range;
   }
 
+  // The sum of products that the reduction is, or, where groups of products are scaled and then
+  // added up, those of a group.
+  static Node product_in(const Node& node) {
+    if (!node.is(Op::reduce_) || static_cast<ReduceOp>(node.ints(0)) != ReduceOp::add) return {};
+    std::vector<Node> stack = {node.src(0)};
+    while (!stack.empty()) {
+      const Node at = stack.back();
+      stack.pop_back();
+      if (is_sum_of_products(at) && is_integer(at.dtype())) return at;
+      if (at.is(Op::mul_) || at.is(Op::add_) || at.is(Op::cast_) || is_movement(at.op()))
+        stack.insert(stack.end(), at.srcs().begin(), at.srcs().end());
+    }
+    return is_sum_of_products(node) ? node : Node();
+  }
+
   // Both operands are read along an axis of the result along which the other one is constant: then
   // the contraction strategy evaluates each operand once per element, not once per product.
   static bool is_matrix_product(const Node& node) {
+    if (!node) return false;
     const Node& left = node.src(0).src(0);
     const Node& right = node.src(0).src(1);
     if (left.rank() == 0 || right.rank() == 0) return false;

@@ -1,20 +1,24 @@
 // Matrix products, convolutions and their batched forms: sums over products of two operands X and
 // Y, where X depends on output ranges M and the summed ranges K, Y on N and K, both on the batch
-// ranges. N holds the range along which the output is contiguous.
+// ranges. N holds the range along which the output is contiguous. Several such sums may stand in
+// one expression, over the same K or each over its own.
 //
-// Phases: operands that are no plain matrices are computed into working memory (so a norm or a
+// Phases: X, where it is no plain matrix, is computed into working memory (so a norm or a
 // dequantisation before the product is evaluated once per element); then tasks over blocks of N. A
-// task packs its panel of Y, K × (2 vectors), into its own cache and runs register tiles of
-// MR × 2 vectors down M over it; what follows the sum is computed on the tile in registers.
+// task packs its panel of Y, K × a few vectors, into its own cache (optimize/panel.h) and runs
+// register tiles of MR rows down M over it; what follows the sum is computed on the tile in
+// registers.
 //
-// Products of 8-bit integers and of bfloat16 go through the machine's dot products, which sum
-// groups of 4 or 2 neighbours along K: panels then hold the groups of neighbouring columns side by
-// side.
+// Small integers and bfloat16 go through the machine's dot products, which sum groups of 2 or 4
+// neighbours along K. Where groups of integers have scales (quantised blocks), a tile's sums of a
+// group stay integers in registers, and float32 sums lie in the core's cache.
 #include <algorithm>
 #include <functional>
 
 #include "base/error.h"
 #include "optimize/analysis.h"
+#include "optimize/panel.h"
+#include "optimize/product.h"
 #include "optimize/strategies/strategy.h"
 
 namespace brisk {
@@ -23,10 +27,34 @@ namespace {
 
 using Ranges = std::vector<Node>;
 
-// One operand: its expression and, once it lies in memory as [batch…, rows…, K], where.
-struct Operand {
-  Node value;
-  Ranges rows;
+// The product of the factors of `expression` that depend on any of the ranges, and of the others.
+struct Factors {
+  Node with, without;
+};
+void collect_factors(const Node& expression, const Ranges& ranges, Factors& factors) {
+  if (expression.is(Op::mul_)) {
+    collect_factors(expression.src(0), ranges, factors);
+    collect_factors(expression.src(1), ranges, factors);
+    return;
+  }
+  const bool depends = std::any_of(ranges.begin(), ranges.end(),
+                                   [&](const Node& r) { return depends_on(expression, r); });
+  Node& side = depends ? factors.with : factors.without;
+  side = side ? mul(side, expression) : expression;
+}
+
+// One sum of products.
+struct Term {
+  Product product;
+  Node x, y;  // the operands, as elements of the panels' dtype
+  Ranges k;   // all summed ranges, outermost first: those of groups, then those within one
+  Node flat;  // K as one counter, where X or Y were computed into working memory over it
+  bool staged_x = false;
+  bool staged_y = false;
+  Factors scale, offset;                  // of a group; `with` N and without it
+  Node panel, scale_panel, offset_panel;  // of Y; no panel where it is read in place
+  Node start;                             // what the sum (of a group) starts from
+  Node sums, group_sums;                  // the tile's
 };
 
 class Contraction {
@@ -34,137 +62,211 @@ class Contraction {
   Contraction(const Part& part, Workshop& workshop) : part_(part), workshop_(workshop) {}
 
   bool recognise() {
-    const std::vector<Node>& stores = part_.stages[0].stores;
-    sums_ = find_all(stores, Op::reduce_);
-    if (sums_.empty() || sums_.size() > 2) return false;
-    k_ = {sums_[0].srcs().begin() + 1, sums_[0].srcs().end()};
-    for (const Node& sum : sums_) {
-      const Ranges mine(sum.srcs().begin() + 1, sum.srcs().end());
-      if (static_cast<ReduceOp>(sum.ints(0)) != ReduceOp::add || mine != k_ ||
-          !sum.src(0).is(Op::mul_) || sum.dtype() != sums_[0].dtype()) {
-        return false;
-      }
-    }
-    total_ = sums_[0].dtype();
-    choose_elements();
-    if (group_ == 1 && total_ != DType::float32) return false;
-    contiguous_ = {};
-    for (const Node& range : part_.outer) {
-      bool one = true;
-      for (const Node& store : stores) {
-        one = one && stride(store.src(1), range) == 1;
-        if (is_scatter(store)) return false;
-      }
-      if (one) contiguous_ = range;
-    }
-    if (!contiguous_) return false;
-    for (const Node& sum : sums_) {
-      Operand x{uncast(sum.src(0).src(0)), {}};
-      Operand y{uncast(sum.src(0).src(1)), {}};
-      if (!depends_on(y.value, contiguous_)) std::swap(x, y);
-      if (depends_on(x.value, contiguous_) || !depends_on(y.value, contiguous_)) return false;
-      x_.push_back(x);
-      y_.push_back(y);
-    }
-    for (const Node& range : part_.outer) {
-      const bool in_x = any(x_, range);
-      const bool in_y = any(y_, range);
-      if (!in_x && !in_y) return false;
-      (in_x && in_y ? batch_ : in_x ? m_ : n_).push_back(range);
-    }
-    if (n_.back() != contiguous_ || m_.empty()) return false;
-    for (const Node& range : k_) {
-      if (!any(x_, range) || !any(y_, range)) return false;
-    }
-    if (group_ > 1 && !groups_fit()) return false;
-    const double m = static_cast<double>(extent(m_).upper());
-    const double n = static_cast<double>(extent(n_).upper());
-    const double k = static_cast<double>(extent(k_).upper());
-    return m >= 2 && 2 * n >= lanes_ && k >= 4 && m * n * k >= 16'384;
+    if (!find_terms() || !find_columns() || !orient() || !classify_ranges()) return false;
+    if (!choose_elements()) return false;
+    double products = 0;
+    for (const Term& term : terms_) products += points(m_) * points(n_) * points(term.k);
+    return points(m_) >= 2 && 2 * points(n_) >= lanes_ && products >= 16'384;
   }
 
   Schedule run() {
     Schedule schedule;
-    schedule.name = group_ == 1 ? "contraction" : "contraction_" + std::string(name(element_));
+    schedule.name = "contraction";
+    if (group_ > 1) schedule.name += "_" + std::string(name(element_));
     choose_tile();
-    if (element_ == DType::int8) sum_rows(schedule);
-    // Y along a short innermost range (a small image, say) goes to memory as one long row first.
-    const bool short_rows = n_.size() > 1 && Size(n_.back().src(0)).upper() < 2L * lanes_;
-    for (Operand& x : x_) {
-      if (!is_row_major(x)) stage(x, m_, schedule, true);
+    for (Term& term : terms_) {
+      if (!reads_rows(term)) stage_x(term, schedule);
     }
-    if (short_rows) {
-      const Ranges whole = n_;
-      const Node flat = workshop_.range(extent(n_));
-      for (Operand& y : y_) stage(y, whole, schedule, false);
-      place(n_values_, whole, flat);
-      n_ = {flat};
-      for (Operand& y : y_) {
-        Substitution memo = {{flat_source_, flat}};
-        y.value = substitute(y.value, memo);
+    for (Term& term : terms_) {
+      if (bias_ != 0) sum_rows(term, schedule);
+      for (Node* side : {&term.scale.without, &term.offset.without}) {
+        if (*side && !find_all({*side}, Op::reduce_).empty())
+          *side = by_rows(term, *side, schedule);
       }
     }
+    // Y along a short innermost range (a small image, say) goes to memory as one long row first.
+    const bool short_rows = n_.size() > 1 && Size(n_.back().src(0)).upper() < 2L * lanes_;
+    if (short_rows) stage_y(schedule);
     schedule.phases.push_back(main_phase());
     return schedule;
   }
 
  private:
-  static bool any(const std::vector<Operand>& operands, const Node& range) {
-    return std::any_of(operands.begin(), operands.end(),
-                       [&](const Operand& o) { return depends_on(o.value, range); });
+  // ---- recognition ---------------------------------------------------------------------------
+
+  static double points(const Ranges& ranges) { return static_cast<double>(extent(ranges).upper()); }
+
+  bool find_terms() {
+    for (const Node& sum : outermost_reductions(part_.stages[0].stores)) {
+      const std::optional<Product> product = product_of(sum);
+      if (!product) return false;
+      Term term;
+      term.product = *product;
+      term.k = product->ranges;
+      term.k.insert(term.k.end(), product->inner.begin(), product->inner.end());
+      const Product& first = terms_.empty() ? term.product : terms_[0].product;
+      if (sum.dtype() != first.sum.dtype() || product->grouped() != first.grouped()) return false;
+      terms_.push_back(std::move(term));
+    }
+    if (terms_.empty() || terms_.size() > 4) return false;
+    total_ = terms_[0].product.sum.dtype();
+    grouped_ = terms_[0].product.grouped();
+    return total_ == DType::float32 || total_ == DType::int32;
   }
 
-  Node uncast(const Node& operand) const { return group_ > 1 ? operand.src(0) : operand; }
+  // The range along which every store is contiguous.
+  bool find_columns() {
+    for (const Node& range : part_.outer) {
+      bool one = true;
+      for (const Node& store : part_.stages[0].stores) {
+        one = one && stride(store.src(1), range) == 1;
+        if (is_scatter(store)) return false;
+      }
+      if (one) contiguous_ = range;
+    }
+    return static_cast<bool>(contiguous_);
+  }
 
-  // The elements that are multiplied: as they are in memory where the machine has a dot product for
-  // them, float32 otherwise.
-  void choose_elements() {
-    lanes_ = workshop_.target().lanes(4);
-    const auto narrow = [&](DType a, DType b) {
-      return std::all_of(sums_.begin(), sums_.end(), [&](const Node& sum) {
-        const Node& left = sum.src(0).src(0);
-        const Node& right = sum.src(0).src(1);
-        return left.is(Op::cast_) && right.is(Op::cast_) && left.src(0).dtype() == a &&
-               right.src(0).dtype() == b;
-      });
+  bool orient() {
+    for (Term& term : terms_) {
+      term.x = term.product.a;
+      term.y = term.product.b;
+      if (!depends_on(term.y, contiguous_)) std::swap(term.x, term.y);
+      if (depends_on(term.x, contiguous_) || !depends_on(term.y, contiguous_)) return false;
+      for (const Node& range : term.k) {
+        if (!depends_on(term.x, range) || !depends_on(term.y, range)) return false;
+      }
+      if (!find_all({term.x, term.y}, Op::reduce_).empty()) return false;
+    }
+    return true;
+  }
+
+  bool classify_ranges() {
+    for (const Node& range : part_.outer) {
+      bool in_x = false;
+      bool in_y = false;
+      for (const Term& term : terms_) {
+        in_x = in_x || depends_on(term.x, range);
+        in_y = in_y || depends_on(term.y, range);
+      }
+      if (!in_x && !in_y) return false;
+      (in_x && in_y ? batch_ : in_x ? m_ : n_).push_back(range);
+    }
+    if (n_.empty() || n_.back() != contiguous_ || m_.empty()) return false;
+    if (!grouped_) return true;
+    // What scales a group is a factor of X's side times one of Y's.
+    for (Term& term : terms_) {
+      collect_factors(term.product.scale, n_, term.scale);
+      if (term.product.offset) {
+        if (term.product.offset.is(Op::add_)) return false;
+        collect_factors(term.product.offset, n_, term.offset);
+      }
+      for (const Node* side : {&term.scale.with, &term.offset.with}) {
+        const auto in_both = [&](const Node& range) { return depends_on(*side, range); };
+        if (*side && std::any_of(m_.begin(), m_.end(), in_both)) return false;
+      }
+    }
+    return true;
+  }
+
+  // The elements that are multiplied: small integers and bfloat16 as the machine's dot products
+  // take them, float32 otherwise. X and Y become expressions of that dtype.
+  bool choose_elements() {
+    const Target& target = workshop_.target();
+    lanes_ = target.lanes(4);
+    const auto all = [&](auto&& fits) { return std::all_of(terms_.begin(), terms_.end(), fits); };
+    const auto of = [&](DType a, DType b) {
+      return all([&](const Term& t) { return t.x.dtype() == a && t.y.dtype() == b; });
     };
-    if (total_ == DType::int32 && narrow(DType::int8, DType::int8)) {
-      element_ = DType::int8;
-      group_ = 4;
-    } else if (total_ == DType::float32 && workshop_.target().has_bfloat16_dot &&
-               narrow(DType::bfloat16, DType::bfloat16)) {
-      element_ = DType::bfloat16;
+    const bool integers = grouped_ || total_ == DType::int32;
+    if (integers) {
+      const bool bytes = all([](const Term& t) {
+        return byte_size(t.x.dtype()) == 1 && byte_size(t.y.dtype()) == 1 &&
+               is_integer(t.x.dtype()) && is_integer(t.y.dtype());
+      });
+      const bool words = all([](const Term& t) {
+        const auto fits = [](const Node& v) {
+          const Bounds known = bounds(v);
+          return known.least >= -32768 && known.greatest <= 32767;
+        };
+        return is_integer(t.x.dtype()) && is_integer(t.y.dtype()) && fits(t.x) && fits(t.y);
+      });
+      if (bytes && target.has_int8_dot && whole_groups(4) && !of(DType::uint8, DType::uint8)) {
+        return bytes_of_dot();
+      }
+      if (!words || !whole_groups(2)) return false;
+      element_ = x_element_ = DType::int16;
       group_ = 2;
+      convert();
+      return true;
+    }
+    const auto halves = [](const Node& v) {
+      return v.is(Op::cast_) && v.src(0).dtype() == DType::bfloat16;
+    };
+    if (target.has_bfloat16_dot && whole_groups(2) &&
+        all([&](const Term& t) { return halves(t.x) && halves(t.y); })) {
+      for (Term& term : terms_) {
+        term.x = term.x.src(0);
+        term.y = term.y.src(0);
+      }
+      element_ = x_element_ = DType::bfloat16;
+      group_ = 2;
+      return true;
+    }
+    return total_ == DType::float32;
+  }
+
+  // Four bytes a lane: one side signed, the other not, or both signed where the machine can.
+  bool bytes_of_dot() {
+    group_ = 4;
+    const bool x_signed = terms_[0].x.dtype() == DType::int8;
+    const bool y_signed = terms_[0].y.dtype() == DType::int8;
+    for (const Term& term : terms_) {
+      if ((term.x.dtype() == DType::int8) != x_signed ||
+          (term.y.dtype() == DType::int8) != y_signed)
+        return false;
+    }
+    x_element_ = x_signed ? DType::int8 : DType::uint8;
+    element_ = y_signed ? DType::int8 : DType::uint8;
+    if (x_signed && y_signed && workshop_.target().isa == Isa::x86_64) {
+      // Y goes in with a bias added, and bias · Σ X comes off.
+      std::int64_t least = 0;
+      for (const Term& term : terms_) least = std::min(least, bounds(term.y).least);
+      bias_ = -least;
+      element_ = DType::uint8;
+      for (Term& term : terms_) {
+        term.y = bitcast(add(term.y, constant_int(bias_ == 128 ? -128 : bias_, DType::int8)),
+                         DType::uint8);
+      }
+    }
+    convert();
+    return true;
+  }
+
+  void convert() {
+    for (Term& term : terms_) {
+      if (term.x.dtype() != x_element_) term.x = cast(term.x, x_element_);
+      if (term.y.dtype() != element_) term.y = cast(term.y, element_);
     }
   }
 
   // Whole groups along K, in whichever way the panels are packed.
-  bool groups_fit() const {
-    const Size whole = extent(k_);
-    const Size last(k_.back().src(0));
-    return whole.is_constant() && last.is_constant() && last.value() % group_ == 0;
+  bool whole_groups(int group) const {
+    return std::all_of(terms_.begin(), terms_.end(), [&](const Term& term) {
+      const Size last(term.k.back().src(0));
+      return extent(term.k).is_constant() && last.is_constant() && last.value() % group == 0;
+    });
   }
 
-  // The dot product takes unsigned × signed bytes: Y goes in with 128 added, and 128·Σ X comes off.
-  void sum_rows(Schedule& schedule) {
-    for (const Operand& x : x_) {
-      Ranges order = batch_of(x);
-      order.insert(order.end(), m_.begin(), m_.end());
-      const Node memory = workshop_.workspace(DType::int32, extent(order));
-      Part part;
-      part.outer = order;
-      const Node sum = reduce_over(ReduceOp::add, cast(x.value, DType::int32), k_);
-      part.stages.push_back(
-          {{}, {store_to(memory, position(order), mul(sum, constant_int(-128, DType::int32)))}});
-      join(schedule, *loops(part, workshop_));
-      offsets_.push_back(load_from(memory, position(order)));
-    }
-  }
-
-  // MR × NV vectors of accumulators for each sum, so that all stay in registers.
+  // MR × NV vectors of accumulators for each sum of one loop, so that all stay in registers.
   void choose_tile() {
     const int registers = workshop_.target().vector_registers;
-    const auto sums = static_cast<int>(sums_.size());
+    int sums = 1;  // that share a loop
+    for (const Term& term : terms_) {
+      sums = std::max(sums, static_cast<int>(std::count_if(
+                                terms_.begin(), terms_.end(),
+                                [&](const Term& other) { return other.k == term.k; })));
+    }
     nv_ = 2;
     int most = std::max(1, (registers - nv_ * sums - 2) / (nv_ * sums));
     most = std::min(most, 14);
@@ -190,338 +292,253 @@ class Contraction {
     }
   }
 
-  // A load whose elements lie one after the other along K.
-  bool is_row_major(const Operand& x) const {
-    return k_.size() == 1 && x.value.is(Op::load_) && x.value.srcs().size() == 2 &&
-           stride(x.value.src(1), k_[0]) == 1;
-  }
+  // ---- phases in front -----------------------------------------------------------------------
 
-  // Computes the operand into working memory: [batch, rows, K] (by_rows) or [batch, K, rows].
-  void stage(Operand& operand, const Ranges& rows, Schedule& schedule, bool by_rows) {
-    Ranges order = batch_of(operand);
-    const Ranges& first = by_rows ? rows : k_;
-    const Ranges& second = by_rows ? k_ : rows;
-    order.insert(order.end(), first.begin(), first.end());
-    order.insert(order.end(), second.begin(), second.end());
-    const Node memory = workshop_.workspace(element_, extent(order));
-    Part part;
-    part.outer = order;
-    part.stages.push_back({{}, {store_to(memory, position(order), operand.value)}});
-    int next_range = workshop_.reserve_ranges(2 * static_cast<int>(order.size()) + 8);
-    merge_ranges(part, next_range);
-    const std::optional<Schedule> packing = loops(part, workshop_);
-    join(schedule, *packing);
-    Ranges flat_order = batch_of(operand);
-    if (by_rows) {
-      flat_order.insert(flat_order.end(), rows.begin(), rows.end());
-      const Node k = flat_k();
-      operand.value = load_from(memory, add(mul(position(flat_order), extent(k_).node()), k));
-    } else {
-      if (!flat_source_) flat_source_ = workshop_.range(extent(rows));
-      flat_order.push_back(flat_k());
-      operand.value =
-          load_from(memory, add(mul(position(flat_order), extent(rows).node()), flat_source_));
-    }
-    staged_.push_back(operand.value);
-  }
-
-  // Packings of several operands run side by side.
-  void join(Schedule& schedule, const Schedule& packing) {
-    if (schedule.phases.empty()) {
-      schedule.phases = packing.phases;
-    } else {
-      schedule.phases.insert(schedule.phases.end(), packing.phases.begin(), packing.phases.end());
-    }
-  }
-
-  Ranges batch_of(const Operand& operand) const {
+  Ranges batch_of(const Node& operand) const {
     Ranges mine;
     for (const Node& range : batch_) {
-      if (depends_on(operand.value, range)) mine.push_back(range);
+      if (depends_on(operand, range)) mine.push_back(range);
     }
     return mine;
   }
 
+  // X as it is in memory: single elements, or whole groups side by side.
+  bool reads_rows(const Term& term) const {
+    const bool plain = term.x.is(Op::load_) && term.x.srcs().size() == 2 &&
+                       stride(term.x.src(1), term.k.back()) == 1;
+    return plain && (group_ > 1 || term.k.size() == 1);
+  }
+
+  // X into working memory, [batch, M, K].
+  void stage_x(Term& term, Schedule& schedule) {
+    Ranges rows = batch_of(term.x);
+    rows.insert(rows.end(), m_.begin(), m_.end());
+    Ranges order = rows;
+    order.insert(order.end(), term.k.begin(), term.k.end());
+    // Rows that lie a power of two apart would meet in the same lines of the first cache.
+    const Size stride = extent(term.k) + Size(64 / byte_size(term.x.dtype()));
+    const Node memory =
+        store_apart(term.x, order, add(mul(position(rows), stride.node()), position(term.k)),
+                    extent(rows) * stride, schedule);
+    term.x = load_from(memory, add(mul(position(rows), stride.node()), flat(term)));
+    term.staged_x = true;
+  }
+
+  // Y into working memory, [batch, K, N as one range].
+  void stage_y(Schedule& schedule) {
+    const Ranges whole = n_;
+    const Node column = workshop_.range(extent(n_));
+    for (Term& term : terms_) {
+      Ranges order = batch_of(term.y);
+      Ranges first = order;
+      order.insert(order.end(), term.k.begin(), term.k.end());
+      order.insert(order.end(), whole.begin(), whole.end());
+      const Node memory = store_apart(term.y, order, position(order), extent(order), schedule);
+      first.push_back(flat(term));
+      term.y = load_from(memory, add(mul(position(first), extent(whole).node()), column));
+      term.staged_y = true;
+    }
+    place(n_values_, whole, column);
+    n_ = {column};
+  }
+
+  Node store_apart(const Node& value, const Ranges& order, const Node& at, const Size& elements,
+                   Schedule& schedule) {
+    const Node memory = workshop_.workspace(value.dtype(), elements);
+    Part part;
+    part.outer = order;
+    part.stages.push_back({{}, {store_to(memory, at, value)}});
+    int next_range = workshop_.reserve_ranges(2 * static_cast<int>(order.size()) + 8);
+    merge_ranges(part, next_range);
+    append(schedule, *loops(part, workshop_));
+    return memory;
+  }
+
+  static void append(Schedule& schedule, const Schedule& more) {
+    schedule.phases.insert(schedule.phases.end(), more.phases.begin(), more.phases.end());
+  }
+
+  // A value of each row of X, or of each group in it, in working memory.
+  Node by_rows(const Term& term, const Node& value, Schedule& schedule) {
+    Ranges order = batch_of(value);
+    order.insert(order.end(), m_.begin(), m_.end());
+    if (grouped_) order.insert(order.end(), term.product.ranges.begin(), term.product.ranges.end());
+    return load_from(store_apart(value, order, position(order), extent(order), schedule),
+                     position(order));
+  }
+
+  // -bias · Σ X, of each group where there are groups.
+  void sum_rows(Term& term, Schedule& schedule) {
+    Substitution values;
+    if (term.staged_x) values[term.flat] = position(term.k);
+    const Node x = substitute(term.x, values);
+    const Node sum =
+        reduce_over(ReduceOp::add, cast(x, DType::int32), grouped_ ? term.product.inner : term.k);
+    term.start = by_rows(term, mul(sum, constant_int(-bias_, DType::int32)), schedule);
+  }
+
   // K as one counter.
-  Node flat_k() {
-    if (!flat_k_) flat_k_ = workshop_.range(extent(k_));
-    return flat_k_;
+  Node flat(Term& term) {
+    if (!term.flat) term.flat = workshop_.range(extent(term.k));
+    return term.flat;
   }
 
-  bool staged(const Operand& operand) const {
-    return std::any_of(staged_.begin(), staged_.end(), [&](const Node& node) {
-      return node.src(0) == operand.value.src(0) && operand.value.is(Op::load_);
-    });
+  static void place_k(Substitution& values, const Term& term, const Node& k) {
+    place(values, term.k, k);
+    if (term.flat) values[term.flat] = k;
   }
 
-  // The operand at K position `k`.
-  void place_k(Substitution& values, const Node& k) {
-    place(values, k_, k);
-    if (flat_k_) values[flat_k_] = k;
-  }
+  // ---- the product ---------------------------------------------------------------------------
 
   Node main_phase() {
     const Size m = extent(m_);
     const Size n = Size(n_.back().src(0));
-    const std::int64_t nr = static_cast<std::int64_t>(nv_) * lanes_;
+    const std::int64_t nr = columns();
     const Size n_blocks = (n + (nr - 1)) / nr;
     const Size m_tiles = (m + (mr_ - 1)) / mr_;
     Ranges points = batch_;
     points.insert(points.end(), n_.begin(), n_.end() - 1);
-    const Size columns = extent(points) * n_blocks;
+    const Size blocks = extent(points) * n_blocks;
     // M is split too where blocks of N alone would leave threads idle.
     const std::int64_t wanted = 4L * workshop_.target().threads;
     std::int64_t groups = 1;
-    if (columns.upper() < wanted)
-      groups = std::min(m_tiles.upper(), (wanted + columns.upper() - 1) / columns.upper());
+    if (blocks.upper() < wanted)
+      groups = std::min(m_tiles.upper(), (wanted + blocks.upper() - 1) / blocks.upper());
     const Size tiles_each = (m_tiles + (groups - 1)) / groups;
-    const Node task = workshop_.range(columns * groups);
-    Node rest = columns * groups == Size(1) ? constant_int(0) : task;
+    const Node task = workshop_.range(blocks * groups);
+    Node rest = blocks * groups == Size(1) ? constant_int(0) : task;
     const Node group = groups == 1 ? constant_int(0) : mod(rest, constant_int(groups));
     rest = groups == 1 ? rest : idiv(rest, constant_int(groups));
     const Node n_block = n_blocks == Size(1) ? constant_int(0) : mod(rest, n_blocks.node());
     rest = idiv(rest, n_blocks.node());
-    Substitution values;
-    place(values, points, rest);
-    const Node n0 = mul(n_block, constant_int(nr));
-    const bool ragged = !n.is_constant() || n.value() % nr != 0;
-    const Node limit = ragged ? n.node() : Node();
+    place(outside_, points, rest);
+    n0_ = mul(n_block, constant_int(nr));
+    limit_ = !n.is_constant() || n.value() % nr != 0 ? n.node() : Node();
 
     std::vector<Node> statements;
-    const std::int64_t depth = extent(k_).upper();
-    // Panels of Y, unless a single tile reads it, in place and in order.
-    std::vector<Node> panels;
-    for (const Operand& y : y_) {
-      const bool direct = group_ == 1 && m_tiles == Size(1) && contiguous_load(y.value);
-      panels.push_back(direct ? Node() : workshop_.scratch(panel_dtype(), depth * nr));
-      if (!direct) statements.push_back(pack(panels.back(), y, values, n0, limit));
-    }
+    for (Term& term : terms_) pack(term, m_tiles == Size(1), statements);
     const Node tile = workshop_.range(tiles_each);
     const Node index =
         add(mul(group, tiles_each.node()), tiles_each == Size(1) ? constant_int(0) : tile);
-    Node body = register_tile(values, mul(index, constant_int(mr_)), m, n0, limit, panels);
+    Node body = register_tile(mul(index, constant_int(mr_)), m);
     if (groups > 1) body = branch(cmplt(index, m_tiles.node()), body);
     statements.push_back(tiles_each == Size(1) ? body : loop(LoopKind::serial, tile, body));
     return loop(LoopKind::parallel, task, block(std::move(statements)));
   }
 
-  bool contiguous_load(const Node& value) const {
-    return value.is(Op::load_) && stride(value.src(1), n_.back()) == 1;
-  }
+  std::int64_t columns() const { return static_cast<std::int64_t>(nv_) * lanes_; }
 
-  DType panel_dtype() const { return element_ == DType::int8 ? DType::uint8 : element_; }
-
-  // As it goes into the panel.
-  Node biased(const Node& y) const {
-    if (element_ != DType::int8) return y;
-    return bit_xor(bitcast(y, DType::uint8), constant_int(128, DType::uint8));
-  }
-
-  // The task's columns of Y as K rows of NR, for unit-stride loads in the inner loop; groups of K
-  // as one row of NR groups.
-  Node pack(const Node& panel, const Operand& y, const Substitution& outside, const Node& n0,
-            const Node& limit) {
-    // The ranges of K as loops of their own, so that indices stay free of divisions.
-    Ranges loops_over = k_;
-    if (staged(y)) loops_over = {flat_k_};
-    const bool turned = reads_along(y.value, loops_over.back());
-    Substitution values = outside;
-    Node k = constant_int(0);
-    std::vector<std::pair<Node, std::int64_t>> counters;  // with the step of each
-    for (const Node& range : loops_over) {
-      const std::int64_t step = &range != &loops_over.back() ? 1
-                                : turned ? static_cast<std::int64_t>(lanes_) * group_
-                                         : group_;
-      const Node counter = workshop_.range(Size(range.src(0)) / step);
-      counters.push_back({counter, step});
-      const Node at = mul(counter, constant_int(step));
-      values[range] = at;
-      k = add(mul(k, range.src(0)), at);
-    }
-    std::vector<Node> body;
-    for (int v = 0; v < nv_; ++v) {
-      const Node column = constant_int(static_cast<std::int64_t>(v) * lanes_);
-      const Node first = add(mul(k, constant_int(static_cast<std::int64_t>(nv_) * lanes_)),
-                             mul(column, constant_int(group_)));
-      if (turned) {
-        pack_turned(panel, first, y.value, loops_over.back(), values, add(n0, column), limit, body);
-        continue;
-      }
-      std::vector<Node> rows;
-      for (int j = 0; j < group_; ++j) {
-        Substitution at = values;
-        at[loops_over.back()] = add(values[loops_over.back()], constant_int(j));
-        rows.push_back(splat(
-            vectorise(biased(y.value), n_.back(), add(n0, column), lanes_, at, limit), lanes_));
-      }
-      body.push_back(store_to(panel, first, interleave(std::move(rows))));
-    }
-    Node nest = block(std::move(body));
-    for (std::size_t i = counters.size(); i-- > 0;)
-      nest = loop(LoopKind::serial, counters[i].first, nest);
-    return nest;
-  }
-
-  // Y lies along K rather than along N in memory: whole vectors of K fit, and reading them is
-  // cheaper.
-  bool reads_along(const Node& value, const Node& range) const {
-    const Size size(range.src(0));
-    if (!size.is_constant() || size.value() % (static_cast<std::int64_t>(lanes_) * group_) != 0 ||
-        (lanes_ & (lanes_ - 1)) != 0)
-      return false;
-    int score = 0;
-    for (const Node& load : find_all({value}, Op::load_)) {
-      const auto along = stride(load.src(1), range);
-      const auto across = stride(load.src(1), n_.back());
-      score += (along && (*along == 0 || *along == 1)) ? 1 : -1;
-      score -= (across && (*across == 0 || *across == 1)) ? 1 : -1;
-    }
-    return score > 0;
-  }
-
-  // Element j of every row before element j+1 of any: a0 b0 c0 d0 a1 b1 …
-  static Node interleave(std::vector<Node> rows) {
-    while (rows.size() > 1) {
-      const std::size_t half = rows.size() / 2;
-      const int count = rows[0].lanes();
-      std::vector<std::int64_t> lanes;
-      for (int i = 0; i < count; ++i) {
-        lanes.push_back(i);
-        lanes.push_back(count + i);
-      }
-      for (std::size_t i = 0; i < half; ++i) rows[i] = shuffle(rows[i], rows[i + half], lanes);
-      rows.resize(half);
-    }
-    return rows[0];
-  }
-
-  // A square of lanes × lanes groups: rows of N read along K, turned in registers, stored along N.
-  void pack_turned(const Node& panel, const Node& first, const Node& value, const Node& along,
-                   const Substitution& outside, const Node& n0, const Node& limit,
-                   std::vector<Node>& statements) {
-    const int width = lanes_ * group_;
-    const auto square = static_cast<std::int64_t>(lanes_) * width;
-    const auto slot = [&](const Node& memory, int i) {
-      return load_from(memory, constant_int(static_cast<std::int64_t>(i) * width), {}, width);
+  // The task's columns of Y, unless a single tile reads them, in place and in order; and of what
+  // scales groups.
+  void pack(Term& term, bool once, std::vector<Node>& statements) {
+    const bool direct =
+        group_ == 1 && once && term.y.is(Op::load_) && stride(term.y.src(1), n_.back()) == 1;
+    const auto panel = [&](const Node& value, const Ranges& k, DType dtype, int group) {
+      const std::int64_t depth = extent(k).upper();
+      const Node memory = workshop_.scratch(dtype, depth * columns());
+      const PanelPacker packer({dtype, nv_, lanes_, group}, n_.back(), n0_, limit_, outside_,
+                               workshop_);
+      statements.push_back(packer.pack(memory, value, k));
+      return memory;
     };
-    const auto keep = [&](const Node& memory, int i, const Node& vector) {
-      statements.push_back(
-          store_to(memory, constant_int(static_cast<std::int64_t>(i) * width), vector));
-    };
-    Node now = workshop_.registers(panel_dtype(), square);
-    for (int i = 0; i < lanes_; ++i) {
-      Substitution at = outside;
-      const Node row = add(n0, constant_int(i));
-      at[n_.back()] = limit ? integer_min(row, integer_sub(limit, constant_int(1))) : row;
-      const Node base = at[along];
-      at.erase(along);
-      keep(now, i, splat(vectorise(biased(value), along, base, width, at), width));
-    }
-    // Each round swaps, between rows that differ in one bit of their number, the halves of columns
-    // that differ in the same bit.
-    for (int bit = 1; bit < lanes_; bit *= 2) {
-      const Node next = workshop_.registers(panel_dtype(), square);
-      std::vector<std::int64_t> low;
-      std::vector<std::int64_t> high;
-      for (int e = 0; e < width; ++e) {
-        const int c = e / group_;
-        const int other = (c ^ bit) * group_ + e % group_;
-        low.push_back((c & bit) == 0 ? e : width + other);
-        high.push_back((c & bit) == 0 ? other : width + e);
-      }
-      for (int i = 0; i < lanes_; ++i) {
-        if ((i & bit) != 0) continue;
-        keep(next, i, shuffle(slot(now, i), slot(now, i | bit), low));
-        keep(next, i | bit, shuffle(slot(now, i), slot(now, i | bit), high));
-      }
-      now = next;
-    }
-    const std::int64_t nr = static_cast<std::int64_t>(nv_) * width;
-    for (int i = 0; i < lanes_; ++i) {
-      statements.push_back(store_to(panel, add(first, constant_int(nr * i)), slot(now, i)));
-    }
+    if (!direct)
+      term.panel = panel(term.y, term.staged_y ? Ranges{term.flat} : term.k, element_, group_);
+    if (term.scale.with)
+      term.scale_panel = panel(term.scale.with, term.product.ranges, DType::float32, 1);
+    if (term.offset.with)
+      term.offset_panel = panel(term.offset.with, term.product.ranges, DType::float32, 1);
   }
 
   // The rows m0 … m0+MR-1 of the task's columns: accumulate over K, then finish and store.
-  Node register_tile(const Substitution& outside, const Node& m0, const Size& m, const Node& n0,
-                     const Node& limit, const std::vector<Node>& panels) {
+  Node register_tile(const Node& m0, const Size& m) {
     std::vector<Node> statements;
-    const std::int64_t nr = static_cast<std::int64_t>(nv_) * lanes_;
-    std::vector<Node> accumulators;
-    for (std::size_t s = 0; s < sums_.size(); ++s) {
-      accumulators.push_back(workshop_.registers(total_, mr_ * nr));
-    }
     const bool ragged = !m.is_constant() || m.value() % mr_ != 0;
-    std::vector<Node> rows;  // row of the output, clamped to the last for reading
+    std::vector<Substitution> rows;  // of the output, clamped to the last for reading
     for (int r = 0; r < mr_; ++r) {
       const Node row = add(m0, constant_int(r));
-      rows.push_back(ragged ? integer_min(row, (m - 1).node()) : row);
+      rows.push_back(outside_);
+      place(rows.back(), m_, ragged ? integer_min(row, (m - 1).node()) : row);
     }
-    for (std::size_t s = 0; s < sums_.size(); ++s) {
-      for (int i = 0; i < mr_ * nv_; ++i) {
-        Node start = constant_like(0, total_);
-        if (!offsets_.empty()) {
-          Substitution at = outside;
-          place(at, m_, rows[static_cast<std::size_t>(i / nv_)]);
-          start = substitute(offsets_[s], at);
-        }
-        statements.push_back(store_to(accumulators[s],
-                                      constant_int(static_cast<std::int64_t>(i) * lanes_),
-                                      splat(start, lanes_)));
+    for (Term& term : terms_) {
+      const DType sums = grouped_ ? DType::float32 : total_;
+      term.sums = grouped_ ? workshop_.scratch(sums, mr_ * columns())
+                           : workshop_.registers(sums, mr_ * columns());
+      if (grouped_) term.group_sums = workshop_.registers(DType::int32, mr_ * columns());
+      fill(term, term.sums, sums, grouped_ ? nullptr : &rows, statements);
+    }
+    std::vector<bool> done(terms_.size());
+    for (std::size_t t = 0; t < terms_.size(); ++t) {
+      if (done[t]) continue;
+      std::vector<Term*> together;  // over the same K
+      for (std::size_t u = t; u < terms_.size(); ++u) {
+        if (terms_[u].k != terms_[t].k) continue;
+        together.push_back(&terms_[u]);
+        done[u] = true;
       }
+      statements.push_back(grouped_ ? over_groups(together, rows)
+                                    : over_k(together, rows, constant_int(0), extent(terms_[t].k)));
     }
-    const Node k = workshop_.range(extent(k_) / group_);
-    const Node first_k = mul(k, constant_int(group_));
+    finish(m0, m, ragged, statements);
+    return block(std::move(statements));
+  }
+
+  // Vector v of row r in a tile's memory.
+  Node slot(int r, int v) const {
+    return constant_int((static_cast<std::int64_t>(r) * nv_ + v) * lanes_);
+  }
+
+  // Every sum at its start: the term's, in the given rows, or 0.
+  void fill(const Term& term, const Node& memory, DType dtype,
+            const std::vector<Substitution>* rows, std::vector<Node>& statements) const {
+    for (int r = 0; r < mr_; ++r) {
+      Node start = constant_like(0, dtype);
+      if (term.start && rows != nullptr) {
+        Substitution at = (*rows)[static_cast<std::size_t>(r)];
+        start = substitute(term.start, at);
+      }
+      for (int v = 0; v < nv_; ++v)
+        statements.push_back(store_to(memory, slot(r, v), splat(start, lanes_)));
+    }
+  }
+
+  // Products of `count` elements along K from `first` on, onto the sums (of the group).
+  Node over_k(const std::vector<Term*>& terms, const std::vector<Substitution>& rows,
+              const Node& first, const Size& count) {
+    const Node k = workshop_.range(count / group_);
+    const Node at_k = add(first, mul(k, constant_int(group_)));
     std::vector<Node> products;
-    for (std::size_t s = 0; s < sums_.size(); ++s) {
+    for (const Term* term : terms) {
+      const Node& sums = grouped_ ? term->group_sums : term->sums;
       for (int r = 0; r < mr_; ++r) {
-        Substitution at = outside;
-        place(at, m_, rows[static_cast<std::size_t>(r)]);
-        place_k(at, first_k);
-        Node x = substitute(x_[s].value, at);
+        Substitution at = rows[static_cast<std::size_t>(r)];
+        place_k(at, *term, at_k);
+        Node x = substitute(term->x, at);
         if (group_ > 1) x = repeated(x);
         for (int v = 0; v < nv_; ++v) {
-          Node y;
-          if (panels[s]) {
-            y = load_from(panels[s],
-                          add(mul(first_k, constant_int(nr)),
-                              constant_int(static_cast<std::int64_t>(v) * lanes_ * group_)),
-                          {}, lanes_ * group_);
-          } else {
-            Substitution values = outside;
-            place_k(values, first_k);
-            y = vectorise(y_[s].value, n_.back(),
-                          add(n0, constant_int(static_cast<std::int64_t>(v) * lanes_)), lanes_,
-                          values, limit);
-          }
-          const Node at_register = constant_int((static_cast<std::int64_t>(r) * nv_ + v) * lanes_);
-          const Node old = load_from(accumulators[s], at_register, {}, lanes_);
-          const Node sum = group_ > 1 ? dot(old, y, x) : add(old, mul(splat(x, lanes_), y));
-          products.push_back(store_to(accumulators[s], at_register, sum));
+          const Node y = column_of(*term, at_k, v);
+          const Node old = load_from(sums, slot(r, v), {}, lanes_);
+          const Node sum = group_ == 1                  ? add(old, mul(splat(x, lanes_), y))
+                           : x_element_ == DType::uint8 ? dot(old, x, y)
+                                                        : dot(old, y, x);
+          products.push_back(store_to(sums, slot(r, v), sum));
         }
       }
     }
-    statements.push_back(loop(LoopKind::serial, k, block(std::move(products))));
+    return loop(LoopKind::serial, k, block(std::move(products)));
+  }
 
-    for (int r = 0; r < mr_; ++r) {
-      std::vector<Node> finish;
-      for (int v = 0; v < nv_; ++v) {
-        Substitution at = outside;
-        place(at, m_, add(m0, constant_int(r)));
-        for (std::size_t s = 0; s < sums_.size(); ++s) {
-          at[sums_[s]] = load_from(accumulators[s],
-                                   constant_int((static_cast<std::int64_t>(r) * nv_ + v) * lanes_),
-                                   {}, lanes_);
-        }
-        const Node base = add(n0, constant_int(static_cast<std::int64_t>(v) * lanes_));
-        for (const Node& store : part_.stages[0].stores)
-          finish.push_back(finish_store(store, at, base, limit));
-      }
-      const Node inside = ragged && r > 0 ? cmplt(add(m0, constant_int(r)), m.node()) : Node();
-      const Node body = block(std::move(finish));
-      statements.push_back(inside ? branch(inside, body) : body);
+  Node column_of(const Term& term, const Node& at_k, int v) const {
+    if (term.panel) {
+      return load_from(term.panel,
+                       add(mul(at_k, constant_int(columns())),
+                           constant_int(static_cast<std::int64_t>(v) * lanes_ * group_)),
+                       {}, lanes_ * group_);
     }
-    return block(std::move(statements));
+    Substitution values = outside_;
+    place_k(values, term, at_k);
+    return vectorise(term.y, n_.back(),
+                     add(n0_, constant_int(static_cast<std::int64_t>(v) * lanes_)), lanes_, values,
+                     limit_);
   }
 
   // The group that begins at this element, in every group of lanes.
@@ -532,7 +549,62 @@ class Contraction {
     return shuffle(group, {}, lanes);
   }
 
-  Node finish_store(const Node& store, Substitution& at, const Node& base, const Node& limit) {
+  // Group after group: its sums as integers, then scaled onto those of float32.
+  Node over_groups(const std::vector<Term*>& terms, const std::vector<Substitution>& rows) {
+    const Ranges& ranges = terms[0]->product.ranges;
+    const Size inner = extent(terms[0]->product.inner);
+    const Node group = workshop_.range(extent(ranges));
+    std::vector<Substitution> here = rows;
+    for (Substitution& values : here) place(values, ranges, group);
+    std::vector<Node> statements;
+    for (const Term* term : terms) fill(*term, term->group_sums, DType::int32, &here, statements);
+    statements.push_back(over_k(terms, rows, mul(group, inner.node()), inner));
+    for (const Term* term : terms) {
+      for (int r = 0; r < mr_; ++r) {
+        const auto scaled = [&](const Factors& factors, const Node& panel, int v) {
+          Substitution at = here[static_cast<std::size_t>(r)];
+          Node by =
+              splat(factors.without ? substitute(factors.without, at) : constant_float(1), lanes_);
+          if (!panel) return by;
+          const Node index = add(mul(group, constant_int(columns())),
+                                 constant_int(static_cast<std::int64_t>(v) * lanes_));
+          return mul(by, load_from(panel, index, {}, lanes_));
+        };
+        for (int v = 0; v < nv_; ++v) {
+          const Node sum =
+              cast(load_from(term->group_sums, slot(r, v), {}, lanes_), DType::float32);
+          Node value = add(load_from(term->sums, slot(r, v), {}, lanes_),
+                           mul(sum, scaled(term->scale, term->scale_panel, v)));
+          if (term->product.offset) value = add(value, scaled(term->offset, term->offset_panel, v));
+          statements.push_back(store_to(term->sums, slot(r, v), value));
+        }
+      }
+    }
+    return loop(LoopKind::serial, group, block(std::move(statements)));
+  }
+
+  // ---- what follows the sums -----------------------------------------------------------------
+
+  void finish(const Node& m0, const Size& m, bool ragged, std::vector<Node>& statements) const {
+    for (int r = 0; r < mr_; ++r) {
+      std::vector<Node> stores;
+      const Node row = add(m0, constant_int(r));
+      for (int v = 0; v < nv_; ++v) {
+        Substitution at = outside_;
+        place(at, m_, row);
+        for (const Term& term : terms_)
+          at[term.product.sum] = load_from(term.sums, slot(r, v), {}, lanes_);
+        const Node base = add(n0_, constant_int(static_cast<std::int64_t>(v) * lanes_));
+        for (const Node& store : part_.stages[0].stores)
+          stores.push_back(finish_store(store, at, base));
+      }
+      const Node inside = ragged && r > 0 ? cmplt(row, m.node()) : Node();
+      const Node body = block(std::move(stores));
+      statements.push_back(inside ? branch(inside, body) : body);
+    }
+  }
+
+  Node finish_store(const Node& store, const Substitution& at, const Node& base) const {
     // Where N went through memory as one row, the original ranges follow from the flat one.
     Node index = store.src(1);
     Node value = store.src(2);
@@ -541,16 +613,16 @@ class Contraction {
       Substitution unflat = n_values_;
       index = substitute(index, unflat);
       Substitution again = n_values_;
-      for (const Node& sum : sums_) again[sum] = sum;  // already a finished value
+      for (const Term& term : terms_) again[term.product.sum] = term.product.sum;  // finished
       value = substitute(value, again);
       if (gate) gate = substitute(gate, again);
     }
     const Node& range = n_.back();
-    value = splat(vectorise(value, range, base, lanes_, at, limit), lanes_);
-    if (gate) gate = vectorise(gate, range, base, lanes_, at, limit);
-    if (limit) {
+    value = splat(vectorise(value, range, base, lanes_, at, limit_), lanes_);
+    if (gate) gate = vectorise(gate, range, base, lanes_, at, limit_);
+    if (limit_) {
       const Node inside =
-          make_node(Op::cmplt_, DType::boolean, {ramp(base, lanes_), limit}, {}, lanes_);
+          make_node(Op::cmplt_, DType::boolean, {ramp(base, lanes_), limit_}, {}, lanes_);
       gate = gate ? make_node(Op::and_, DType::boolean, {gate, inside}, {}, lanes_) : inside;
     }
     if (stride(index, range) == 1) {
@@ -564,25 +636,22 @@ class Contraction {
 
   const Part& part_;
   Workshop& workshop_;
-  std::vector<Node> sums_;
-  std::vector<Operand> x_;
-  std::vector<Operand> y_;
-  Ranges m_;
-  Ranges n_;
-  Ranges k_;
-  Ranges batch_;
+  std::vector<Term> terms_;
+  Ranges batch_, m_, n_;
   Node contiguous_;
-  Node flat_k_;
-  Node flat_source_;
-  Substitution n_values_;
-  std::vector<Node> staged_;
-  std::vector<Node> offsets_;  // what each sum starts from
+  Substitution n_values_;  // of the original ranges of N, where it became one
   DType total_ = DType::float32;
-  DType element_ = DType::float32;
-  int group_ = 1;  // elements along K that one dot product sums
+  bool grouped_ = false;
+  DType element_ = DType::float32;    // of panels
+  DType x_element_ = DType::float32;  // of X
+  std::int64_t bias_ = 0;             // that Y's elements have in panels
+  int group_ = 1;                     // elements along K that one dot product sums
   int lanes_ = 1;
   int mr_ = 1;
   int nv_ = 2;
+  // Of the main phase: the ranges around the tile, its first column, and where columns end.
+  Substitution outside_;
+  Node n0_, limit_;
 };
 
 }  // namespace

@@ -53,6 +53,9 @@ class MatrixVector {
         return false;
       }
       if (!in_order(product.a) || !in_order(product.b)) return false;
+      for (const Node& by : {product.scale, product.offset}) {
+        if (by && !find_all({by}, Op::reduce_).empty()) return false;
+      }
     }
     return choose_sizes();
   }
