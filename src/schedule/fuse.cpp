@@ -293,13 +293,14 @@ class Fuser {
   }
 
   bool should_store(const Node& node, const std::vector<Use>& uses) {
+    if (computed_.count(node) != 0) return false;
     if (is_movement(node.op()) || node.rank() == 0) return uses.size() > most_uses;
     if (virtual_.count(node) != 0) return false;
     if (uses.size() > most_uses) return true;
     const double own = std::max(1.0, elements(node.shape()));
     double total = 0;
     for (const Use& use : uses) total += std::max(1.0, evaluations(node, use));
-    if (total <= own * 1.01 || computed_.count(node) != 0) return false;
+    if (total <= own * 1.01) return false;
     if (chained_.at(node) >= 2) return true;
     const double again = (total - own) * cone_cost(node);
     const double bytes = own * byte_size(node.dtype()) * 2 + total * byte_size(node.dtype());

@@ -109,7 +109,33 @@ Value* divide(Emitter& e, const Node& node, Value* a, Value* d) {
   return e.b.CreateSelect(zero, a, r);
 }
 
+// Bytes shifted right by constants that are the same within each word: the machines shift words,
+// and the bits that come from a byte's neighbour are cut off. Null where they differ.
+Value* shift_words(Emitter& e, Value* a, Value* count) {
+  auto* amounts = llvm::dyn_cast<llvm::ConstantDataVector>(count);
+  if (amounts == nullptr || amounts->getSplatValue() != nullptr) return nullptr;
+  const unsigned lanes = amounts->getNumElements();
+  if (lanes % 4 != 0) return nullptr;
+  std::vector<std::uint32_t> words;
+  std::vector<std::uint8_t> masks;
+  for (unsigned i = 0; i < lanes; ++i) {
+    const std::uint64_t amount = amounts->getElementAsInteger(i);
+    if (amount != amounts->getElementAsInteger(i / 4 * 4) || amount > 7) return nullptr;
+    masks.push_back(static_cast<std::uint8_t>(0xff >> amount));
+    if (i % 4 == 0) words.push_back(static_cast<std::uint32_t>(amount));
+  }
+  auto& context = e.b.getContext();
+  auto* type = llvm::FixedVectorType::get(e.b.getInt32Ty(), lanes / 4);
+  Value* shifted =
+      e.b.CreateLShr(e.b.CreateBitCast(a, type), llvm::ConstantDataVector::get(context, words));
+  return e.b.CreateAnd(e.b.CreateBitCast(shifted, a->getType()),
+                       llvm::ConstantDataVector::get(context, masks));
+}
+
 Value* shift(Emitter& e, Op op, DType dtype, Value* a, Value* count) {
+  if (op == Op::shr_ && dtype == DType::uint8) {
+    if (Value* words = shift_words(e, a, count)) return words;
+  }
   const int bits = bit_size(dtype);
   Value* inside = e.b.CreateICmpULT(count, integer_constant(count, bits));
   if (op == Op::shr_ && is_signed(dtype)) {

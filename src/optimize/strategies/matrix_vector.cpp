@@ -333,9 +333,8 @@ class MatrixVector {
         Node total = splat(constant_int(0, DType::int32), lanes_);
         for (std::size_t i = 0; i < y.size(); ++i) total = dot(total, y[i], x[i]);
         Substitution values = with(sums.both, counters);
-        const Node scale = substitute(product.scale, values);
-        statements.push_back(
-            accumulate(sums.wide[0], mul(cast(total, DType::float32), splat(scale, lanes_))));
+        const Node scale = spread(substitute(product.scale, values));
+        statements.push_back(accumulate(sums.wide[0], mul(cast(total, DType::float32), scale)));
         if (product.offset)
           statements.push_back(accumulate(sums.narrow, substitute(product.offset, values)));
       }
@@ -343,28 +342,79 @@ class MatrixVector {
     return block(std::move(statements));
   }
 
+  // A scalar in every lane, before it is converted: broadcasting is part of loading it.
+  Node spread(const Node& value) const {
+    if (value.is(Op::mul_)) return mul(spread(value.src(0)), spread(value.src(1)));
+    if (value.is(Op::cast_) && is_float(value.src(0).dtype()))
+      return cast(splat(value.src(0), lanes_), value.dtype());
+    return splat(value, lanes_);
+  }
+
   // The bytes of a group as vectors of width_.
   std::vector<Node> pieces(const Node& operand, const Substitution& values) const {
     const Ranges& inner = products_[0].inner;
-    const Ranges around(inner.begin(), inner.end() - 1);
-    const std::int64_t size = Size(inner.back().src(0)).value();
     std::vector<Node> parts;
-    for (std::int64_t i = 0; i < extent(around).value(); ++i) {
-      Substitution at = values;
-      place(at, around, constant_int(i));
-      for (std::int64_t base = 0; base < size; base += piece_) {
-        parts.push_back(
-            splat(vectorise(operand, inner.back(), constant_int(base), piece_, at), piece_));
+    const std::int64_t whole = extent(inner).value();
+    for (std::int64_t base = 0; base < whole; base += width_) {
+      std::vector<Substitution> at;  // of each piece that lies together
+      for (std::int64_t i = base; i < base + width_; i += piece_) {
+        at.push_back(values);
+        place(at.back(), inner, constant_int(i));
       }
-    }
-    while (parts[0].lanes() < width_) {
-      std::vector<std::int64_t> both(static_cast<std::size_t>(2 * parts[0].lanes()));
-      for (std::size_t i = 0; i < both.size(); ++i) both[i] = static_cast<std::int64_t>(i);
-      for (std::size_t i = 0; i < parts.size() / 2; ++i)
-        parts[i] = shuffle(parts[2 * i], parts[2 * i + 1], both);
-      parts.resize(parts.size() / 2);
+      parts.push_back(joined(operand, at));
     }
     return parts;
+  }
+
+  // The operand at several places, piece_ lanes each, one after the other. What differs between
+  // them is joined as deep down as can be: a byte whose fields are pieces is loaded once, and
+  // shifted in all lanes at once.
+  Node joined(const Node& operand, const std::vector<Substitution>& at) const {
+    std::vector<Node> parts;
+    for (const Substitution& values : at) {
+      Substitution around = values;
+      around.erase(last());
+      parts.push_back(splat(vectorise(operand, last(), values.at(last()), piece_, around), piece_));
+    }
+    return join(parts);
+  }
+
+  static Node join(const std::vector<Node>& parts) {
+    const int lanes = parts[0].lanes();
+    if (parts.size() == 1) return parts[0];
+    const auto numbers = [&](std::size_t copies, int count) {
+      std::vector<std::int64_t> list;
+      for (std::size_t c = 0; c < copies; ++c) {
+        for (int i = 0; i < count; ++i) list.push_back(i);
+      }
+      return list;
+    };
+    if (std::all_of(parts.begin(), parts.end(), [&](const Node& p) { return p == parts[0]; }))
+      return shuffle(parts[0], {}, numbers(parts.size(), lanes));
+    const bool alike = std::all_of(parts.begin(), parts.end(), [&](const Node& p) {
+      return p.op() == parts[0].op() && p.dtype() == parts[0].dtype() && is_elementwise(p.op());
+    });
+    if (alike) {
+      std::vector<Node> srcs;
+      for (std::size_t s = 0; s < parts[0].srcs().size(); ++s) {
+        std::vector<Node> below;
+        for (const Node& part : parts) below.push_back(splat(part.src(s), lanes));
+        const bool same =
+            std::all_of(below.begin(), below.end(), [&](const Node& p) { return p == below[0]; });
+        srcs.push_back(same && parts[0].src(s).lanes() == 1 ? parts[0].src(s) : join(below));
+      }
+      return make_node(parts[0].op(), parts[0].dtype(), srcs, {},
+                       lanes * static_cast<int>(parts.size()));
+    }
+    std::vector<Node> halves = parts;
+    while (halves.size() > 1) {
+      std::vector<std::int64_t> both(static_cast<std::size_t>(2 * halves[0].lanes()));
+      for (std::size_t i = 0; i < both.size(); ++i) both[i] = static_cast<std::int64_t>(i);
+      for (std::size_t i = 0; i < halves.size() / 2; ++i)
+        halves[i] = shuffle(halves[2 * i], halves[2 * i + 1], both);
+      halves.resize(halves.size() / 2);
+    }
+    return halves[0];
   }
 
   // The lanes together, in a tree; then the stores.

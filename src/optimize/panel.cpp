@@ -1,0 +1,165 @@
+#include "optimize/panel.h"
+
+#include <algorithm>
+
+#include "optimize/analysis.h"
+
+namespace brisk {
+
+namespace {
+
+std::vector<std::int64_t> counting(int from, int count) {
+  std::vector<std::int64_t> numbers;
+  for (int i = from; i < from + count; ++i) numbers.push_back(i);
+  return numbers;
+}
+
+// Element j of every row before element j+1 of any: a0 b0 c0 d0 a1 b1 …
+Node interleave(std::vector<Node> rows) {
+  while (rows.size() > 1) {
+    const std::size_t half = rows.size() / 2;
+    const int count = rows[0].lanes();
+    std::vector<std::int64_t> lanes;
+    for (int i = 0; i < count; ++i) {
+      lanes.push_back(i);
+      lanes.push_back(count + i);
+    }
+    for (std::size_t i = 0; i < half; ++i) rows[i] = shuffle(rows[i], rows[i + half], lanes);
+    rows.resize(half);
+  }
+  return rows[0];
+}
+
+// One after the other.
+Node join(std::vector<Node> parts) {
+  while (parts.size() > 1) {
+    const auto both = counting(0, 2 * parts[0].lanes());
+    for (std::size_t i = 0; i < parts.size() / 2; ++i)
+      parts[i] = shuffle(parts[2 * i], parts[2 * i + 1], both);
+    parts.resize(parts.size() / 2);
+  }
+  return parts[0];
+}
+
+}  // namespace
+
+Node PanelPacker::pack(const Node& panel, const Node& value, const std::vector<Node>& k) const {
+  const Node& last = k.back();
+  const int width = turned_width(value, last);
+  // The ranges of K as loops of their own, so that indices stay free of divisions.
+  Substitution values = outside_;
+  std::vector<Node> counters;
+  Node at = constant_int(0);
+  for (const Node& range : k) {
+    const std::int64_t step = !(range == last) ? 1 : width > 0 ? width : form_.group;
+    counters.push_back(workshop_.range(Size(range.src(0)) / step));
+    values[range] = mul(counters.back(), constant_int(step));
+    at = add(mul(at, range.src(0)), values[range]);
+  }
+  std::vector<Node> body;
+  const Node row = mul(at, constant_int(form_.columns()));
+  if (width > 0) {
+    for (int v = 0; v < form_.vectors; ++v) turned(panel, row, value, last, values, width, v, body);
+  } else {
+    in_rows(panel, row, value, last, values, body);
+  }
+  Node nest = block(std::move(body));
+  for (std::size_t i = counters.size(); i-- > 0;) {
+    // Fields of a byte: the amount of a shift must be a constant.
+    const Size size(counters[i].src(0));
+    const bool fields = i > 0 && size.is_constant() && size.value() <= 4;
+    nest = loop(fields ? LoopKind::unrolled : LoopKind::serial, counters[i], nest);
+  }
+  return nest;
+}
+
+// Elements along K that are read at once and turned, where the operand lies along K rather than
+// along N in memory; 0 where it does not.
+int PanelPacker::turned_width(const Node& value, const Node& last) const {
+  const Size size(last.src(0));
+  if (!size.is_constant() || (form_.lanes & (form_.lanes - 1)) != 0) return 0;
+  int width = form_.lanes * form_.group;
+  while (width > form_.group && size.value() % width != 0) width /= 2;
+  if (width == form_.group) return 0;
+  int score = 0;
+  for (const Node& load : find_all({value}, Op::load_)) {
+    const auto along = stride(load.src(1), last);
+    const auto across = stride(load.src(1), n_);
+    score += (along && (*along == 0 || *along == 1)) ? 1 : -1;
+    score -= (across && (*across == 0 || *across == 1)) ? 1 : -1;
+  }
+  return score > 0 ? width : 0;
+}
+
+// One group of K: vectors along N, the group's elements interleaved.
+void PanelPacker::in_rows(const Node& panel, const Node& at, const Node& value, const Node& last,
+                          const Substitution& values, std::vector<Node>& statements) const {
+  for (int v = 0; v < form_.vectors; ++v) {
+    const Node column = constant_int(static_cast<std::int64_t>(v) * form_.lanes);
+    std::vector<Node> rows;
+    for (int j = 0; j < form_.group; ++j) {
+      Substitution here = values;
+      here[last] = add(values.at(last), constant_int(j));
+      rows.push_back(
+          splat(vectorise(value, n_, add(first_, column), form_.lanes, here, limit_), form_.lanes));
+    }
+    statements.push_back(store_to(panel, add(at, mul(column, constant_int(form_.group))),
+                                  interleave(std::move(rows))));
+  }
+}
+
+// `width` elements along K of each column of one vector. As words of one group each, they are a
+// matrix of lanes × words that must be turned: columns that are `words` apart share a register, and
+// then each round swaps, between registers that differ in one bit of their number, the words that
+// differ in the same bit.
+void PanelPacker::turned(const Node& panel, const Node& at, const Node& value, const Node& last,
+                         const Substitution& values, int width, int vector,
+                         std::vector<Node>& statements) const {
+  const int words = width / form_.group;
+  const int wide = form_.lanes * form_.group;  // elements of a register
+  const Node column = add(first_, constant_int(static_cast<std::int64_t>(vector) * form_.lanes));
+  const auto slot = [&](const Node& memory, int i) {
+    return load_from(memory, constant_int(static_cast<std::int64_t>(i) * wide), {}, wide);
+  };
+  const auto keep = [&](const Node& memory, int i, const Node& lanes) {
+    statements.push_back(
+        store_to(memory, constant_int(static_cast<std::int64_t>(i) * wide), lanes));
+  };
+  Substitution around = values;
+  around.erase(last);
+  Node now = workshop_.registers(form_.dtype, static_cast<std::int64_t>(words) * wide);
+  for (int r = 0; r < words; ++r) {
+    std::vector<Node> parts;
+    for (int c = r; c < form_.lanes; c += words) {
+      Substitution here = around;
+      const Node n = add(column, constant_int(c));
+      here[n_] = limit_ ? integer_min(n, integer_sub(limit_, constant_int(1))) : n;
+      parts.push_back(splat(vectorise(value, last, values.at(last), width, here), width));
+    }
+    keep(now, r, join(std::move(parts)));
+  }
+  for (int bit = 1; bit < words; bit *= 2) {
+    const Node next = workshop_.registers(form_.dtype, static_cast<std::int64_t>(words) * wide);
+    std::vector<std::int64_t> low;
+    std::vector<std::int64_t> high;
+    for (int e = 0; e < wide; ++e) {
+      const int word = e / form_.group;
+      const int other = (word ^ bit) * form_.group + e % form_.group;
+      low.push_back((word & bit) == 0 ? e : wide + other);
+      high.push_back((word & bit) == 0 ? other : wide + e);
+    }
+    for (int i = 0; i < words; ++i) {
+      if ((i & bit) != 0) continue;
+      keep(next, i, shuffle(slot(now, i), slot(now, i | bit), low));
+      keep(next, i | bit, shuffle(slot(now, i), slot(now, i | bit), high));
+    }
+    now = next;
+  }
+  const std::int64_t row = form_.columns() * form_.group;
+  for (int i = 0; i < words; ++i) {
+    const std::int64_t offset = row * i + static_cast<std::int64_t>(vector) * wide;
+    statements.push_back(store_to(panel, add(at, constant_int(offset)), slot(now, i)));
+  }
+}
+
+}  // namespace brisk
