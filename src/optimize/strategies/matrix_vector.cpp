@@ -18,7 +18,9 @@ namespace {
 
 using Ranges = std::vector<Node>;
 
-constexpr std::int64_t most_rows = 8;            // of X; more are worth packing for
+constexpr std::int64_t most_rows = 8;         // of X; more are worth packing for
+constexpr std::int64_t hint_distance = 8192;  // bytes: longer than memory takes to answer
+constexpr std::int64_t line_bytes = 64;
 constexpr std::int64_t task_products = 1 << 16;  // that make a task worth a hand-over
 
 class MatrixVector {
@@ -191,7 +193,6 @@ class MatrixVector {
   // The accumulators of one row of Y and one of X, for one product.
   struct Sums {
     Substitution row, column, both;  // counters of n and batch, of m and batch, of all
-    Substitution ahead;              // of the same row in the next tile
     std::vector<Node> wide;          // one for each step that is unrolled
     Node narrow;                     // what comes one by one: offsets of groups, the last elements
   };
@@ -207,8 +208,7 @@ class MatrixVector {
     for (std::size_t p = 0; p < products_.size(); ++p) {
       for (int r = 0; r < rows_; ++r) {
         for (int c = 0; c < columns_; ++c) {
-          Sums sums{outside, outside, outside, outside, {}, {}};
-          place(sums.ahead, n_, add(n0, constant_int(rows_ + r)));
+          Sums sums{outside, outside, outside, {}, {}};
           for (Substitution* values : {&sums.row, &sums.both})
             place(*values, n_, at(extent(n_), n0, r, rows_));
           for (Substitution* values : {&sums.column, &sums.both})
@@ -269,13 +269,9 @@ class MatrixVector {
       const Node round = workshop_.range(rounds);
       const Node from = rounds == Size(1) ? at : add(at, mul(round, constant_int(step)));
       std::vector<Node> body;
+      if (loops.empty()) hint_rows(tile, counters, round, rounds, body);
       for (int u = 0; u < std::max(1, step / width); ++u) {
         const Node base = add(from, constant_int(static_cast<std::int64_t>(u) * width));
-        if (step > 1 && u % 2 == 0) {
-          Substitution at = counters;
-          at[last()] = base;
-          fetch_ahead(tile, at, body);
-        }
         for (std::size_t p = 0; p < products_.size(); ++p) {
           for (const Sums& sums : tile[p]) {
             body.push_back(
@@ -288,6 +284,17 @@ class MatrixVector {
       left = left - rounds * step;
     }
     return block(std::move(loops));
+  }
+
+  // The hints of one round of the innermost loop.
+  void hint_rows(const std::vector<std::vector<Sums>>& tile, const Substitution& counters,
+                 const Node& round, const Size& rounds, std::vector<Node>& statements) const {
+    const Ranges around(products_[0].ranges.begin(), products_[0].ranges.end() - 1);
+    const Size steps = extent(around) * rounds;
+    if (!steps.is_constant()) return;
+    Substitution here = counters;
+    const Node outer = mul(substitute(position(around), here), rounds.node());
+    fetch_ahead(tile, rounds == Size(1) ? outer : add(outer, round), steps.value(), statements);
   }
 
   Node product_at(const Product& product, const Sums& sums, const Substitution& counters,
@@ -304,16 +311,35 @@ class MatrixVector {
                       mul(cast(y, total_), cast(x, total_)));
   }
 
-  // Hints for the matrix's elements of one tile further on: short rows end before the processor has
-  // seen where they lead.
-  void fetch_ahead(const std::vector<std::vector<Sums>>& tile, const Substitution& counters,
+  // Hints for the next tile's rows, which lie one after the other: in each of a tile's steps as
+  // many bytes as it takes to have them all at its end. In order, since the rows of this tile, read
+  // side by side, leave the processor no stream to follow.
+  void fetch_ahead(const std::vector<std::vector<Sums>>& tile, const Node& step, std::int64_t steps,
                    std::vector<Node>& statements) const {
+    if (n_.size() != 1 || steps < 1) return;
     for (std::size_t p = 0; p < products_.size(); ++p) {
-      for (std::size_t i = 0; i < tile[p].size(); i += static_cast<std::size_t>(columns_)) {
-        for (const Node& load : find_all({products_[p].b}, Op::load_)) {
-          if (!depends_on(load.src(1), last())) continue;
-          Substitution at = with(tile[p][i].ahead, counters);
-          statements.push_back(prefetch(load.src(0), substitute(load.src(1), at)));
+      const Ranges& ranges = products_[p].ranges;
+      for (const Node& load : find_all({products_[p].b}, Op::load_)) {
+        const auto row = stride(load.src(1), n_[0]);
+        const auto outer = stride(load.src(1), ranges[0]);
+        const Size rounds(ranges[0].src(0));
+        if (!depends_on(load.src(1), last()) || !row || !outer || !rounds.is_constant() ||
+            *outer * rounds.value() != *row) {
+          continue;
+        }
+        const std::int64_t bytes = byte_size(load.dtype());
+        const std::int64_t tile_bytes = *row * rows_ * bytes;
+        const std::int64_t tiles = (hint_distance + tile_bytes - 1) / tile_bytes;
+        Substitution at = tile[p][0].row;
+        for (const Node& range : ranges) at[range] = constant_int(0);
+        for (const Node& range : products_[p].inner) at[range] = constant_int(0);
+        const Node begin = add(substitute(load.src(1), at), constant_int(tiles * rows_ * *row));
+        const std::int64_t each = tile_bytes / steps;
+        const std::int64_t hints = (each + line_bytes - 1) / line_bytes;
+        for (std::int64_t i = 0; i < hints; ++i) {
+          const Node offset =
+              add(mul(step, constant_int(each / bytes)), constant_int(each * i / hints / bytes));
+          statements.push_back(prefetch(load.src(0), add(begin, offset)));
         }
       }
     }
@@ -322,9 +348,10 @@ class MatrixVector {
   // One group of integers and its scale.
   Node group(const std::vector<std::vector<Sums>>& tile, const Substitution& counters) const {
     std::vector<Node> statements;
-    Substitution begin = counters;
-    for (const Node& range : products_[0].inner) begin[range] = constant_int(0);
-    fetch_ahead(tile, begin, statements);
+    Substitution here = counters;
+    const Size groups = extent(products_[0].ranges);
+    fetch_ahead(tile, substitute(position(products_[0].ranges), here),
+                groups.is_constant() ? groups.value() : 0, statements);
     for (std::size_t p = 0; p < products_.size(); ++p) {
       const Product& product = products_[p];
       for (const Sums& sums : tile[p]) {
