@@ -269,7 +269,6 @@ class MatrixVector {
       const Node round = workshop_.range(rounds);
       const Node from = rounds == Size(1) ? at : add(at, mul(round, constant_int(step)));
       std::vector<Node> body;
-      if (loops.empty()) hint_rows(tile, counters, round, rounds, body);
       for (int u = 0; u < std::max(1, step / width); ++u) {
         const Node base = add(from, constant_int(static_cast<std::int64_t>(u) * width));
         for (std::size_t p = 0; p < products_.size(); ++p) {
@@ -286,17 +285,6 @@ class MatrixVector {
     return block(std::move(loops));
   }
 
-  // The hints of one round of the innermost loop.
-  void hint_rows(const std::vector<std::vector<Sums>>& tile, const Substitution& counters,
-                 const Node& round, const Size& rounds, std::vector<Node>& statements) const {
-    const Ranges around(products_[0].ranges.begin(), products_[0].ranges.end() - 1);
-    const Size steps = extent(around) * rounds;
-    if (!steps.is_constant()) return;
-    Substitution here = counters;
-    const Node outer = mul(substitute(position(around), here), rounds.node());
-    fetch_ahead(tile, rounds == Size(1) ? outer : add(outer, round), steps.value(), statements);
-  }
-
   Node product_at(const Product& product, const Sums& sums, const Substitution& counters,
                   const Node& base, int step, std::size_t u) const {
     const int width = step == 1 ? 1 : bytes_ ? width_ : lanes_;
@@ -311,36 +299,33 @@ class MatrixVector {
                       mul(cast(y, total_), cast(x, total_)));
   }
 
-  // Hints for the next tile's rows, which lie one after the other: in each of a tile's steps as
-  // many bytes as it takes to have them all at its end. In order, since the rows of this tile, read
-  // side by side, leave the processor no stream to follow.
-  void fetch_ahead(const std::vector<std::vector<Sums>>& tile, const Node& step, std::int64_t steps,
+  // Hints for rows further on: rows of blocks, read side by side and piece by piece, leave the
+  // processor no stream to follow. They lie one after the other; so each group's step asks for its
+  // share of a tile, in order.
+  void fetch_ahead(const Product& product, const Sums& first, const Substitution& counters,
                    std::vector<Node>& statements) const {
-    if (n_.size() != 1 || steps < 1) return;
-    for (std::size_t p = 0; p < products_.size(); ++p) {
-      const Ranges& ranges = products_[p].ranges;
-      for (const Node& load : find_all({products_[p].b}, Op::load_)) {
-        const auto row = stride(load.src(1), n_[0]);
-        const auto outer = stride(load.src(1), ranges[0]);
-        const Size rounds(ranges[0].src(0));
-        if (!depends_on(load.src(1), last()) || !row || !outer || !rounds.is_constant() ||
-            *outer * rounds.value() != *row) {
-          continue;
-        }
-        const std::int64_t bytes = byte_size(load.dtype());
-        const std::int64_t tile_bytes = *row * rows_ * bytes;
-        const std::int64_t tiles = (hint_distance + tile_bytes - 1) / tile_bytes;
-        Substitution at = tile[p][0].row;
-        for (const Node& range : ranges) at[range] = constant_int(0);
-        for (const Node& range : products_[p].inner) at[range] = constant_int(0);
-        const Node begin = add(substitute(load.src(1), at), constant_int(tiles * rows_ * *row));
-        const std::int64_t each = tile_bytes / steps;
-        const std::int64_t hints = (each + line_bytes - 1) / line_bytes;
-        for (std::int64_t i = 0; i < hints; ++i) {
-          const Node offset =
-              add(mul(step, constant_int(each / bytes)), constant_int(each * i / hints / bytes));
-          statements.push_back(prefetch(load.src(0), add(begin, offset)));
-        }
+    const Ranges& ranges = product.ranges;
+    if (n_.size() != 1 || !extent(ranges).is_constant()) return;
+    Substitution here = counters;
+    const Node step = substitute(position(ranges), here);
+    for (const Node& load : find_all({product.b}, Op::load_)) {
+      const auto row = stride(load.src(1), n_[0]);
+      const auto outer = stride(load.src(1), ranges[0]);
+      if (!depends_on(load.src(1), last()) || !row || !outer ||
+          *outer * Size(ranges[0].src(0)).value() != *row) {
+        continue;
+      }
+      const std::int64_t bytes = *row * rows_;  // of a tile
+      const std::int64_t tiles = (hint_distance + bytes - 1) / bytes;
+      Substitution at = first.row;
+      for (const Node& range : ranges) at[range] = constant_int(0);
+      for (const Node& range : product.inner) at[range] = constant_int(0);
+      const Node begin = add(substitute(load.src(1), at), constant_int(tiles * bytes));
+      const std::int64_t each = bytes / extent(ranges).value();
+      const std::int64_t hints = (each + line_bytes - 1) / line_bytes;
+      for (std::int64_t i = 0; i < hints; ++i) {
+        const Node offset = add(mul(step, constant_int(each)), constant_int(each * i / hints));
+        statements.push_back(prefetch(load.src(0), add(begin, offset)));
       }
     }
   }
@@ -348,12 +333,9 @@ class MatrixVector {
   // One group of integers and its scale.
   Node group(const std::vector<std::vector<Sums>>& tile, const Substitution& counters) const {
     std::vector<Node> statements;
-    Substitution here = counters;
-    const Size groups = extent(products_[0].ranges);
-    fetch_ahead(tile, substitute(position(products_[0].ranges), here),
-                groups.is_constant() ? groups.value() : 0, statements);
     for (std::size_t p = 0; p < products_.size(); ++p) {
       const Product& product = products_[p];
+      fetch_ahead(product, tile[p][0], counters, statements);
       for (const Sums& sums : tile[p]) {
         const std::vector<Node> y = pieces(product.b, with(sums.row, counters));
         const std::vector<Node> x = pieces(product.a, with(sums.column, counters));
