@@ -65,6 +65,7 @@ Target describe(std::string_view cpu, unsigned has) {
     target.vector_registers = 32;
     target.has_fma = target.has_half_convert = true;
     target.has_int8_dot = has & neon_dot;
+    target.has_signed_dot = has & neon_dot;
     target.has_bfloat16_dot = has & neon_bf16;
     target.l1_bytes = 64 << 10;
     return target;
@@ -276,11 +277,11 @@ Target host_target() {
 std::string fingerprint(const Target& t) {
   constexpr std::array<std::string_view, 4> isas = {"x86_64", "aarch64", "nvptx", "opencl_c"};
   return fmt::format(
-      "{} {} {} vector {}x{} fma{:d} dot{:d}{:d} half{:d} gather{:d} masks{:d} "
+      "{} {} {} vector {}x{} fma{:d} dot{:d}{:d}{:d} half{:d} gather{:d} masks{:d} "
       "threads {} caches {} {}",
       isas[static_cast<std::size_t>(t.isa)], t.cpu, t.features, t.vector_bytes, t.vector_registers,
-      t.has_fma, t.has_int8_dot, t.has_bfloat16_dot, t.has_half_convert, t.has_gather, t.has_masks,
-      t.threads, t.l1_bytes, t.l2_bytes);
+      t.has_fma, t.has_int8_dot, t.has_signed_dot, t.has_bfloat16_dot, t.has_half_convert,
+      t.has_gather, t.has_masks, t.threads, t.l1_bytes, t.l2_bytes);
 }
 
 }  // namespace brisk

@@ -25,6 +25,9 @@ std::unique_ptr<const Tokenizer> load_tokenizer(const ModelFile& file) {
   return nullptr;
 }
 
+// Prompts up to this length are bound by reading the matrices; longer ones by arithmetic.
+constexpr std::int64_t few_tokens = 8;
+
 std::int64_t context_for(const Model& model, const SessionOptions& options) {
   if (options.context < 1) user_error("a context of {} tokens is too small", options.context);
   if (options.batch < 1) user_error("a batch of {} tokens is too small", options.batch);
@@ -59,6 +62,7 @@ Session::Session(const Model& model, const SessionOptions& options)
       batch_(std::min(options.batch, cache_.context)),
       tokens_(empty({batch_}, DType::int32)),
       position_variable_(Dim::variable("position", 0, cache_.context - 1)),
+      few_variable_(batch_ > 1 ? Dim::variable("tokens", 1, std::min(batch_, few_tokens)) : Dim(1)),
       count_variable_(batch_ > 1 ? Dim::variable("tokens", 1, batch_) : Dim(1)) {}
 
 const ModelStep& Session::decode_step() {
@@ -67,6 +71,15 @@ const ModelStep& Session::decode_step() {
     decode_.emplace(std::vector{output.logits}, lies_on_engine(tokens_));
   }
   return *decode_;
+}
+
+ModelStep& Session::few_step() {
+  if (!few_) {
+    const auto output =
+        transformer_(tokens_.narrow(0, 0, few_variable_), position_variable_, false);
+    few_.emplace(std::vector{output.logits}, lies_on_engine(tokens_));
+  }
+  return *few_;
 }
 
 ModelStep& Session::prompt_step(bool every_row) {
@@ -106,7 +119,7 @@ ModelStep& Session::run(std::span<const TokenId> tokens, bool every_row) {
     position_ += 1;
     return *decode_;
   }
-  ModelStep& step = prompt_step(every_row);
+  ModelStep& step = count <= few_tokens && !every_row ? few_step() : prompt_step(every_row);
   step.run({{"position", position_}, {"tokens", count}});
   position_ += count;
   return step;

@@ -82,6 +82,7 @@ class Session {
 
  private:
   void want(std::span<const TokenId> tokens) const;
+  ModelStep& few_step();
   ModelStep& prompt_step(bool every_row);
   ModelStep& run(std::span<const TokenId> tokens, bool every_row);
 
@@ -91,8 +92,9 @@ class Session {
   std::int64_t batch_;
   std::int64_t position_ = 0;
   Tensor tokens_;  // int32 [batch], what the steps read
-  Dim position_variable_, count_variable_;
-  std::optional<ModelStep> decode_, prompt_, trace_;
+  Dim position_variable_, few_variable_, count_variable_;
+  // Of one token, of few (each matrix is read once and not packed), of a whole prompt.
+  std::optional<ModelStep> decode_, few_, prompt_, trace_;
 };
 
 }  // namespace brisk

@@ -195,6 +195,40 @@ Node vectorise(const Node& expression, const Node& range, const Node& base, int 
   return Vectoriser(range, base, lanes, others, limit).run(expression);
 }
 
+Node join_lanes(const std::vector<Node>& parts) {
+  if (parts.size() == 1) return parts[0];
+  const Node& first = parts[0];
+  const int lanes = first.lanes();
+  const auto all = [&](auto&& test) { return std::all_of(parts.begin(), parts.end(), test); };
+  const auto numbers = [](int copies, int count) {
+    std::vector<std::int64_t> list;
+    for (int i = 0; i < copies * count; ++i) list.push_back(i % count);
+    return list;
+  };
+  if (all([&](const Node& part) { return part == first; }))
+    return shuffle(first, {}, numbers(static_cast<int>(parts.size()), lanes));
+  if (is_elementwise(first.op()) && all([&](const Node& part) {
+        return part.op() == first.op() && part.dtype() == first.dtype();
+      })) {
+    std::vector<Node> srcs;
+    for (std::size_t s = 0; s < first.srcs().size(); ++s) {
+      std::vector<Node> below;
+      for (const Node& part : parts) below.push_back(splat(part.src(s), lanes));
+      const bool scalar = first.src(s).lanes() == 1 &&
+                          all([&](const Node& part) { return part.src(s) == first.src(s); });
+      srcs.push_back(scalar ? first.src(s) : join_lanes(below));
+    }
+    return make_node(first.op(), first.dtype(), srcs, {}, lanes * static_cast<int>(parts.size()));
+  }
+  std::vector<Node> halves = parts;
+  for (int width = 2 * lanes; halves.size() > 1; width *= 2) {
+    for (std::size_t i = 0; i < halves.size() / 2; ++i)
+      halves[i] = shuffle(halves[2 * i], halves[2 * i + 1], numbers(1, width));
+    halves.resize(halves.size() / 2);
+  }
+  return halves[0];
+}
+
 // ---- merging
 // -------------------------------------------------------------------------------------
 

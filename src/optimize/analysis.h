@@ -33,6 +33,10 @@ std::vector<Node> find_all(const std::vector<Node>& expressions, Op op);
 Node vectorise(const Node& expression, const Node& range, const Node& base, int lanes,
                const Substitution& others, const Node& limit = {});
 
+/// Vectors of equal lanes one after the other, joined as deep in the expressions as they are alike
+/// (so that what they share is computed once): f(x, 0) and f(x, 4) as f(x x, 0 0 … 4 4 …).
+Node join_lanes(const std::vector<Node>& parts);
+
 /// Replaces neighbouring ranges by one wherever that costs no division in an index.
 /// Works on the output ranges of the part and on the ranges of its reductions.
 void merge_ranges(Part& part, int& next_range);

@@ -29,6 +29,24 @@ Node Workshop::workspace(DType dtype, const Size& elements) {
   return make_param(static_cast<int>(params_.size() + workspaces_.size()) - 1, dtype);
 }
 
+Apart compute_apart(const Node& value, const std::vector<Node>& ranges, Workshop& workshop,
+                    Schedule& schedule, std::size_t inner, std::int64_t padding) {
+  const auto middle = ranges.end() - static_cast<std::ptrdiff_t>(inner);
+  const std::vector<Node> rows(ranges.begin(), middle);
+  const std::vector<Node> row(middle, ranges.end());
+  const Size length = extent(row) + padding;
+  const Node at = add(mul(position(rows), length.node()), position(row));
+  const Node memory = workshop.workspace(value.dtype(), extent(rows) * length);
+  Part part;
+  part.outer = ranges;
+  part.stages.push_back({{}, {store_to(memory, at, value)}});
+  int next_range = workshop.reserve_ranges(2 * static_cast<int>(ranges.size()) + 8);
+  merge_ranges(part, next_range);
+  const Schedule first = *loops(part, workshop);
+  schedule.phases.insert(schedule.phases.end(), first.phases.begin(), first.phases.end());
+  return {memory, load_from(memory, at)};
+}
+
 namespace {
 
 constexpr std::array<Strategy, 3> strategies = {matrix_vector, contraction, loops};

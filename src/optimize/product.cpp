@@ -26,8 +26,14 @@ struct Linear {
   Node factor, rest;  // empty for 1 and 0
 };
 
-Node times(const Node& a, const Node& b) { return !a ? b : !b ? a : mul(a, b); }
-Node plus(const Node& a, const Node& b) { return !a ? b : !b ? a : add(a, b); }
+Node times(const Node& a, const Node& b) {
+  if (!a || !b) return a ? a : b;
+  return mul(a, b);
+}
+Node plus(const Node& a, const Node& b) {
+  if (!a || !b) return a ? a : b;
+  return add(a, b);
+}
 
 std::optional<Linear> linear_in(const Node& value, const Node& part) {
   if (value == part) return Linear{};
@@ -83,6 +89,17 @@ std::optional<Product> product_of(const Node& sum) {
   product.scale = linear->factor ? linear->factor : constant_float(1);
   product.offset = linear->rest;
   return product;
+}
+
+Factors factors_of(const Node& expression, const std::vector<Node>& ranges) {
+  if (expression.is(Op::mul_)) {
+    const Factors a = factors_of(expression.src(0), ranges);
+    const Factors b = factors_of(expression.src(1), ranges);
+    return {times(a.with, b.with), times(a.without, b.without)};
+  }
+  const bool depends = std::any_of(ranges.begin(), ranges.end(),
+                                   [&](const Node& r) { return depends_on(expression, r); });
+  return depends ? Factors{expression, {}} : Factors{{}, expression};
 }
 
 std::vector<Node> outermost_reductions(const std::vector<Node>& stores) {

@@ -27,6 +27,13 @@ struct Product {
 /// The sum as a product; nothing where it is none.
 std::optional<Product> product_of(const Node& sum);
 
+/// The product of the factors of `expression` that depend on any of the ranges, and that of the
+/// others; empty where there are none.
+struct Factors {
+  Node with, without;
+};
+Factors factors_of(const Node& expression, const std::vector<Node>& ranges);
+
 /// The reductions in these stores that stand in no other one's value.
 std::vector<Node> outermost_reductions(const std::vector<Node>& stores);
 

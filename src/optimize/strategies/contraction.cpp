@@ -27,22 +27,6 @@ namespace {
 
 using Ranges = std::vector<Node>;
 
-// The product of the factors of `expression` that depend on any of the ranges, and of the others.
-struct Factors {
-  Node with, without;
-};
-void collect_factors(const Node& expression, const Ranges& ranges, Factors& factors) {
-  if (expression.is(Op::mul_)) {
-    collect_factors(expression.src(0), ranges, factors);
-    collect_factors(expression.src(1), ranges, factors);
-    return;
-  }
-  const bool depends = std::any_of(ranges.begin(), ranges.end(),
-                                   [&](const Node& r) { return depends_on(expression, r); });
-  Node& side = depends ? factors.with : factors.without;
-  side = side ? mul(side, expression) : expression;
-}
-
 // One sum of products.
 struct Term {
   Product product;
@@ -156,10 +140,10 @@ class Contraction {
     if (!grouped_) return true;
     // What scales a group is a factor of X's side times one of Y's.
     for (Term& term : terms_) {
-      collect_factors(term.product.scale, n_, term.scale);
+      term.scale = factors_of(term.product.scale, n_);
       if (term.product.offset) {
         if (term.product.offset.is(Op::add_)) return false;
-        collect_factors(term.product.offset, n_, term.offset);
+        term.offset = factors_of(term.product.offset, n_);
       }
       for (const Node* side : {&term.scale.with, &term.offset.with}) {
         const auto in_both = [&](const Node& range) { return depends_on(*side, range); };
@@ -228,7 +212,7 @@ class Contraction {
     }
     x_element_ = x_signed ? DType::int8 : DType::uint8;
     element_ = y_signed ? DType::int8 : DType::uint8;
-    if (x_signed && y_signed && workshop_.target().isa == Isa::x86_64) {
+    if (x_signed && y_signed && !workshop_.target().has_signed_dot) {
       // Y goes in with a bias added, and bias · Σ X comes off.
       std::int64_t least = 0;
       for (const Term& term : terms_) least = std::min(least, bounds(term.y).least);
@@ -309,18 +293,17 @@ class Contraction {
     return plain && (group_ > 1 || term.k.size() == 1);
   }
 
-  // X into working memory, [batch, M, K].
+  // X into working memory, [batch, M, K]. Rows that lie a power of two apart would meet in the same
+  // lines of the first cache.
   void stage_x(Term& term, Schedule& schedule) {
     Ranges rows = batch_of(term.x);
     rows.insert(rows.end(), m_.begin(), m_.end());
     Ranges order = rows;
     order.insert(order.end(), term.k.begin(), term.k.end());
-    // Rows that lie a power of two apart would meet in the same lines of the first cache.
-    const Size stride = extent(term.k) + Size(64 / byte_size(term.x.dtype()));
-    const Node memory =
-        store_apart(term.x, order, add(mul(position(rows), stride.node()), position(term.k)),
-                    extent(rows) * stride, schedule);
-    term.x = load_from(memory, add(mul(position(rows), stride.node()), flat(term)));
+    const std::int64_t padding = 64 / byte_size(term.x.dtype());
+    const Apart apart = compute_apart(term.x, order, workshop_, schedule, term.k.size(), padding);
+    const Size length = extent(term.k) + padding;
+    term.x = load_from(apart.memory, add(mul(position(rows), length.node()), flat(term)));
     term.staged_x = true;
   }
 
@@ -333,7 +316,7 @@ class Contraction {
       Ranges first = order;
       order.insert(order.end(), term.k.begin(), term.k.end());
       order.insert(order.end(), whole.begin(), whole.end());
-      const Node memory = store_apart(term.y, order, position(order), extent(order), schedule);
+      const Node memory = compute_apart(term.y, order, workshop_, schedule).memory;
       first.push_back(flat(term));
       term.y = load_from(memory, add(mul(position(first), extent(whole).node()), column));
       term.staged_y = true;
@@ -342,29 +325,12 @@ class Contraction {
     n_ = {column};
   }
 
-  Node store_apart(const Node& value, const Ranges& order, const Node& at, const Size& elements,
-                   Schedule& schedule) {
-    const Node memory = workshop_.workspace(value.dtype(), elements);
-    Part part;
-    part.outer = order;
-    part.stages.push_back({{}, {store_to(memory, at, value)}});
-    int next_range = workshop_.reserve_ranges(2 * static_cast<int>(order.size()) + 8);
-    merge_ranges(part, next_range);
-    append(schedule, *loops(part, workshop_));
-    return memory;
-  }
-
-  static void append(Schedule& schedule, const Schedule& more) {
-    schedule.phases.insert(schedule.phases.end(), more.phases.begin(), more.phases.end());
-  }
-
   // A value of each row of X, or of each group in it, in working memory.
   Node by_rows(const Term& term, const Node& value, Schedule& schedule) {
     Ranges order = batch_of(value);
     order.insert(order.end(), m_.begin(), m_.end());
     if (grouped_) order.insert(order.end(), term.product.ranges.begin(), term.product.ranges.end());
-    return load_from(store_apart(value, order, position(order), extent(order), schedule),
-                     position(order));
+    return compute_apart(value, order, workshop_, schedule).element;
   }
 
   // -bias · Σ X, of each group where there are groups.

@@ -54,15 +54,22 @@ class MatrixVector {
                      byte_size(product.b.dtype()) != 1)) {
         return false;
       }
-      if (!in_order(product.a) || !in_order(product.b)) return false;
+      if (!in_order(product.b)) return false;
       for (const Node& by : {product.scale, product.offset}) {
-        if (by && !find_all({by}, Op::reduce_).empty()) return false;
+        const Node with = by ? factors_of(by, n_).with : Node();
+        if (with && !find_all({with}, Op::reduce_).empty()) return false;
       }
     }
     return choose_sizes();
   }
 
   Schedule run() {
+    Schedule schedule;
+    Substitution computed;
+    for (Product& product : products_) {
+      offsets_.emplace_back();
+      vectors_first(product, computed, schedule);
+    }
     const Size n = extent(n_);
     const Size tiles = (n + (rows_ - 1)) / rows_;
     std::int64_t depth = 1;
@@ -91,9 +98,8 @@ class MatrixVector {
       body = branch(integer_less(tile, tiles.node()), body);
       body = loop(LoopKind::serial, inside, body);
     }
-    Schedule schedule;
     schedule.name = bytes_ ? "matrix_vector_bytes" : "matrix_vector";
-    schedule.phases = {count == Size(1) ? body : loop(LoopKind::parallel, task, body)};
+    schedule.phases.push_back(count == Size(1) ? body : loop(LoopKind::parallel, task, body));
     return schedule;
   }
 
@@ -151,6 +157,93 @@ class MatrixVector {
     return moves && find_all({operand}, Op::reduce_).empty();
   }
 
+  // X, and what it gives to the scales of groups, into working memory, where it must be computed;
+  // once for all products that share it.
+  void vectors_first(Product& product, Substitution& computed, Schedule& schedule) {
+    Ranges k = product.ranges;
+    k.insert(k.end(), product.inner.begin(), product.inner.end());
+    const auto apart = [&](const Node& value, const Ranges& summed) {
+      Node& known = computed[value];
+      if (known) return known;
+      Ranges order = batch_of(value);
+      for (const Node& range : m_) {
+        if (depends_on(value, range)) order.push_back(range);
+      }
+      order.insert(order.end(), summed.begin(), summed.end());
+      return known = compute_apart(value, order, workshop_, schedule).element;
+    };
+    // Widened already where it would be once for each row and column.
+    if (element_ != DType::none && columns_ > 1) product.a = cast(product.a, element_);
+    if (!in_order(product.a) || !is_cheap(product.a) || columns_ > 1)
+      product.a = apart(product.a, k);
+    if (!product.grouped()) return;
+    const Factors scale = factors_of(product.scale, n_);
+    if (scale.without && !find_all({scale.without}, Op::reduce_).empty()) {
+      const Node first = apart(scale.without, product.ranges);
+      product.scale = scale.with ? mul(scale.with, first) : first;
+    }
+    centre(product);
+    if (product.offset) offsets_first(product, computed, schedule);
+  }
+
+  // The matrix's bytes as dot products take them: without a constant that makes them signed.
+  Node uncentred(const Node& bytes) const {
+    const bool centred =
+        bytes.is(Op::add_) && bytes.src(1).is_constant() && bounds(bytes.src(0)).least >= 0;
+    return centred && !workshop_.target().has_signed_dot ? bytes.src(0) : bytes;
+  }
+
+  // Neighbours that one lane of a dot product sums: 4 bytes, or 2 of them widened where the machine
+  // has no product of such bytes that cannot overflow.
+  int dot_group() const {
+    const Target& target = workshop_.target();
+    const bool fits = std::all_of(products_.begin(), products_.end(), [&](const Product& product) {
+      const Bounds known =
+          bounds(product.grouped() && !product.offset ? uncentred(product.b) : product.b);
+      return known.least >= 0 && known.greatest <= 127;
+    });
+    return fits || target.has_int8_dot ? 4 : 2;
+  }
+
+  // Dot products that want unsigned bytes: Σ (u - c) · a as Σ u · a with an offset of -c · Σ a.
+  void centre(Product& product) const {
+    const Node bytes = uncentred(product.b);
+    if (product.offset || bytes == product.b) return;
+    const Node sum = reduce_over(ReduceOp::add, cast(product.a, DType::int32), product.inner);
+    const Node all = mul(sum, constant_int(product.b.src(1).int_value(), DType::int32));
+    product.offset = mul(product.scale, cast(all, DType::float32));
+    product.b = bytes;
+  }
+
+  // X's side of the offsets, [batch, groups, M]: a vector of it for the columns of a tile.
+  void offsets_first(const Product& product, Substitution& computed, Schedule& schedule) {
+    Factors factors = factors_of(product.offset, n_);
+    if (!factors.without) factors.without = constant_float(1);
+    Node& known = computed[product.offset];
+    if (!known) {
+      Ranges order = batch_of(factors.without);
+      order.insert(order.end(), product.ranges.begin(), product.ranges.end());
+      const Size row = extent(m_) + columns_;
+      const Node start = mul(position(order), row.node());
+      order.insert(order.end(), m_.begin(), m_.end());
+      const Apart apart =
+          compute_apart(factors.without, order, workshop_, schedule, m_.size(), columns_);
+      known = load_from(apart.memory, start);
+    }
+    offsets_.back() = {factors.with ? factors.with : constant_float(1), known};
+  }
+
+  Ranges batch_of(const Node& value) const {
+    Ranges mine;
+    for (const Node& range : batch_) {
+      if (depends_on(value, range)) mine.push_back(range);
+    }
+    return mine;
+  }
+
+  // Not worth computing once for all rows of the matrix.
+  static bool is_cheap(const Node& vector) { return operation_count(vector) <= 6; }
+
   bool choose_sizes() {
     const Target& target = workshop_.target();
     const Size size(last().src(0));
@@ -161,14 +254,16 @@ class MatrixVector {
         if (!Size(range.src(0)).is_constant()) return false;
       }
       if (!size.is_constant()) return false;
-      width_ = 4 * lanes_;
+      const int group = dot_group();
+      width_ = group * lanes_;
       const std::int64_t whole =
           products_[0].grouped() ? extent(products_[0].inner).value() : size.value();
-      while (width_ > 4 && whole % width_ != 0) width_ /= 2;
-      if (width_ < 16) return false;
+      while (width_ > group && whole % width_ != 0) width_ /= 2;
+      if (width_ < 4 * group) return false;
       piece_ = static_cast<int>(std::min<std::int64_t>(width_, size.value()));
       if (size.value() % piece_ != 0 || width_ % piece_ != 0) return false;
-      lanes_ = width_ / 4;
+      lanes_ = width_ / group;
+      element_ = group == 2 ? DType::int16 : DType::none;
     } else {
       while (lanes_ > 4 && size.upper() < lanes_) lanes_ /= 2;
       if (size.upper() < lanes_) return false;
@@ -176,7 +271,8 @@ class MatrixVector {
     // Rows of both so that the accumulators leave some registers to the operands.
     const auto sums = static_cast<int>(products_.size());
     const int accumulators = target.vector_registers / 2;
-    columns_ = static_cast<int>(std::min<std::int64_t>(extent(m_).upper(), 4));
+    columns_ = static_cast<int>(
+        std::min<std::int64_t>(extent(m_).upper(), std::max(1, accumulators / sums)));
     rows_ = static_cast<int>(std::min<std::int64_t>(4, extent(n_).upper()));
     while (rows_ > 1 && rows_ * columns_ * sums > accumulators) rows_ /= 2;
     unroll_ = 1;
@@ -194,7 +290,8 @@ class MatrixVector {
   struct Sums {
     Substitution row, column, both;  // counters of n and batch, of m and batch, of all
     std::vector<Node> wide;          // one for each step that is unrolled
-    Node narrow;                     // what comes one by one: offsets of groups, the last elements
+    Node narrow;                     // what comes one by one: the last elements
+    Node offsets;                    // of groups, a lane for each column; in the first column's
   };
 
   Node tile_of(const Substitution& outside, const Node& n0, const Node& m0) {
@@ -208,18 +305,19 @@ class MatrixVector {
     for (std::size_t p = 0; p < products_.size(); ++p) {
       for (int r = 0; r < rows_; ++r) {
         for (int c = 0; c < columns_; ++c) {
-          Sums sums{outside, outside, outside, {}, {}};
+          Sums sums{outside, outside, outside, {}, {}, {}};
           for (Substitution* values : {&sums.row, &sums.both})
             place(*values, n_, at(extent(n_), n0, r, rows_));
           for (Substitution* values : {&sums.column, &sums.both})
             place(*values, m_, at(extent(m_), m0, c, columns_));
           for (int u = 0; u < unroll_; ++u) sums.wide.push_back(start(lanes_, statements));
-          if (!bytes_ || products_[p].offset) sums.narrow = start(1, statements);
+          if (!bytes_ || total_ == DType::int32) sums.narrow = start(1, statements);
+          if (c == 0 && products_[p].offset) sums.offsets = start(columns_, statements);
           tile[p].push_back(std::move(sums));
         }
       }
     }
-    statements.push_back(along(tile, {}, 0));
+    statements.push_back(along(tile, {}, 0, m0));
     finish(tile, n0, m0, statements);
     return block(std::move(statements));
   }
@@ -243,15 +341,15 @@ class MatrixVector {
 
   // The summed ranges from `depth` on, those before it at `counters`.
   Node along(const std::vector<std::vector<Sums>>& tile, const Substitution& counters,
-             std::size_t depth) {
+             std::size_t depth, const Node& m0) {
     const Ranges& ranges = products_[0].ranges;
-    if (products_[0].grouped() && depth == ranges.size()) return group(tile, counters);
+    if (products_[0].grouped() && depth == ranges.size()) return group(tile, counters, m0);
     if (!products_[0].grouped() && depth + 1 == ranges.size()) return vectors(tile, counters);
     const Size size(ranges[depth].src(0));
     const Node counter = workshop_.range(size);
     Substitution inside = counters;
     inside[ranges[depth]] = size == Size(1) ? constant_int(0) : counter;
-    const Node body = along(tile, inside, depth + 1);
+    const Node body = along(tile, inside, depth + 1, m0);
     // Fields of a byte: the amount of a shift must be a constant.
     const bool fields = size.is_constant() && size.value() <= 4 && depth > 0;
     return loop(fields ? LoopKind::unrolled : LoopKind::serial, counter, body);
@@ -288,8 +386,12 @@ class MatrixVector {
   Node product_at(const Product& product, const Sums& sums, const Substitution& counters,
                   const Node& base, int step, std::size_t u) const {
     const int width = step == 1 ? 1 : bytes_ ? width_ : lanes_;
-    const Node y = vectorise(product.b, last(), base, width, with(sums.row, counters));
-    const Node x = vectorise(product.a, last(), base, width, with(sums.column, counters));
+    Node y = vectorise(product.b, last(), base, width, with(sums.row, counters));
+    Node x = vectorise(product.a, last(), base, width, with(sums.column, counters));
+    if (element_ != DType::none) {
+      y = cast(y, element_);
+      x = cast(x, element_);
+    }
     if (bytes_ && step > 1) {
       const Node& memory = sums.wide[u];
       return store_to(memory, constant_int(0),
@@ -331,7 +433,8 @@ class MatrixVector {
   }
 
   // One group of integers and its scale.
-  Node group(const std::vector<std::vector<Sums>>& tile, const Substitution& counters) const {
+  Node group(const std::vector<std::vector<Sums>>& tile, const Substitution& counters,
+             const Node& m0) const {
     std::vector<Node> statements;
     for (std::size_t p = 0; p < products_.size(); ++p) {
       const Product& product = products_[p];
@@ -342,21 +445,27 @@ class MatrixVector {
         Node total = splat(constant_int(0, DType::int32), lanes_);
         for (std::size_t i = 0; i < y.size(); ++i) total = dot(total, y[i], x[i]);
         Substitution values = with(sums.both, counters);
-        const Node scale = spread(substitute(product.scale, values));
+        const Node scale = spread(substitute(product.scale, values), lanes_);
         statements.push_back(accumulate(sums.wide[0], mul(cast(total, DType::float32), scale)));
-        if (product.offset)
-          statements.push_back(accumulate(sums.narrow, substitute(product.offset, values)));
+        if (sums.offsets) {
+          const auto& [of_row, of_columns] = offsets_[p];
+          Substitution first = values;
+          const Node index = substitute(of_columns.src(1), first);
+          const Node columns = load_from(of_columns.src(0), add(index, m0), {}, columns_);
+          statements.push_back(
+              accumulate(sums.offsets, mul(spread(substitute(of_row, values), columns_), columns)));
+        }
       }
     }
     return block(std::move(statements));
   }
 
   // A scalar in every lane, before it is converted: broadcasting is part of loading it.
-  Node spread(const Node& value) const {
-    if (value.is(Op::mul_)) return mul(spread(value.src(0)), spread(value.src(1)));
+  static Node spread(const Node& value, int lanes) {
+    if (value.is(Op::mul_)) return mul(spread(value.src(0), lanes), spread(value.src(1), lanes));
     if (value.is(Op::cast_) && is_float(value.src(0).dtype()))
-      return cast(splat(value.src(0), lanes_), value.dtype());
-    return splat(value, lanes_);
+      return cast(splat(value.src(0), lanes), value.dtype());
+    return splat(value, lanes);
   }
 
   // The bytes of a group as vectors of width_.
@@ -384,46 +493,9 @@ class MatrixVector {
       Substitution around = values;
       around.erase(last());
       parts.push_back(splat(vectorise(operand, last(), values.at(last()), piece_, around), piece_));
+      if (element_ != DType::none) parts.back() = cast(parts.back(), element_);
     }
-    return join(parts);
-  }
-
-  static Node join(const std::vector<Node>& parts) {
-    const int lanes = parts[0].lanes();
-    if (parts.size() == 1) return parts[0];
-    const auto numbers = [&](std::size_t copies, int count) {
-      std::vector<std::int64_t> list;
-      for (std::size_t c = 0; c < copies; ++c) {
-        for (int i = 0; i < count; ++i) list.push_back(i);
-      }
-      return list;
-    };
-    if (std::all_of(parts.begin(), parts.end(), [&](const Node& p) { return p == parts[0]; }))
-      return shuffle(parts[0], {}, numbers(parts.size(), lanes));
-    const bool alike = std::all_of(parts.begin(), parts.end(), [&](const Node& p) {
-      return p.op() == parts[0].op() && p.dtype() == parts[0].dtype() && is_elementwise(p.op());
-    });
-    if (alike) {
-      std::vector<Node> srcs;
-      for (std::size_t s = 0; s < parts[0].srcs().size(); ++s) {
-        std::vector<Node> below;
-        for (const Node& part : parts) below.push_back(splat(part.src(s), lanes));
-        const bool same =
-            std::all_of(below.begin(), below.end(), [&](const Node& p) { return p == below[0]; });
-        srcs.push_back(same && parts[0].src(s).lanes() == 1 ? parts[0].src(s) : join(below));
-      }
-      return make_node(parts[0].op(), parts[0].dtype(), srcs, {},
-                       lanes * static_cast<int>(parts.size()));
-    }
-    std::vector<Node> halves = parts;
-    while (halves.size() > 1) {
-      std::vector<std::int64_t> both(static_cast<std::size_t>(2 * halves[0].lanes()));
-      for (std::size_t i = 0; i < both.size(); ++i) both[i] = static_cast<std::int64_t>(i);
-      for (std::size_t i = 0; i < halves.size() / 2; ++i)
-        halves[i] = shuffle(halves[2 * i], halves[2 * i + 1], both);
-      halves.resize(halves.size() / 2);
-    }
-    return halves[0];
+    return join_lanes(parts);
   }
 
   // The lanes together, in a tree; then the stores.
@@ -445,6 +517,8 @@ class MatrixVector {
         }
         Node total = horizontal(ReduceOp::add, parts[0]);
         if (sums.narrow) total = add(total, load_from(sums.narrow, constant_int(0)));
+        if (const Node& offsets = tile[p][i - static_cast<std::size_t>(c)].offsets)
+          total = add(total, lane(load_from(offsets, constant_int(0), {}, columns_), c));
         const Node result = workshop_.registers(total_, 1);
         statements.push_back(store_to(result, constant_int(0), total));
         values[products_[p].sum] = load_from(result, constant_int(0));
@@ -464,15 +538,18 @@ class MatrixVector {
   const Part& part_;
   Workshop& workshop_;
   std::vector<Product> products_;
+  // Of each product with offsets: what the matrix's row gives, and the first of X's in memory.
+  std::vector<std::pair<Node, Node>> offsets_;
   Ranges batch_, n_, m_;
   DType total_ = DType::float32;
-  bool bytes_ = false;  // products of bytes
-  int lanes_ = 1;       // of an accumulator
-  int width_ = 1;       // bytes that one dot product takes
-  int piece_ = 1;       // bytes of it that lie together
-  int rows_ = 1;        // of Y in a tile
-  int columns_ = 1;     // of X
-  int unroll_ = 1;      // vectors of a row at once
+  bool bytes_ = false;           // products of bytes
+  DType element_ = DType::none;  // to which bytes are widened; none: they are not
+  int lanes_ = 1;                // of an accumulator
+  int width_ = 1;                // bytes that one dot product takes
+  int piece_ = 1;                // bytes of it that lie together
+  int rows_ = 1;                 // of Y in a tile
+  int columns_ = 1;              // of X
+  int unroll_ = 1;               // vectors of a row at once
 };
 
 }  // namespace

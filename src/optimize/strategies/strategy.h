@@ -48,6 +48,16 @@ struct Schedule {
   std::vector<Node> phases;
 };
 
+/// Computes `value` over `ranges` into working memory, in phases appended to the schedule; gives
+/// the load of its element at the ranges' counters. Rows of it, over the last `inner` of the
+/// ranges, are `padding` elements longer than they need be.
+struct Apart {
+  Node memory;
+  Node element;
+};
+Apart compute_apart(const Node& value, const std::vector<Node>& ranges, Workshop& workshop,
+                    Schedule& schedule, std::size_t inner = 0, std::int64_t padding = 0);
+
 /// A strategy gives nothing where it does not recognise the part.
 using Strategy = std::optional<Schedule> (*)(const Part&, Workshop&);
 
