@@ -59,6 +59,8 @@ class Device {
   /// 64-byte aligned, contents undefined. DeviceError says how much was wanted and how much there
   /// is.
   virtual std::shared_ptr<Buffer> allocate(std::size_t bytes) = 0;
+  /// The same, filled with zeros.
+  virtual std::shared_ptr<Buffer> allocate_zeros(std::size_t bytes) = 0;
   /// A window of `whole`, which it keeps alive.
   virtual std::shared_ptr<Buffer> window(std::shared_ptr<Buffer> whole, std::size_t offset,
                                          std::size_t bytes) = 0;

@@ -176,12 +176,7 @@ Node Engine::upload(DType dtype, const Shape& shape, std::span<const std::byte> 
 
 Node Engine::allocate(DType dtype, const Shape& shape) {
   const std::size_t bytes = bytes_of(dtype, shape);
-  std::shared_ptr<Buffer> memory = device_->allocate(std::max<std::size_t>(bytes, 1));
-  const std::vector<std::byte> zeros(std::min<std::size_t>(bytes, 1 << 20));
-  for (std::size_t at = 0; at < bytes; at += zeros.size()) {
-    device_->copy_in(*memory, at, std::span(zeros).first(std::min(zeros.size(), bytes - at)));
-  }
-  return buffer(dtype, shape, std::move(memory));
+  return buffer(dtype, shape, device_->allocate_zeros(std::max<std::size_t>(bytes, 1)));
 }
 
 namespace {

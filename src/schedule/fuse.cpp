@@ -64,6 +64,7 @@ class Fuser {
   KernelList run() {
     force_stores();
     find_splits();
+    find_products();
     find_chains();
     find_attention();
     for (auto node = order_.rbegin(); node != order_.rend(); ++node) visit(*node);
@@ -77,14 +78,24 @@ class Fuser {
       bool below = node.is(Op::reduce_);
       for (const Node& src : node.srcs()) below = below || (heavy_[src] && !wanted_.count(src));
       heavy_[node] = below;
-      bool product =
-          is_sum_of_products(node) && elements(node.src(0).shape()) >= 8 * elements(node.shape());
-      for (const Node& src : node.srcs())
-        product = product || (products_.count(src) != 0 && !wanted_.count(src));
-      if (product) products_.insert(node);
       if (node.is(Op::store_) || node.is(Op::copy_)) wanted_.insert(node);
       if (node.is(Op::load_) && heavy_[node.src(0)]) want_whole(node.src(0));
       if (node.is(Op::store_) && reads_target(node)) wanted_.insert(node.srcs().back());
+    }
+  }
+
+  // Long sums of products, and what is made of them up to where it is stored: wanted, or too dear
+  // to be computed in each of the places that read it.
+  void find_products() {
+    const auto ends = [&](const Node& node) {
+      return wanted_.count(node) + split_.count(node) != 0;
+    };
+    for (const Node& node : order_) {
+      bool product =
+          is_sum_of_products(node) && elements(node.src(0).shape()) >= 8 * elements(node.shape());
+      for (const Node& src : node.srcs())
+        product = product || (products_.count(src) != 0 && !ends(src));
+      if (product) products_.insert(node);
     }
   }
 
@@ -199,7 +210,8 @@ class Fuser {
     Node& range = reduce_ranges_[node][axis];
     if (!range) range = new_range(size);
     Enclosed& enclosed = enclosed_[range];
-    enclosed.packed = is_matrix_product(product_in(node));
+    const Node product = product_in(node);
+    enclosed.packed = product && keeps_operands(product);
     for (const Node& at : topological_order(around)) {
       if (at.is(Op::range_)) enclosed.by.insert(at);
     }
@@ -221,10 +233,10 @@ class Fuser {
     return is_sum_of_products(node) ? node : Node();
   }
 
-  // Both operands are read along an axis of the result along which the other one is constant: then
-  // the contraction strategy evaluates each operand once per element, not once per product.
-  static bool is_matrix_product(const Node& node) {
-    if (!node) return false;
+  // Products whose strategies evaluate each operand once per element, not once per product. Those
+  // of matrices: both operands are read along an axis of the result along which the other one is
+  // constant. Those of integers also with a single row.
+  static bool keeps_operands(const Node& node) {
     const Node& left = node.src(0).src(0);
     const Node& right = node.src(0).src(1);
     if (left.rank() == 0 || right.rank() == 0) return false;
@@ -240,7 +252,7 @@ class Fuser {
       rows = rows || (moves(left, axis) && !moves(right, axis));
       columns = columns || (moves(right, axis) && !moves(left, axis));
     }
-    return rows && columns;
+    return is_integer(node.dtype()) ? rows || columns : rows && columns;
   }
 
   Node gather_position(const Node& node, const Use& at) {

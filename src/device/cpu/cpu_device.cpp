@@ -79,6 +79,8 @@ DeviceInfo describe(int threads) {
   return info;
 }
 
+constexpr std::size_t worth_pages = 1 << 20;  // zeros from here on come from the system
+
 class CpuDevice final : public Device {
  public:
   explicit CpuDevice(int threads)
@@ -91,6 +93,17 @@ class CpuDevice final : public Device {
     std::shared_ptr<void> owner(block.memory,
                                 [memory = memory_, block](void*) { memory->free(block); });
     return std::make_shared<HostBuffer>(*this, block.memory, bytes, std::move(owner));
+  }
+
+  std::shared_ptr<Buffer> allocate_zeros(std::size_t bytes) override {
+    if (bytes >= worth_pages) {
+      std::shared_ptr<void> pages = memory_->allocate_zeros(bytes);
+      void* first = pages.get();
+      return std::make_shared<HostBuffer>(*this, first, bytes, std::move(pages));
+    }
+    std::shared_ptr<Buffer> buffer = allocate(bytes);
+    std::memset(buffer->address(), 0, bytes);
+    return buffer;
   }
 
   std::shared_ptr<Buffer> window(std::shared_ptr<Buffer> whole, std::size_t offset,

@@ -73,12 +73,34 @@ HostMemory::HostMemory() : most_kept_(std::min<std::size_t>(total_memory() / 8, 
 
 HostMemory::~HostMemory() { release_kept(); }
 
+namespace {
+
+[[noreturn]] void fail(std::size_t wanted, std::size_t available) {
+  device_error("cpu: out of memory: wanted {}, available {}", in_units(wanted),
+               in_units(available));
+}
+
+}  // namespace
+
+// The system promises more memory than it has; a block that cannot be filled is refused here, not
+// by a kill later.
+void HostMemory::want_available(std::size_t bytes) {
+  if (bytes < worth_asking || available_memory() >= bytes) return;
+  release_kept();
+  if (const std::size_t available = available_memory(); available < bytes) fail(bytes, available);
+}
+
+std::shared_ptr<void> HostMemory::allocate_zeros(std::size_t wanted) {
+  if (wanted > std::numeric_limits<std::size_t>::max() / 2) fail(wanted, available_memory());
+  const std::size_t bytes = rounded(std::max<std::size_t>(wanted, 4096));
+  want_available(bytes);
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) fail(wanted, available_memory());
+  return {memory, [bytes](void* pages) { munmap(pages, bytes); }};
+}
+
 HostMemory::Block HostMemory::allocate(std::size_t wanted) {
-  const auto fail = [&](std::size_t available) {
-    device_error("cpu: out of memory: wanted {}, available {}", in_units(wanted),
-                 in_units(available));
-  };
-  if (wanted > std::numeric_limits<std::size_t>::max() / 2) fail(available_memory());
+  if (wanted > std::numeric_limits<std::size_t>::max() / 2) fail(wanted, available_memory());
   const std::size_t bytes = rounded(wanted);
   {
     const std::lock_guard lock(mutex_);
@@ -90,18 +112,13 @@ HostMemory::Block HostMemory::allocate(std::size_t wanted) {
       return block;
     }
   }
-  // The system promises more memory than it has; a block that cannot be filled is refused here,
-  // not by a kill later.
-  if (bytes >= worth_asking && available_memory() < bytes) {
-    release_kept();
-    if (const std::size_t available = available_memory(); available < bytes) fail(available);
-  }
+  want_available(bytes);
   void* memory = from_system(bytes);
   if (memory == nullptr) {
     release_kept();
     memory = from_system(bytes);
   }
-  if (memory == nullptr) fail(available_memory());
+  if (memory == nullptr) fail(wanted, available_memory());
   return {memory, bytes};
 }
 

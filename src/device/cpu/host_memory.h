@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <map>
+#include <memory>
 #include <mutex>
 
 namespace brisk {
@@ -22,8 +23,12 @@ class HostMemory {
   /// DeviceError says how much was wanted and how much there is.
   Block allocate(std::size_t bytes);
   void free(Block block) noexcept;
+  /// Zeros that take no memory until they are written (a cache for a long context may never be):
+  /// pages of the system's, given back with the last owner. DeviceError as above.
+  std::shared_ptr<void> allocate_zeros(std::size_t bytes);
 
  private:
+  void want_available(std::size_t bytes);
   void release_kept() noexcept;
 
   std::mutex mutex_;

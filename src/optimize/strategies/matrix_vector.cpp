@@ -269,10 +269,9 @@ class MatrixVector {
       if (size.upper() < lanes_) return false;
     }
     // Rows of both so that the accumulators leave some registers to the operands.
-    const auto sums = static_cast<int>(products_.size());
     const int accumulators = target.vector_registers / 2;
-    columns_ = static_cast<int>(
-        std::min<std::int64_t>(extent(m_).upper(), std::max(1, accumulators / sums)));
+    columns_ = static_cast<int>(std::min<std::int64_t>(extent(m_).upper(), accumulators));
+    const int sums = columns_ > 1 ? 1 : static_cast<int>(products_.size());  // of one loop
     rows_ = static_cast<int>(std::min<std::int64_t>(4, extent(n_).upper()));
     while (rows_ > 1 && rows_ * columns_ * sums > accumulators) rows_ /= 2;
     unroll_ = 1;
@@ -292,6 +291,13 @@ class MatrixVector {
     std::vector<Node> wide;          // one for each step that is unrolled
     Node narrow;                     // what comes one by one: the last elements
     Node offsets;                    // of groups, a lane for each column; in the first column's
+  };
+
+  // A tile's sums, its first column, and the products whose sums a loop makes.
+  struct Tile {
+    const std::vector<std::vector<Sums>>& sums;
+    Node m0;
+    std::size_t begin, end;
   };
 
   Node tile_of(const Substitution& outside, const Node& n0, const Node& m0) {
@@ -317,7 +323,10 @@ class MatrixVector {
         }
       }
     }
-    statements.push_back(along(tile, {}, 0, m0));
+    // Several columns fill the registers with the sums of one product.
+    const std::size_t together = columns_ > 1 ? 1 : products_.size();
+    for (std::size_t p = 0; p < products_.size(); p += together)
+      statements.push_back(along({tile, m0, p, p + together}, {}, 0));
     finish(tile, n0, m0, statements);
     return block(std::move(statements));
   }
@@ -340,23 +349,22 @@ class MatrixVector {
   }
 
   // The summed ranges from `depth` on, those before it at `counters`.
-  Node along(const std::vector<std::vector<Sums>>& tile, const Substitution& counters,
-             std::size_t depth, const Node& m0) {
+  Node along(const Tile& tile, const Substitution& counters, std::size_t depth) {
     const Ranges& ranges = products_[0].ranges;
-    if (products_[0].grouped() && depth == ranges.size()) return group(tile, counters, m0);
+    if (products_[0].grouped() && depth == ranges.size()) return group(tile, counters);
     if (!products_[0].grouped() && depth + 1 == ranges.size()) return vectors(tile, counters);
     const Size size(ranges[depth].src(0));
     const Node counter = workshop_.range(size);
     Substitution inside = counters;
     inside[ranges[depth]] = size == Size(1) ? constant_int(0) : counter;
-    const Node body = along(tile, inside, depth + 1, m0);
+    const Node body = along(tile, inside, depth + 1);
     // Fields of a byte: the amount of a shift must be a constant.
     const bool fields = size.is_constant() && size.value() <= 4 && depth > 0;
     return loop(fields ? LoopKind::unrolled : LoopKind::serial, counter, body);
   }
 
   // The innermost range in blocks of vectors, then vectors, then one by one.
-  Node vectors(const std::vector<std::vector<Sums>>& tile, const Substitution& counters) {
+  Node vectors(const Tile& tile, const Substitution& counters) {
     std::vector<Node> loops;
     Node at = constant_int(0);
     Size left(last().src(0));
@@ -369,8 +377,8 @@ class MatrixVector {
       std::vector<Node> body;
       for (int u = 0; u < std::max(1, step / width); ++u) {
         const Node base = add(from, constant_int(static_cast<std::int64_t>(u) * width));
-        for (std::size_t p = 0; p < products_.size(); ++p) {
-          for (const Sums& sums : tile[p]) {
+        for (std::size_t p = tile.begin; p < tile.end; ++p) {
+          for (const Sums& sums : tile.sums[p]) {
             body.push_back(
                 product_at(products_[p], sums, counters, base, step, static_cast<std::size_t>(u)));
           }
@@ -433,13 +441,12 @@ class MatrixVector {
   }
 
   // One group of integers and its scale.
-  Node group(const std::vector<std::vector<Sums>>& tile, const Substitution& counters,
-             const Node& m0) const {
+  Node group(const Tile& tile, const Substitution& counters) const {
     std::vector<Node> statements;
-    for (std::size_t p = 0; p < products_.size(); ++p) {
+    for (std::size_t p = tile.begin; p < tile.end; ++p) {
       const Product& product = products_[p];
-      fetch_ahead(product, tile[p][0], counters, statements);
-      for (const Sums& sums : tile[p]) {
+      fetch_ahead(product, tile.sums[p][0], counters, statements);
+      for (const Sums& sums : tile.sums[p]) {
         const std::vector<Node> y = pieces(product.b, with(sums.row, counters));
         const std::vector<Node> x = pieces(product.a, with(sums.column, counters));
         Node total = splat(constant_int(0, DType::int32), lanes_);
@@ -451,7 +458,7 @@ class MatrixVector {
           const auto& [of_row, of_columns] = offsets_[p];
           Substitution first = values;
           const Node index = substitute(of_columns.src(1), first);
-          const Node columns = load_from(of_columns.src(0), add(index, m0), {}, columns_);
+          const Node columns = load_from(of_columns.src(0), add(index, tile.m0), {}, columns_);
           statements.push_back(
               accumulate(sums.offsets, mul(spread(substitute(of_row, values), columns_), columns)));
         }
