@@ -120,7 +120,7 @@ class Contraction {
       for (const Node& range : term.k) {
         if (!depends_on(term.x, range) || !depends_on(term.y, range)) return false;
       }
-      if (!find_all({term.x, term.y}, Op::reduce_).empty()) return false;
+      if (!find_all({term.y}, Op::reduce_).empty()) return false;
     }
     return true;
   }
@@ -242,22 +242,15 @@ class Contraction {
     });
   }
 
-  // MR × NV vectors of accumulators for each sum of one loop, so that all stay in registers.
+  // MR × NV vectors of accumulators, so that all stay in registers.
   void choose_tile() {
     const int registers = workshop_.target().vector_registers;
-    int sums = 1;  // that share a loop
-    for (const Term& term : terms_) {
-      sums = std::max(sums, static_cast<int>(std::count_if(
-                                terms_.begin(), terms_.end(),
-                                [&](const Term& other) { return other.k == term.k; })));
-    }
     nv_ = 2;
-    int most = std::max(1, (registers - nv_ * sums - 2) / (nv_ * sums));
-    most = std::min(most, 14);
+    const int most = std::clamp((registers - nv_ - 2) / nv_, 1, 14);
     const std::int64_t m = extent(m_).upper();
     if (m <= most) {
       mr_ = static_cast<int>(m);
-      while (nv_ < 4 && (mr_ * (nv_ + 1) + nv_ + 1) * sums + 1 <= registers &&
+      while (nv_ < 4 && mr_ * (nv_ + 1) + nv_ + 2 <= registers &&
              extent(n_).upper() >= static_cast<std::int64_t>(nv_ + 1) * lanes_) {
         ++nv_;
       }
@@ -432,17 +425,10 @@ class Contraction {
       if (grouped_) term.group_sums = workshop_.registers(DType::int32, mr_ * columns());
       fill(term, term.sums, sums, grouped_ ? nullptr : &rows, statements);
     }
-    std::vector<bool> done(terms_.size());
-    for (std::size_t t = 0; t < terms_.size(); ++t) {
-      if (done[t]) continue;
-      std::vector<Term*> together;  // over the same K
-      for (std::size_t u = t; u < terms_.size(); ++u) {
-        if (terms_[u].k != terms_[t].k) continue;
-        together.push_back(&terms_[u]);
-        done[u] = true;
-      }
-      statements.push_back(grouped_ ? over_groups(together, rows)
-                                    : over_k(together, rows, constant_int(0), extent(terms_[t].k)));
+    // One after the other: a tile fills the registers with the sums of one.
+    for (const Term& term : terms_) {
+      statements.push_back(grouped_ ? over_groups(term, rows)
+                                    : over_k(term, rows, constant_int(0), extent(term.k)));
     }
     finish(m0, m, ragged, statements);
     return block(std::move(statements));
@@ -468,26 +454,24 @@ class Contraction {
   }
 
   // Products of `count` elements along K from `first` on, onto the sums (of the group).
-  Node over_k(const std::vector<Term*>& terms, const std::vector<Substitution>& rows,
-              const Node& first, const Size& count) {
+  Node over_k(const Term& term, const std::vector<Substitution>& rows, const Node& first,
+              const Size& count) {
     const Node k = workshop_.range(count / group_);
     const Node at_k = add(first, mul(k, constant_int(group_)));
+    const Node& sums = grouped_ ? term.group_sums : term.sums;
     std::vector<Node> products;
-    for (const Term* term : terms) {
-      const Node& sums = grouped_ ? term->group_sums : term->sums;
-      for (int r = 0; r < mr_; ++r) {
-        Substitution at = rows[static_cast<std::size_t>(r)];
-        place_k(at, *term, at_k);
-        Node x = substitute(term->x, at);
-        if (group_ > 1) x = repeated(x);
-        for (int v = 0; v < nv_; ++v) {
-          const Node y = column_of(*term, at_k, v);
-          const Node old = load_from(sums, slot(r, v), {}, lanes_);
-          const Node sum = group_ == 1                  ? add(old, mul(splat(x, lanes_), y))
-                           : x_element_ == DType::uint8 ? dot(old, x, y)
-                                                        : dot(old, y, x);
-          products.push_back(store_to(sums, slot(r, v), sum));
-        }
+    for (int r = 0; r < mr_; ++r) {
+      Substitution at = rows[static_cast<std::size_t>(r)];
+      place_k(at, term, at_k);
+      Node x = substitute(term.x, at);
+      if (group_ > 1) x = repeated(x);
+      for (int v = 0; v < nv_; ++v) {
+        const Node y = column_of(term, at_k, v);
+        const Node old = load_from(sums, slot(r, v), {}, lanes_);
+        const Node sum = group_ == 1                  ? add(old, mul(splat(x, lanes_), y))
+                         : x_element_ == DType::uint8 ? dot(old, x, y)
+                                                      : dot(old, y, x);
+        products.push_back(store_to(sums, slot(r, v), sum));
       }
     }
     return loop(LoopKind::serial, k, block(std::move(products)));
@@ -516,34 +500,30 @@ class Contraction {
   }
 
   // Group after group: its sums as integers, then scaled onto those of float32.
-  Node over_groups(const std::vector<Term*>& terms, const std::vector<Substitution>& rows) {
-    const Ranges& ranges = terms[0]->product.ranges;
-    const Size inner = extent(terms[0]->product.inner);
+  Node over_groups(const Term& term, const std::vector<Substitution>& rows) {
+    const Ranges& ranges = term.product.ranges;
+    const Size inner = extent(term.product.inner);
     const Node group = workshop_.range(extent(ranges));
     std::vector<Substitution> here = rows;
     for (Substitution& values : here) place(values, ranges, group);
     std::vector<Node> statements;
-    for (const Term* term : terms) fill(*term, term->group_sums, DType::int32, &here, statements);
-    statements.push_back(over_k(terms, rows, mul(group, inner.node()), inner));
-    for (const Term* term : terms) {
-      for (int r = 0; r < mr_; ++r) {
-        const auto scaled = [&](const Factors& factors, const Node& panel, int v) {
-          Substitution at = here[static_cast<std::size_t>(r)];
-          Node by =
-              splat(factors.without ? substitute(factors.without, at) : constant_float(1), lanes_);
-          if (!panel) return by;
-          const Node index = add(mul(group, constant_int(columns())),
-                                 constant_int(static_cast<std::int64_t>(v) * lanes_));
-          return mul(by, load_from(panel, index, {}, lanes_));
-        };
-        for (int v = 0; v < nv_; ++v) {
-          const Node sum =
-              cast(load_from(term->group_sums, slot(r, v), {}, lanes_), DType::float32);
-          Node value = add(load_from(term->sums, slot(r, v), {}, lanes_),
-                           mul(sum, scaled(term->scale, term->scale_panel, v)));
-          if (term->product.offset) value = add(value, scaled(term->offset, term->offset_panel, v));
-          statements.push_back(store_to(term->sums, slot(r, v), value));
-        }
+    fill(term, term.group_sums, DType::int32, &here, statements);
+    statements.push_back(over_k(term, rows, mul(group, inner.node()), inner));
+    for (int r = 0; r < mr_; ++r) {
+      const auto scaled = [&](const Factors& factors, const Node& panel, int v) {
+        Substitution at = here[static_cast<std::size_t>(r)];
+        const Node by = factors.without ? substitute(factors.without, at) : constant_float(1);
+        if (!panel) return splat(by, lanes_);
+        const Node index = add(mul(group, constant_int(columns())),
+                               constant_int(static_cast<std::int64_t>(v) * lanes_));
+        return mul(splat(by, lanes_), load_from(panel, index, {}, lanes_));
+      };
+      for (int v = 0; v < nv_; ++v) {
+        const Node sum = cast(load_from(term.group_sums, slot(r, v), {}, lanes_), DType::float32);
+        Node value = add(load_from(term.sums, slot(r, v), {}, lanes_),
+                         mul(sum, scaled(term.scale, term.scale_panel, v)));
+        if (term.product.offset) value = add(value, scaled(term.offset, term.offset_panel, v));
+        statements.push_back(store_to(term.sums, slot(r, v), value));
       }
     }
     return loop(LoopKind::serial, group, block(std::move(statements)));
