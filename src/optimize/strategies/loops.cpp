@@ -15,6 +15,7 @@ namespace brisk {
 
 namespace {
 
+constexpr std::int64_t dear_term = 12;  // scalar operations that cost more than a store and a load
 constexpr std::int64_t task_operations =
     1 << 15;  // scalar operations that make a task worth a hand-over
 
@@ -56,6 +57,7 @@ class LoopNest {
     }
     choose_tasks();
     choose_vector();
+    if (!columns_) keep_terms();
   }
 
   Schedule run() {
@@ -171,6 +173,32 @@ class LoopNest {
     if (wide && (columns >= rows || row_size < 4)) {
       vector_ = *best;
       columns_ = true;
+    }
+  }
+
+  // Dear terms of a sum over a row that are asked for again after it, as the exponentials of a
+  // softmax are: the sum leaves them in the core's cache.
+  void keep_terms() {
+    for (const auto& [reduction, free] : free_) {
+      const std::vector<Node> ranges = ranges_of(reduction);
+      const Node term = reduction.src(0);
+      const std::int64_t bytes = size_of(ranges[0]) * byte_size(term.dtype());
+      if (ranges.size() != 1 || !outer_reduction(reduction) || operation_count(term) < dear_term ||
+          bytes > workshop_.target().l2_bytes / 4) {
+        continue;
+      }
+      for (const Node& range : inner_) {
+        if (!(range.src(0) == ranges[0].src(0)) || contains(free, range)) continue;
+        Substitution there = {{ranges[0], range}};
+        const Node again = substitute(term, there);
+        const std::vector<Node> all = topological_order(stores_);
+        if (std::find(all.begin(), all.end(), again) == all.end()) continue;
+        const Node memory = workshop_.scratch(term.dtype(), size_of(range));
+        Substitution known = {{again, load_from(memory, range)}};
+        for (Node& store : stores_) store = substitute(store, known);
+        kept_[reduction] = memory;
+        break;
+      }
     }
   }
 
@@ -465,7 +493,8 @@ class LoopNest {
     const int lanes = rows ? row_lanes(group) : 1;
     const std::int64_t size = size_of(last);
     const std::int64_t cost = operation_count(group[0].src(0));
-    const int most = cost > 24 ? 2 : 4;
+    // Dear terms hide the sums' latency themselves, and need the registers for their constants.
+    const int most = cost < dear_term ? 4 : workshop_.target().vector_registers > 16 ? 2 : 1;
     int vectors = lanes == 1 || size < 2L * lanes
                       ? 1
                       : static_cast<int>(std::min<std::int64_t>(most, size / lanes));
@@ -545,16 +574,21 @@ class LoopNest {
         for (std::size_t i = 0; i < here.size(); ++i) {
           for (std::size_t g = 0; g < group.size(); ++g) {
             const Accumulator& accumulator = accumulators[i][g];
+            const auto kept = kept_.find(group[g]);
             for (int v = 0; v < count; ++v) {
-              if (width == 1) {
-                body.push_back(accumulate(accumulator.narrow, accumulator.narrow_lanes, group[g],
-                                          here[i](group[g].src(0))));
-              } else {
-                const Node base = add(from, constant_int(static_cast<std::int64_t>(v) * width));
-                body.push_back(accumulate(
-                    accumulator.wide[spread ? copy : static_cast<std::size_t>(v)], width, group[g],
-                    vectorise(group[g].src(0), last, base, width, here[i].values)));
+              const Node base = add(from, constant_int(static_cast<std::int64_t>(v) * width));
+              const Node value =
+                  width == 1 ? here[i](group[g].src(0))
+                             : vectorise(group[g].src(0), last, base, width, here[i].values);
+              if (kept != kept_.end()) {
+                body.push_back(store_to(kept->second, base, splat(value, width)));
+                if (width > 1) fetch_next_row(group[g], last, base, width, here[i], body);
               }
+              const Node& into =
+                  width == 1 ? accumulator.narrow
+                             : accumulator.wide[spread ? copy : static_cast<std::size_t>(v)];
+              body.push_back(
+                  accumulate(into, width == 1 ? accumulator.narrow_lanes : width, group[g], value));
             }
           }
         }
@@ -607,6 +641,22 @@ class LoopNest {
     }
   }
 
+  // A dear pass over a row leaves the memory idle: hints for what the next row reads there.
+  void fetch_next_row(const Node& reduction, const Node& range, const Node& base, int width,
+                      const Instance& instance, std::vector<Node>& statements) const {
+    if (tasks_.empty()) return;
+    for (const Node& load : find_all({reduction.src(0)}, Op::load_)) {
+      const auto row = stride(load.src(1), tasks_.back());
+      if (load.srcs().size() != 2 || stride(load.src(1), range) != 1 || !row || *row == 0) continue;
+      const int line = std::max(1, 64 / byte_size(load.dtype()));
+      for (int at = 0; at < width; at += line) {
+        Instance here = instance;
+        here.values[range] = add(base, constant_int(at));
+        statements.push_back(prefetch(load.src(0), add(here(load.src(1)), constant_int(*row))));
+      }
+    }
+  }
+
   int row_lanes(const std::vector<Node>& group) const {
     int bytes = 4;
     for (const Node& reduction : group) bytes = std::max(bytes, byte_size(reduction.dtype()));
@@ -619,6 +669,7 @@ class LoopNest {
   Workshop& workshop_;
   std::vector<Node> stores_;
   std::unordered_map<Node, std::vector<Node>, NodeHash> free_;  // of each reduction
+  std::unordered_map<Node, Node, NodeHash> kept_;  // memory for the terms of a reduction
   std::vector<Node> tasks_;
   std::vector<Node> inner_;
   std::vector<Node> bound_;
