@@ -49,7 +49,7 @@ Apart compute_apart(const Node& value, const std::vector<Node>& ranges, Workshop
 
 namespace {
 
-constexpr std::array<Strategy, 3> strategies = {matrix_vector, contraction, loops};
+constexpr std::array<Strategy, 4> strategies = {matrix_vector, contraction, transposition, loops};
 
 bool is_parallel(const Node& phase) {
   return phase.is(Op::loop_) && phase.ints(0) == static_cast<std::int64_t>(LoopKind::parallel);

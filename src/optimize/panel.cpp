@@ -43,6 +43,34 @@ Node join(std::vector<Node> parts) {
 
 }  // namespace
 
+// Each round swaps, between registers that differ in one bit of their number, the words that differ
+// in the same bit.
+Node turn_words(Node registers, int rows, int columns, int group, Workshop& workshop,
+                std::vector<Node>& statements) {
+  const int wide = columns * group;
+  const auto at = [&](int i) { return constant_int(static_cast<std::int64_t>(i) * wide); };
+  for (int bit = 1; bit < rows; bit *= 2) {
+    const Node next = workshop.registers(registers.dtype(), static_cast<std::int64_t>(rows) * wide);
+    std::vector<std::int64_t> low;
+    std::vector<std::int64_t> high;
+    for (int e = 0; e < wide; ++e) {
+      const int word = e / group;
+      const int other = (word ^ bit) * group + e % group;
+      low.push_back((word & bit) == 0 ? e : wide + other);
+      high.push_back((word & bit) == 0 ? other : wide + e);
+    }
+    for (int i = 0; i < rows; ++i) {
+      if ((i & bit) != 0) continue;
+      const Node a = load_from(registers, at(i), {}, wide);
+      const Node b = load_from(registers, at(i | bit), {}, wide);
+      statements.push_back(store_to(next, at(i), shuffle(a, b, low)));
+      statements.push_back(store_to(next, at(i | bit), shuffle(a, b, high)));
+    }
+    registers = next;
+  }
+  return registers;
+}
+
 Node PanelPacker::pack(const Node& panel, const Node& value, const std::vector<Node>& k) const {
   const Node& last = k.back();
   const int width = turned_width(value, last);
@@ -109,9 +137,7 @@ void PanelPacker::in_rows(const Node& panel, const Node& at, const Node& value, 
 }
 
 // `width` elements along K of each column of one vector. As words of one group each, they are a
-// matrix of lanes × words that must be turned: columns that are `words` apart share a register, and
-// then each round swaps, between registers that differ in one bit of their number, the words that
-// differ in the same bit.
+// matrix of lanes × words that must be turned; columns that are `words` apart share a register.
 void PanelPacker::turned(const Node& panel, const Node& at, const Node& value, const Node& last,
                          const Substitution& values, int width, int vector,
                          std::vector<Node>& statements) const {
@@ -138,23 +164,7 @@ void PanelPacker::turned(const Node& panel, const Node& at, const Node& value, c
     }
     keep(now, r, join(std::move(parts)));
   }
-  for (int bit = 1; bit < words; bit *= 2) {
-    const Node next = workshop_.registers(form_.dtype, static_cast<std::int64_t>(words) * wide);
-    std::vector<std::int64_t> low;
-    std::vector<std::int64_t> high;
-    for (int e = 0; e < wide; ++e) {
-      const int word = e / form_.group;
-      const int other = (word ^ bit) * form_.group + e % form_.group;
-      low.push_back((word & bit) == 0 ? e : wide + other);
-      high.push_back((word & bit) == 0 ? other : wide + e);
-    }
-    for (int i = 0; i < words; ++i) {
-      if ((i & bit) != 0) continue;
-      keep(next, i, shuffle(slot(now, i), slot(now, i | bit), low));
-      keep(next, i | bit, shuffle(slot(now, i), slot(now, i | bit), high));
-    }
-    now = next;
-  }
+  now = turn_words(now, words, form_.lanes, form_.group, workshop_, statements);
   const std::int64_t row = form_.columns() * form_.group;
   for (int i = 0; i < words; ++i) {
     const std::int64_t offset = row * i + static_cast<std::int64_t>(vector) * wide;

@@ -22,6 +22,13 @@ struct PanelForm {
   std::int64_t columns() const { return static_cast<std::int64_t>(vectors) * lanes; }
 };
 
+/// Turns a matrix that lies in registers: `rows` vectors of `columns` words, a word being `group`
+/// neighbouring elements; rows divides columns, both are powers of two. Within each segment of
+/// `rows` words, word i of vector j becomes word j of vector i. Gives the registers where it lies
+/// after the statements.
+Node turn_words(Node registers, int rows, int columns, int group, Workshop& workshop,
+                std::vector<Node>& statements);
+
 class PanelPacker {
  public:
   /// `n` is the range of the columns; they start at `first`, and those from `limit` on (where it is

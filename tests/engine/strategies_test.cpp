@@ -193,6 +193,30 @@ TEST_F(Strategies, MovementsVanishIntoIndices) {
   EXPECT_EQ(compare(reshape(every_second, {10, 16}), 0), Names{"map"});
 }
 
+TEST_F(Strategies, TranspositionTurnsSquaresAndOverlapsThemAtTheEdges) {
+  const Names one = {"transposition"};
+  const auto swapped = [&](const Shape& shape, DType dtype = DType::float32) {
+    return permute(normal(shape, dtype), {1, 0});
+  };
+  EXPECT_EQ(compare(swapped({64, 128}), 0), one);
+  EXPECT_EQ(compare(swapped({131, 67}), 0), one);
+  EXPECT_EQ(compare(swapped({16, 1001}), 0), one);
+  EXPECT_EQ(compare(swapped({131, 67}, DType::float16), 0), one);
+  EXPECT_EQ(compare(permute(normal({3, 40, 5, 50}), {1, 2, 3, 0}), 0), Names{"map"});  // 3 of 4
+  EXPECT_EQ(compare(permute(normal({3, 40, 5, 50}), {0, 2, 3, 1}), 0), one);
+  EXPECT_EQ(compare(permute(normal({30, 2, 50}), {2, 1, 0}), 0), one);
+  const Node both = add(normal({90, 70}), permute(normal({70, 90}), {1, 0}));
+  EXPECT_EQ(compare(both, 1e-6), one);
+}
+
+TEST_F(Strategies, TranspositionTakesSymbolicRows) {
+  const Node rows = variable("rows", 32, 100);
+  const Node y = permute(shrink(normal({100, 40}), {0, Size(rows), 0, 40}), {1, 0});
+  for (const std::int64_t count : {32, 33, 47, 100}) {
+    EXPECT_EQ(compare(y, 0, {{"rows", count}}), Names{"transposition"});
+  }
+}
+
 TEST_F(Strategies, DequantisationFusesIntoTheProduct) {
   const Node raw = integers<std::uint8_t>({64, 8, 18}, DType::uint8, 0, 0x3b);
   const Shape fields = {64, 8, 2, 16};

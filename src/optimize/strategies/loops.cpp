@@ -52,9 +52,7 @@ class LoopNest {
  public:
   LoopNest(const Part& part, Workshop& workshop) : part_(part), workshop_(workshop) {
     stores_ = part_.stages[0].stores;
-    for (const Node& reduction : find_all(stores_, Op::reduce_)) {
-      free_[reduction] = free_ranges(reduction);
-    }
+    find_reductions();
     choose_tasks();
     choose_vector();
     if (!columns_) keep_terms();
@@ -70,6 +68,13 @@ class LoopNest {
  private:
   // ---- decisions
   // ---------------------------------------------------------------------------------
+
+  void find_reductions() {
+    free_.clear();
+    for (const Node& reduction : find_all(stores_, Op::reduce_)) {
+      free_[reduction] = free_ranges(reduction);
+    }
+  }
 
   // Tasks: output ranges on which every reduction depends, except ones over which stores may
   // collide.
@@ -177,18 +182,21 @@ class LoopNest {
   }
 
   // Dear terms of a sum over a row that are asked for again after it, as the exponentials of a
-  // softmax are: the sum leaves them in the core's cache.
+  // softmax are: the sum leaves them in the core's cache. Only of sums that come before every inner
+  // loop, so that the terms are there wherever they are asked for.
   void keep_terms() {
     for (const auto& [reduction, free] : free_) {
       const std::vector<Node> ranges = ranges_of(reduction);
       const Node term = reduction.src(0);
       const std::int64_t bytes = size_of(ranges[0]) * byte_size(term.dtype());
-      if (ranges.size() != 1 || !outer_reduction(reduction) || operation_count(term) < dear_term ||
-          bytes > workshop_.target().l2_bytes / 4) {
+      const bool first = std::all_of(free.begin(), free.end(),
+                                     [&](const Node& range) { return contains(tasks_, range); });
+      if (ranges.size() != 1 || !first || !depends_on(term, ranges[0]) ||
+          operation_count(term) < dear_term || bytes > workshop_.target().l2_bytes / 4) {
         continue;
       }
       for (const Node& range : inner_) {
-        if (!(range.src(0) == ranges[0].src(0)) || contains(free, range)) continue;
+        if (!(range.src(0) == ranges[0].src(0))) continue;
         Substitution there = {{ranges[0], range}};
         const Node again = substitute(term, there);
         const std::vector<Node> all = topological_order(stores_);
@@ -200,6 +208,7 @@ class LoopNest {
         break;
       }
     }
+    if (!kept_.empty()) find_reductions();
   }
 
   int widest_lanes() const {

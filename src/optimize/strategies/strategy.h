@@ -67,6 +67,8 @@ std::optional<Schedule> attention(const Part& part, Workshop& workshop);
 std::optional<Schedule> matrix_vector(const Part& part, Workshop& workshop);
 /// Contractions: sums over products of two operands, with everything fused around them.
 std::optional<Schedule> contraction(const Part& part, Workshop& workshop);
+/// Elementwise work that reads memory across the direction in which it writes.
+std::optional<Schedule> transposition(const Part& part, Workshop& workshop);
 /// Everything: elementwise chains, row and column reductions and what follows them, gathers,
 /// scatters.
 std::optional<Schedule> loops(const Part& part, Workshop& workshop);
