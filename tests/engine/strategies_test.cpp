@@ -179,6 +179,21 @@ TEST_F(Strategies, RowsAndColumnsOfASoftmaxAreOneKernelEach) {
   EXPECT_EQ(compare(softmax(normal({37, 100}), 0), 1e-6), Names{"reduce_columns"});
 }
 
+TEST_F(Strategies, SumsOfWideColumnsAreOneKernel) {
+  const Node x = normal({67, 2100});
+  EXPECT_EQ(compare(reduce(ReduceOp::add, x, {0}), 1e-5), Names{"reduce_columns"});
+  EXPECT_EQ(compare(reduce(ReduceOp::max, mul(x, x), {0}), 1e-6), Names{"reduce_columns"});
+  const Node mean = mul(reduce(ReduceOp::add, x, {0}), constant_float(1.0 / 67));
+  const Node square = mul(reduce(ReduceOp::add, mul(x, x), {0}), constant_float(1.0 / 67));
+  EXPECT_EQ(compare(add(square, mul(mul(mean, mean), constant_float(-1))), 1e-4),
+            Names{"reduce_columns"});
+  const Node rows = variable("rows", 16, 67);
+  const Node some = reduce(ReduceOp::add, shrink(x, {0, Size(rows), 0, 2100}), {0});
+  for (const std::int64_t count : {16, 23, 67}) {
+    EXPECT_EQ(compare(some, 1e-5, {{"rows", count}}), Names{"reduce_columns"});
+  }
+}
+
 TEST_F(Strategies, LargeSumsToOneResultAreOneKernel) {
   EXPECT_EQ(compare(reduce(ReduceOp::add, normal({300, 1003}), {0, 1}), 1e-4),
             Names{"reduce_rows"});

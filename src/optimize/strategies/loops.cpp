@@ -16,6 +16,8 @@ namespace brisk {
 namespace {
 
 constexpr std::int64_t dear_term = 12;  // scalar operations that cost more than a store and a load
+constexpr std::int64_t page = 4096;     // bytes, at which memory stops to be one run
+constexpr std::int64_t rows_together = 8;  // whose columns are added in one go
 constexpr std::int64_t task_operations =
     1 << 15;  // scalar operations that make a task worth a hand-over
 
@@ -56,6 +58,7 @@ class LoopNest {
     choose_tasks();
     choose_vector();
     if (!columns_) keep_terms();
+    wide_columns_ = sums_lie_in_wide_rows();
   }
 
   Schedule run() {
@@ -211,6 +214,27 @@ class LoopNest {
     if (!kept_.empty()) find_reductions();
   }
 
+  // Columns whose elements are pages apart: of each row a long run should be read at a time, more
+  // than the registers can add up.
+  bool sums_lie_in_wide_rows() const {
+    if (!columns_ || free_.empty() || !inner_.empty() || size_of(vector_) * 4 < page) return false;
+    const std::vector<Node> ranges = ranges_of(free_.begin()->first);
+    if (ranges.size() != 1 || size_of(ranges[0]) < 2 * rows_together) return false;
+    for (const auto& [reduction, free] : free_) {
+      if (!(ranges_of(reduction) == ranges) || !contains(free, vector_) ||
+          !find_all({reduction.src(0)}, Op::reduce_).empty()) {
+        return false;
+      }
+      for (const Node& load : find_all({reduction.src(0)}, Op::load_)) {
+        const auto row = stride(load.src(1), ranges[0]);
+        const auto column = stride(load.src(1), vector_);
+        const bool wide = column == 1 && row && *row * byte_size(load.dtype()) >= page;
+        if (!wide && column != 0) return false;
+      }
+    }
+    return true;
+  }
+
   int widest_lanes() const {
     int bytes = 4;
     for (const Node& store : stores_) bytes = std::max(bytes, byte_size(store.src(2).dtype()));
@@ -255,8 +279,13 @@ class LoopNest {
     if (columns_) {
       const std::int64_t unit = 4L * widest_lanes();
       columns = (block + unit - 1) / unit * unit;
+      if (wide_columns_) {
+        const std::int64_t share = length.upper() / workshop_.target().threads;
+        columns = std::clamp(share / unit * unit, page / 16 / unit * unit, page);
+      }
       if (length.is_constant()) {  // equal blocks, if there is a size near that gives them
-        for (std::int64_t c = columns * 2; c >= columns / 2 && c >= unit; c -= unit) {
+        for (std::int64_t c = wide_columns_ ? columns : columns * 2; c >= columns / 2 && c >= unit;
+             c -= unit) {
           if (length.value() % c != 0) continue;
           columns = c;
           break;
@@ -302,8 +331,10 @@ class LoopNest {
           columns == 0 ? length
           : whole      ? Size(columns)
                   : Size(integer_min(constant_int(columns), integer_sub(length.node(), begin)));
-      body = columns_loop({instance}, begin, here,
-                          [&](const Instances& at) { return level(at, inner_, {}); });
+      body = wide_columns_ ? wide_columns(instance, begin, here)
+                           : columns_loop({instance}, begin, here, [&](const Instances& at) {
+                               return level(at, inner_, {});
+                             });
     } else {
       body = level({instance}, inner_, {});
     }
@@ -385,6 +416,65 @@ class LoopNest {
       at = add(at, mul(rounds.node(), constant_int(step)));
       left = left - rounds * step;
     }
+    return block(std::move(statements));
+  }
+
+  // All sums of a block of columns in scratch, some rows at a time; then what is made of them.
+  Node wide_columns(const Instance& outside, const Node& begin, const Size& count) {
+    std::vector<Node> sums;
+    Substitution memory;
+    for (const auto& [reduction, free] : free_) {
+      sums.push_back(reduction);
+      memory[reduction] = workshop_.scratch(reduction.dtype(), count.upper());
+    }
+    const Node range = ranges_of(sums[0])[0];
+    const auto over_columns = [&](const std::function<Node(const Instance&, const Node&, int)>& f) {
+      return columns_loop({outside}, begin, count, [&](const Instances& at) {
+        std::vector<Node> statements;
+        for (const Instance& instance : at) {
+          const Node column = instance.vector ? instance.base : instance.values.at(vector_);
+          statements.push_back(
+              f(instance, integer_sub(column, begin), instance.vector ? instance.lanes : 1));
+        }
+        return block(std::move(statements));
+      });
+    };
+    const auto add_rows = [&](const Node& first, std::int64_t rows) {
+      return over_columns([&](Instance at, const Node& column, int lanes) {
+        std::vector<Node> statements;
+        for (const Node& sum : sums) {
+          Node total = load_from(memory[sum], column, {}, lanes);
+          for (std::int64_t row = 0; row < rows; ++row) {
+            at.values[range] = add(first, constant_int(row));
+            total = combine(op_of(sum), total, splat(at(sum.src(0)), lanes));
+          }
+          statements.push_back(store_to(memory[sum], column, total));
+        }
+        return block(std::move(statements));
+      });
+    };
+    const Size rows(range.src(0));
+    const Size together = rows / rows_together;
+    const Size rest = rows - together * rows_together;
+    const Node some = workshop_.range(together);
+    const Node one = workshop_.range(rest);
+    const Node last = add(mul(together.node(), constant_int(rows_together)), one);
+    std::vector<Node> statements;
+    statements.push_back(over_columns([&](const Instance&, const Node& column, int lanes) {
+      std::vector<Node> stores;
+      for (const Node& sum : sums) {
+        const Node identity = splat(identity_of(op_of(sum), sum.dtype()), lanes);
+        stores.push_back(store_to(memory[sum], column, identity));
+      }
+      return block(std::move(stores));
+    }));
+    statements.push_back(loop(LoopKind::serial, some,
+                              add_rows(mul(some, constant_int(rows_together)), rows_together)));
+    if (!(rest == Size(0))) statements.push_back(loop(LoopKind::serial, one, add_rows(last, 1)));
+    statements.push_back(over_columns([&](Instance at, const Node& column, int lanes) {
+      for (const Node& sum : sums) at.values[sum] = load_from(memory[sum], column, {}, lanes);
+      return level({at}, inner_, sums);
+    }));
     return block(std::move(statements));
   }
 
@@ -684,6 +774,7 @@ class LoopNest {
   std::vector<Node> bound_;
   Node vector_;
   bool columns_ = false;  // the vector range is a task range
+  bool wide_columns_ = false;
 };
 
 }  // namespace
