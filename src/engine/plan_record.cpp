@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/error.h"
 #include "engine/compile.h"
@@ -10,6 +11,7 @@
 #include "graph/verify.h"
 #include "kernel/lower.h"
 #include "kernel/verify.h"
+#include "optimize/analysis.h"
 #include "schedule/fuse.h"
 #include "schedule/versions.h"
 
@@ -30,12 +32,20 @@ PlanRecord::Place unpack_place(Unpacker& unpacker) {
 std::int64_t count_operations(const LoweredKernel& kernel) {
   double total = 0;
   for (const Part& part : kernel.parts) {
-    for (const Node& node : topological_order(part.stages[0].stores)) {
+    const std::vector<Node> nodes = topological_order(part.stages[0].stores);
+    std::unordered_set<Node, NodeHash> carried;  // selections of running reductions: never computed
+    for (const Node& node : nodes) {
+      if (node.is(Op::reduce_) && running_range(node)) carried.insert(node.src(0));
+    }
+    for (const Node& node : nodes) {
       const bool adds = node.is(Op::reduce_);
-      if (!is_float(node.dtype()) || (!adds && info(node.op()).group != OpGroup::arithmetic))
+      if (!is_float(node.dtype()) || (!adds && info(node.op()).group != OpGroup::arithmetic) ||
+          carried.count(node) != 0) {
         continue;
+      }
       double times = 1;
-      std::vector<Node> ranges = free_ranges(adds ? node.src(0) : node);
+      const Node& term = adds ? node.src(0) : node;
+      std::vector<Node> ranges = free_ranges(carried.count(term) != 0 ? term.src(2) : term);
       for (const Node& range : ranges) times *= static_cast<double>(Size(range.src(0)).upper());
       total += times;
     }

@@ -48,6 +48,10 @@ void split_ranges(Part& part, int& next_range);
 /// Rough count of scalar instructions of one evaluation, reductions not counted.
 std::int64_t operation_count(const Node& expression);
 Node identity_of(ReduceOp op, DType dtype);
+
+/// The range i of a running reduction: op over j of (i < j ? identity : value), j of i's size and the
+/// value independent of i. Nothing for other reductions.
+Node running_range(const Node& reduction);
 Node combine(ReduceOp op, const Node& a, const Node& b);
 
 }  // namespace brisk

@@ -1,6 +1,7 @@
 #include "schedule/fuse.h"
 
 #include <algorithm>
+#include <optional>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -212,10 +213,33 @@ class Fuser {
     Enclosed& enclosed = enclosed_[range];
     const Node product = product_in(node);
     enclosed.packed = product && keeps_operands(product);
-    for (const Node& at : topological_order(around)) {
+    Index outside = around;
+    if (const auto along = runs_along(node, axis)) outside[*along] = constant_int(0);
+    for (const Node& at : topological_order(outside)) {
       if (at.is(Op::range_)) enclosed.by.insert(at);
     }
     return range;
+  }
+
+  // Of a running reduction, over all j of (i < j ? identity : value), the axis of i: the value is
+  // evaluated once per j, not once per i and j.
+  static std::optional<std::size_t> runs_along(const Node& node, std::size_t axis) {
+    const Node& term = node.src(0);
+    if (!term.is(Op::where_) || !term.src(0).is(Op::cmplt_) || !term.src(1).is(Op::constant_))
+      return {};
+    const auto along = counter_axis(term.src(0).src(0));
+    return counter_axis(term.src(0).src(1)) == axis ? along : std::nullopt;
+  }
+
+  // The axis along which the node counts 0, 1, 2 …, if it does nothing else.
+  static std::optional<std::size_t> counter_axis(const Node& node) {
+    const Node& counter = node.is(Op::expand_) ? node.src(0) : node;
+    if (!counter.is(Op::reshape_) || !counter.src(0).is(Op::iota_)) return {};
+    const Size& count = counter.src(0).shape()[0];
+    for (std::size_t axis = 0; axis < counter.shape().size(); ++axis) {
+      if (counter.shape()[axis] == count) return axis;
+    }
+    return {};
   }
 
   // The sum of products that the reduction is, or, where groups of products are scaled and then

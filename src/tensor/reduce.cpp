@@ -209,9 +209,11 @@ Tensor count_nonzero(const Tensor& x, const Axes& axes) {
 
 namespace {
 
-// out[i] = op over x[0 … i] along the last axis: a reduction over windows that end at i, in two
-// levels once the axis is long: inside blocks, then over the blocks' totals.
-constexpr std::int64_t scan_block = 64;
+// out[i] = op over x[0 … i] along the last axis, which is a sum over all j of x[j] where j <= i:
+// one pass for the strategy that sees it. A long axis is cut into blocks, whose totals are summed
+// up the same way, so that threads share it.
+constexpr std::int64_t longest_scan = 4096;
+constexpr std::int64_t scan_block = 1024;
 
 Node combine(ReduceOp op, const Node& a, const Node& b) {
   return op == ReduceOp::add ? add(a, b) : op == ReduceOp::mul ? mul(a, b) : max(a, b);
@@ -220,13 +222,19 @@ Node combine(ReduceOp op, const Node& a, const Node& b) {
 Node scan_last(ReduceOp op, const Node& x) {
   const int axis = x.rank() - 1;
   const std::int64_t length = fixed(x.shape()[axis]);
-  const Node identity = op == ReduceOp::add   ? Node()
+  const Node identity = op == ReduceOp::add   ? constant_like(0, x.dtype())
                         : op == ReduceOp::mul ? constant_like(1, x.dtype())
                                               : lowest(x.dtype());
   if (length <= 1) return x;
-  if (length <= 2 * scan_block) {
-    const Node padded = pad_axis(x, axis, length - 1, 0, identity);
-    return reduce_axes(op, windows(padded, axis, length, length, 1, 1), {axis + 1}, false);
+  if (length <= longest_scan) {
+    Shape square = x.shape();  // [… i, j]
+    square.push_back(length);
+    Shape row = x.shape();
+    row.insert(row.end() - 1, 1);
+    const Node beyond = cmplt(expand(positions(length, axis, axis + 2), square),
+                              expand(positions(length, axis + 1, axis + 2), square));
+    return reduce_axes(op, where(beyond, identity, expand(reshape(x, row), square)), {axis + 1},
+                       false);
   }
   const std::int64_t blocks = (length + scan_block - 1) / scan_block;
   Shape split(x.shape().begin(), x.shape().end() - 1);

@@ -194,6 +194,34 @@ TEST_F(Strategies, SumsOfWideColumnsAreOneKernel) {
   }
 }
 
+// Over all j of x[.., j] where j <= i, along the last axis.
+Node running(ReduceOp op, const Node& x, const Node& identity) {
+  const Size n = x.shape()[1];
+  const Shape cube = {x.shape()[0], n, n};
+  const Node i = expand(reshape(iota(n), {1, n, 1}), cube);
+  const Node j = expand(reshape(iota(n), {1, 1, n}), cube);
+  const Node value = expand(reshape(x, {x.shape()[0], 1, n}), cube);
+  return reshape(reduce(op, where(cmplt(i, j), identity, value), {2}), x.shape());
+}
+
+TEST_F(Strategies, RunningReductionsAreOnePass) {
+  const Node x = normal({13, 70});
+  const Node zero = constant_float(0);
+  EXPECT_EQ(compare(running(ReduceOp::add, x, zero), 1e-5), Names{"reduce_rows"});
+  EXPECT_EQ(compare(running(ReduceOp::add, permute(normal({70, 60}), {1, 0}), zero), 1e-5),
+            Names{"reduce_columns"});
+  EXPECT_EQ(compare(running(ReduceOp::max, x, constant_float(-INFINITY)), 1e-6),
+            Names{"reduce_rows"});
+  // With work before and after it, and a sum of the row in both.
+  const Node weights = softmax(x, 1);
+  compare(mul(running(ReduceOp::add, weights, zero), weights), 1e-5);
+  // A mask that looks like it but starts elsewhere; a sum of running sums.
+  EXPECT_EQ(compare(running(ReduceOp::add, x, constant_float(0.5)), 1e-5), Names{"reduce_rows"});
+  compare(reduce(ReduceOp::max, running(ReduceOp::add, x, zero), {1}), 1e-5);
+  compare(product(running(ReduceOp::add, normal({20, 30}), zero), normal({30, 40})), 1e-5);
+  compare(running(ReduceOp::add, product(normal({20, 30}), normal({30, 40})), zero), 1e-5);
+}
+
 TEST_F(Strategies, LargeSumsToOneResultAreOneKernel) {
   EXPECT_EQ(compare(reduce(ReduceOp::add, normal({300, 1003}), {0, 1}), 1e-4),
             Names{"reduce_rows"});

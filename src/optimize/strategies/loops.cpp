@@ -1,7 +1,8 @@
 // The strategy for every part: output ranges that all reductions share become parallel tasks; each
 // reduction is computed once, in the innermost loop that all of its free ranges enclose; one range
 // is turned into vectors, along the outputs ("columns") or along the reductions ("rows"), whichever
-// reads memory contiguously.
+// reads memory contiguously. Running reductions (over all j of what has j <= i) are carried from
+// one round of i's loop to the next.
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -56,6 +57,7 @@ class LoopNest {
     stores_ = part_.stages[0].stores;
     find_reductions();
     choose_tasks();
+    find_running();
     choose_vector();
     if (!columns_) keep_terms();
     wide_columns_ = sums_lie_in_wide_rows();
@@ -77,6 +79,40 @@ class LoopNest {
     for (const Node& reduction : find_all(stores_, Op::reduce_)) {
       free_[reduction] = free_ranges(reduction);
     }
+  }
+
+  Node runs_along(const Node& reduction) const {
+    const Node along = running_range(reduction);
+    return along && contains(part_.outer, along) ? along : Node();
+  }
+
+  // Running reductions need their range in order, within the loops of all else that they depend on.
+  void find_running() {
+    for (const auto& [reduction, free] : free_) {
+      const Node along = runs_along(reduction);
+      if (!along) continue;
+      bool allowed = true;
+      for (const Node& range : free)
+        allowed = allowed && (range == along || contains(tasks_, range));
+      for (const Node& inner : find_all({reduction.src(0)}, Op::reduce_)) {
+        for (const Node& range : free_.at(inner)) allowed = allowed && contains(tasks_, range);
+      }
+      for (const auto& [other, others] : free_) {  // which could not be side by side any more
+        allowed = allowed && (runs_along(other) == along || !contains(others, along));
+      }
+      if (allowed) running_[reduction] = along;
+    }
+    for (const auto& [reduction, along] : running_) {
+      const auto task = std::find(tasks_.begin(), tasks_.end(), along);
+      if (task == tasks_.end()) continue;
+      tasks_.erase(task);
+      inner_.push_back(along);
+    }
+  }
+
+  bool is_running(const Node& range) const {
+    return std::any_of(running_.begin(), running_.end(),
+                       [&](const auto& each) { return each.second == range; });
   }
 
   // Tasks: output ranges on which every reduction depends, except ones over which stores may
@@ -149,7 +185,7 @@ class LoopNest {
   void choose_vector() {
     const Node* best = nullptr;
     for (const Node& range : part_.outer) {
-      bool allowed = true;
+      bool allowed = !is_running(range);
       const Node* first = nullptr;
       for (const Node& store : stores_) {
         if (!moves(store, range)) continue;
@@ -250,8 +286,10 @@ class LoopNest {
     }
     for (const auto& [reduction, free] : free_) {
       std::int64_t times = 1;
-      for (const Node& range : ranges_of(reduction))
-        times *= std::max<std::int64_t>(1, size_of(range));
+      if (running_.count(reduction) == 0) {
+        for (const Node& range : ranges_of(reduction))
+          times *= std::max<std::int64_t>(1, size_of(range));
+      }
       for (const Node& range : free) {
         if (!contains(tasks_, range)) times *= std::max<std::int64_t>(1, size_of(range));
       }
@@ -364,6 +402,7 @@ class LoopNest {
   };
 
   bool ready(const Node& reduction) const {
+    if (running_.count(reduction) != 0) return false;
     const std::vector<Node>& free = free_.at(reduction);
     return std::all_of(free.begin(), free.end(),
                        [&](const Node& range) { return contains(bound_, range); });
@@ -523,9 +562,32 @@ class LoopNest {
     } else {
       const Node counter = workshop_.range(Size(range.src(0)));
       for (Instance& instance : instances) instance.values[range] = counter;
-      statements.push_back(loop(LoopKind::serial, counter, level(instances, remaining, done)));
+      std::vector<Node> body;
+      for (const auto& [reduction, along] : running_) {
+        if (!(along == range)) continue;
+        for (Instance& instance : instances) carry(reduction, counter, instance, statements, body);
+        done.push_back(reduction);
+      }
+      body.push_back(level(instances, remaining, done));
+      statements.push_back(loop(LoopKind::serial, counter, block(std::move(body))));
     }
     return block(std::move(statements));
+  }
+
+  // A running reduction's value so far, in registers: set up before the loop, one element further
+  // in each of its rounds.
+  void carry(const Node& reduction, const Node& counter, Instance& instance,
+             std::vector<Node>& before, std::vector<Node>& body) {
+    const int lanes = instance.vector ? instance.lanes : 1;
+    const Node memory = workshop_.registers(reduction.dtype(), lanes);
+    const Node identity = identity_of(op_of(reduction), reduction.dtype());
+    before.push_back(store_to(memory, constant_int(0), splat(identity, lanes)));
+    const Node so_far = load_from(memory, constant_int(0), {}, lanes);
+    Instance here = instance;
+    here.values[ranges_of(reduction)[0]] = counter;
+    const Node value = splat(here(reduction.src(0).src(2)), lanes);
+    body.push_back(store_to(memory, constant_int(0), combine(op_of(reduction), so_far, value)));
+    instance.values[reduction] = so_far;
   }
 
   // A store belongs in the loop of the last of its ranges; `remaining` are those not opened yet.
@@ -769,6 +831,8 @@ class LoopNest {
   std::vector<Node> stores_;
   std::unordered_map<Node, std::vector<Node>, NodeHash> free_;  // of each reduction
   std::unordered_map<Node, Node, NodeHash> kept_;  // memory for the terms of a reduction
+  std::unordered_map<Node, Node, NodeHash>
+      running_;  // running reductions: the range they run along
   std::vector<Node> tasks_;
   std::vector<Node> inner_;
   std::vector<Node> bound_;
