@@ -31,7 +31,9 @@ PlanRecord::Place unpack_place(Unpacker& unpacker) {
 // Floating-point operations of a kernel, every range at its upper bound.
 std::int64_t count_operations(const LoweredKernel& kernel) {
   double total = 0;
-  for (const Part& part : kernel.parts) {
+  int next_range = 1 << 20;  // beyond those of the kernel
+  for (Part part : kernel.parts) {
+    split_ranges(part, next_range);
     const std::vector<Node> nodes = topological_order(part.stages[0].stores);
     std::unordered_set<Node, NodeHash> carried;  // selections of running reductions: never computed
     for (const Node& node : nodes) {

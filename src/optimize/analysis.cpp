@@ -344,7 +344,7 @@ std::vector<std::int64_t> divisors_of(const std::vector<Node>& stores, const Nod
 
 void split_ranges(Part& part, int& next_range) {
   std::vector<Node>& stores = part.stages[0].stores;
-  std::vector<Node> bound;
+  std::vector<Node> bound = part.outer;
   for (const Node& node : find_all(stores, Op::reduce_)) {
     for (std::size_t i = 1; i < node.srcs().size(); ++i) {
       if (std::find(bound.begin(), bound.end(), node.src(i)) == bound.end())
@@ -374,7 +374,11 @@ void split_ranges(Part& part, int& next_range) {
     }
     std::vector<Node> candidate;
     for (const Node& store : stores) candidate.push_back(substitute(store, memo));
-    if (division_count(candidate) < division_count(stores)) stores = std::move(candidate);
+    if (division_count(candidate) >= division_count(stores)) continue;
+    stores = std::move(candidate);
+    const auto at = std::find(part.outer.begin(), part.outer.end(), range);
+    if (at != part.outer.end())
+      part.outer.insert(part.outer.erase(at), digits.begin(), digits.end());
   }
 }
 

@@ -41,16 +41,17 @@ Node join_lanes(const std::vector<Node>& parts);
 /// Works on the output ranges of the part and on the ranges of its reductions.
 void merge_ranges(Part& part, int& next_range);
 
-/// The opposite where indices divide a summed range by constants (the fields of quantised blocks):
-/// one range per digit, so that the innermost is read in order and the divisions are gone.
+/// The opposite where indices divide a range by constants (the fields of quantised blocks, a matrix
+/// that is stored as one row): one range per digit, so that the innermost is read in order and the
+/// divisions are gone.
 void split_ranges(Part& part, int& next_range);
 
 /// Rough count of scalar instructions of one evaluation, reductions not counted.
 std::int64_t operation_count(const Node& expression);
 Node identity_of(ReduceOp op, DType dtype);
 
-/// The range i of a running reduction: op over j of (i < j ? identity : value), j of i's size and the
-/// value independent of i. Nothing for other reductions.
+/// The range i of a running reduction: op over j of (i < j ? identity : value), j of i's size and
+/// the value independent of i. Nothing for other reductions.
 Node running_range(const Node& reduction);
 Node combine(ReduceOp op, const Node& a, const Node& b);
 

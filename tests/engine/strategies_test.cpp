@@ -217,6 +217,9 @@ TEST_F(Strategies, RunningReductionsAreOnePass) {
   compare(mul(running(ReduceOp::add, weights, zero), weights), 1e-5);
   // A mask that looks like it but starts elsewhere; a sum of running sums.
   EXPECT_EQ(compare(running(ReduceOp::add, x, constant_float(0.5)), 1e-5), Names{"reduce_rows"});
+  const Node sums = reshape(reduce(ReduceOp::add, normal({5, 40, 30}), {2}), {5, 40});
+  compare(running(ReduceOp::add, sums, zero), 1e-4);
+  compare(reshape(running(ReduceOp::add, x, zero), {910}), 1e-5);
   compare(reduce(ReduceOp::max, running(ReduceOp::add, x, zero), {1}), 1e-5);
   compare(product(running(ReduceOp::add, normal({20, 30}), zero), normal({30, 40})), 1e-5);
   compare(running(ReduceOp::add, product(normal({20, 30}), normal({30, 40})), zero), 1e-5);

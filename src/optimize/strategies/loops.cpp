@@ -95,7 +95,9 @@ class LoopNest {
       for (const Node& range : free)
         allowed = allowed && (range == along || contains(tasks_, range));
       for (const Node& inner : find_all({reduction.src(0)}, Op::reduce_)) {
-        for (const Node& range : free_.at(inner)) allowed = allowed && contains(tasks_, range);
+        for (const Node& range : free_.at(inner)) {
+          allowed = allowed && (range == ranges_of(reduction)[0] || contains(tasks_, range));
+        }
       }
       for (const auto& [other, others] : free_) {  // which could not be side by side any more
         allowed = allowed && (runs_along(other) == along || !contains(others, along));
@@ -565,7 +567,8 @@ class LoopNest {
       std::vector<Node> body;
       for (const auto& [reduction, along] : running_) {
         if (!(along == range)) continue;
-        for (Instance& instance : instances) carry(reduction, counter, instance, statements, body);
+        for (Instance& instance : instances)
+          carry(reduction, counter, instance, done, statements, body);
         done.push_back(reduction);
       }
       body.push_back(level(instances, remaining, done));
@@ -576,17 +579,21 @@ class LoopNest {
 
   // A running reduction's value so far, in registers: set up before the loop, one element further
   // in each of its rounds.
-  void carry(const Node& reduction, const Node& counter, Instance& instance,
+  void carry(const Node& reduction, const Node& counter, Instance& instance, std::vector<Node> done,
              std::vector<Node>& before, std::vector<Node>& body) {
     const int lanes = instance.vector ? instance.lanes : 1;
     const Node memory = workshop_.registers(reduction.dtype(), lanes);
     const Node identity = identity_of(op_of(reduction), reduction.dtype());
     before.push_back(store_to(memory, constant_int(0), splat(identity, lanes)));
     const Node so_far = load_from(memory, constant_int(0), {}, lanes);
-    Instance here = instance;
-    here.values[ranges_of(reduction)[0]] = counter;
-    const Node value = splat(here(reduction.src(0).src(2)), lanes);
-    body.push_back(store_to(memory, constant_int(0), combine(op_of(reduction), so_far, value)));
+    const Node range = ranges_of(reduction)[0];
+    const Node& value = reduction.src(0).src(2);
+    const Bound scope(bound_, {range});
+    Instances here = {instance};
+    here[0].values[range] = counter;
+    finish_reductions({value}, here, done, body);
+    const Node next = combine(op_of(reduction), so_far, splat(here[0](value), lanes));
+    body.push_back(store_to(memory, constant_int(0), next));
     instance.values[reduction] = so_far;
   }
 
