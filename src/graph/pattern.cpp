@@ -184,6 +184,14 @@ Node apply_rule(const Rule& rule, const Node& node) {
   return result;
 }
 
+std::optional<Match> match(const Pattern& pattern, const Node& node) {
+  if (!might_match(pattern, node)) return {};
+  const Rule whole{"match", pattern, [](const Match& found) { return found.root(); }};
+  Matcher matcher{whole, Match(node), {}};
+  if (!matcher.solve({{&pattern, node}})) return {};
+  return std::move(matcher.match);
+}
+
 // ---- right sides
 // ---------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -93,6 +94,10 @@ Rule up_to_zero_sign(Rule rule, double tolerance = 0);
 /// The replacement of a node by one rule, or an empty node where it does not apply. It has the
 /// node's dtype, shape and lanes: a scalar is repeated to the shape.
 Node apply_rule(const Rule& rule, const Node& node);
+
+/// What the pattern and its variables match where it is laid on the node; nothing if it does not
+/// fit.
+std::optional<Match> match(const Pattern& pattern, const Node& node);
 
 /// A scalar as every element of a shape.
 Node broadcast(const Node& scalar, const Shape& shape);

@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "graph/idioms.h"
 
 namespace brisk {
 
@@ -425,17 +426,13 @@ Node identity_of(ReduceOp op, DType dtype) {
 }
 
 Node running_range(const Node& reduction) {
-  const Node& term = reduction.src(0);
-  if (reduction.srcs().size() != 2 || !term.is(Op::where_)) return {};
-  const Node& range = reduction.src(1);
-  const Node& beyond = term.src(0);
-  if (!beyond.is(Op::cmplt_) || !(beyond.src(1) == range) || !beyond.src(0).is(Op::range_))
-    return {};
+  const auto term = running_term(reduction.src(0));
+  if (!term || reduction.srcs().size() != 2 || !(term->other == reduction.src(1))) return {};
   const auto op = static_cast<ReduceOp>(reduction.ints(0));
-  const Node& along = beyond.src(0);
-  const bool runs = term.src(1) == identity_of(op, reduction.dtype()) &&
-                    along.src(0) == range.src(0) && !depends_on(term.src(2), along);
-  return runs ? along : Node();
+  const bool runs = term->at.is(Op::range_) && term->at.src(0) == term->other.src(0) &&
+                    term->start == identity_of(op, reduction.dtype()) &&
+                    !depends_on(term->value, term->at);
+  return runs ? term->at : Node();
 }
 
 Node combine(ReduceOp op, const Node& a, const Node& b) {

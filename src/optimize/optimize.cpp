@@ -49,7 +49,8 @@ Apart compute_apart(const Node& value, const std::vector<Node>& ranges, Workshop
 
 namespace {
 
-constexpr std::array<Strategy, 4> strategies = {matrix_vector, contraction, transposition, loops};
+constexpr std::array<Strategy, 5> strategies = {matrix_vector, contraction, transposition, ranking,
+                                                loops};
 
 bool is_parallel(const Node& phase) {
   return phase.is(Op::loop_) && phase.ints(0) == static_cast<std::int64_t>(LoopKind::parallel);

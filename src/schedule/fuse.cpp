@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "graph/idioms.h"
 #include "graph/integer.h"
 #include "graph/movement.h"
 
@@ -221,14 +222,15 @@ class Fuser {
     return range;
   }
 
-  // Of a running reduction, over all j of (i < j ? identity : value), the axis of i: the value is
-  // evaluated once per j, not once per i and j.
+  // Of a running reduction or a ranking over the axis, the axis of the other counter: what it reads
+  // is evaluated once per element, not once per pair.
   static std::optional<std::size_t> runs_along(const Node& node, std::size_t axis) {
-    const Node& term = node.src(0);
-    if (!term.is(Op::where_) || !term.src(0).is(Op::cmplt_) || !term.src(1).is(Op::constant_))
-      return {};
-    const auto along = counter_axis(term.src(0).src(0));
-    return counter_axis(term.src(0).src(1)) == axis ? along : std::nullopt;
+    const auto running = running_term(node.src(0));
+    const auto ranking = running ? std::nullopt : ranking_term(node.src(0));
+    if (!running && !ranking) return {};
+    const auto along = counter_axis(running ? running->at : ranking->at);
+    const auto own = counter_axis(running ? running->other : ranking->other);
+    return own == axis ? along : std::nullopt;
   }
 
   // The axis along which the node counts 0, 1, 2 …, if it does nothing else.

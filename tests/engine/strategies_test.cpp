@@ -225,6 +225,50 @@ TEST_F(Strategies, RunningReductionsAreOnePass) {
   compare(running(ReduceOp::add, product(normal({20, 30}), normal({30, 40})), zero), 1e-5);
 }
 
+// How many keys of the row come before each, equal ones by position.
+Node places(const Node& key) {
+  const Size rows = key.shape()[0];
+  const Size n = key.shape()[1];
+  const Shape cube = {rows, n, n};
+  const Node own = expand(reshape(key, {rows, n, 1}), cube);
+  const Node other = expand(reshape(key, {rows, 1, n}), cube);
+  const Node earlier =
+      cmplt(expand(reshape(iota(n), {1, 1, n}), cube), expand(reshape(iota(n), {1, n, 1}), cube));
+  const Node not_after = cmpne(cmplt(own, other), constant_int(1, DType::boolean));
+  const Node before = bit_or(cmplt(other, own), bit_and(earlier, not_after));
+  return reshape(reduce(ReduceOp::add, cast(before, DType::int32), {2}), {rows, n});
+}
+
+TEST_F(Strategies, RankingSortsLongRowsOfEveryKey) {
+  const Names one = {"ranking"};
+  for (const int n : {64, 100, 700}) {
+    SCOPED_TRACE(n);
+    EXPECT_EQ(compare(places(integers<std::int32_t>({3, n}, DType::int32, -50, 50)), 0), one);
+    EXPECT_EQ(
+        compare(places(integers<std::int32_t>({3, n}, DType::int32, INT32_MIN, INT32_MAX)), 0),
+        one);
+    EXPECT_EQ(compare(places(integers<std::uint32_t>({1, n}, DType::uint32, 0, INT32_MAX)), 0),
+              one);
+    const Node low =
+        cast(integers<std::int32_t>({2, n}, DType::int32, INT32_MIN, INT32_MAX), DType::int64);
+    const Node high = cast(integers<std::int32_t>({2, n}, DType::int32, -2, 2), DType::int64);
+    const Node wide = add(mul(high, constant_int(std::int64_t{1} << 40)), low);
+    EXPECT_EQ(compare(places(wide), 0), one);
+  }
+  const Node key = integers<std::int32_t>({4, 90}, DType::int32, -9, 9);
+  EXPECT_EQ(compare(places(integers<std::int32_t>({2, 30}, DType::int32, -9, 9)), 0),
+            Names{"reduce_columns"});
+  // Columns; what is made of the places; another order, which is not one of keys.
+  EXPECT_EQ(
+      compare(places(permute(integers<std::int32_t>({90, 4}, DType::int32, -9, 9), {1, 0})), 0),
+      one);
+  EXPECT_EQ(compare(mul(places(key), key), 0), one);
+  const Node rows = variable("rows", 1, 4);
+  for (const std::int64_t count : {1, 4}) {
+    EXPECT_EQ(compare(places(shrink(key, {0, Size(rows), 0, 90})), 0, {{"rows", count}}), one);
+  }
+}
+
 TEST_F(Strategies, LargeSumsToOneResultAreOneKernel) {
   EXPECT_EQ(compare(reduce(ReduceOp::add, normal({300, 1003}), {0, 1}), 1e-4),
             Names{"reduce_rows"});

@@ -69,6 +69,8 @@ std::optional<Schedule> matrix_vector(const Part& part, Workshop& workshop);
 std::optional<Schedule> contraction(const Part& part, Workshop& workshop);
 /// Elementwise work that reads memory across the direction in which it writes.
 std::optional<Schedule> transposition(const Part& part, Workshop& workshop);
+/// Places in the order of a row's keys (graph/idioms.h), and what is stored there: a sort.
+std::optional<Schedule> ranking(const Part& part, Workshop& workshop);
 /// Everything: elementwise chains, row and column reductions and what follows them, gathers,
 /// scatters.
 std::optional<Schedule> loops(const Part& part, Workshop& workshop);
