@@ -3,10 +3,13 @@
 // of a new process with warm page and kernel caches, and decoding while another process holds one
 // core. Arguments: types to measure (f16 q8_0 q4_0), or `decode FILE` or `prompt FILE` for a
 // profiler. The files are kept in BRISK_BENCH_MODELS, by default the folder brisk-bench-models
-// among the temporary ones; beware of 4 GB.
+// among the temporary ones; beware of 4 GB. BRISK_BENCH_PEER, the path of a llama-bench (of
+// llama.cpp or of ik_llama.cpp), has that measured on the same files in turn with ours.
 #include <sched.h>
 
 #include <csignal>
+
+#include <nlohmann/json.hpp>
 
 #include "child.h"
 #include "limits.h"
@@ -117,6 +120,42 @@ double first_token_seconds(const std::string& path) {
   return median(times);
 }
 
+// Tokens a second.
+struct PeerRates {
+  double decode = 0;
+  double prompt = 0;
+};
+
+// One round of the peer, with weights repacked as it loads where it can and without, whichever is
+// faster. Ends this process if the peer fails.
+PeerRates peer_rates(const char* program, const std::string& path) {
+  const bool repacks = std::string_view(program).find("ik_llama") != std::string_view::npos ||
+                       getenv("BRISK_BENCH_PEER_REPACKS") != nullptr;
+  PeerRates best;
+  for (const char* more : {"", "-rtr 1"}) {
+    if (*more != 0 && !repacks) continue;
+    const std::string command =
+        fmt::format("'{}' -m '{}' -t {} -p 512 -n 64 -r 2 -o json {} 2> /dev/null", program, path,
+                    threads, more);
+    FILE* output = popen(command.c_str(), "r");
+    std::string text;
+    for (int c = std::fgetc(output); c != EOF; c = std::fgetc(output)) text += static_cast<char>(c);
+    if (pclose(output) != 0) {
+      fmt::print(stderr, "the peer failed: {}\n", command);
+      std::exit(1);
+    }
+    for (const auto& test : nlohmann::json::parse(text)) {
+      double& rate = test.at("n_gen") == 0 ? best.prompt : best.decode;
+      rate = std::max(rate, test.at("avg_ts").get<double>());
+    }
+  }
+  return best;
+}
+
+std::string against(double ours, double peer) {
+  return peer == 0 ? "-" : fmt::format("{:.1f} {:.2f}x", peer, ours / peer);
+}
+
 void measure(Table& table, const std::filesystem::path& folder, const char* type_name) {
   const brisk::BlockInfo* info = brisk::find_block_type(std::string_view(type_name));
   if (info == nullptr) {
@@ -131,8 +170,12 @@ void measure(Table& table, const std::filesystem::path& folder, const char* type
   brisk::Session session(model, {.context = 1024});
   decode(session, 2);  // compiles
   const Bandwidth memory;
-  std::vector<double> limits, rates, shares;
+  std::vector<double> limits, rates, shares, peer_decodes, peer_prompts;
+  const char* peer = getenv("BRISK_BENCH_PEER");
   for (int round = 0; round < 3; ++round) {
+    const PeerRates theirs = peer ? peer_rates(peer, path) : PeerRates();
+    peer_decodes.push_back(theirs.decode);
+    peer_prompts.push_back(theirs.prompt);
     limits.push_back(memory.read(threads));
     rates.push_back(1 / median(decode(session, 64)));
     shares.push_back(rates.back() * bytes_per_token(shape, info->type) / limits.back());
@@ -148,10 +191,11 @@ void measure(Table& table, const std::filesystem::path& folder, const char* type
     session.rewind();
     prompts.push_back(seconds([&] { session.advance(prompt); }));
   }
+  const double prompt_rate = 512 / median({prompts.begin() + 1, prompts.end()});
   table.add({type_name, fmt::format("{:.0f}", static_cast<double>(file_size(path)) / 1e6),
              fmt::format("{:.1f}", median(rates)), fmt::format("{:.1f}", median(limits) / 1e9),
-             fmt::format("{:.2f}", median(shares)),
-             fmt::format("{:.0f}", 512 / median({prompts.begin() + 1, prompts.end()})),
+             fmt::format("{:.2f}", median(shares)), against(median(rates), median(peer_decodes)),
+             fmt::format("{:.0f}", prompt_rate), against(prompt_rate, median(peer_prompts)),
              fmt::format("{:.0f}", first * 1e3), fmt::format("{:.2f}", busy / median(rates)),
              fmt::format("{}", session.decode_step().plan()->kernels().size())});
 }
@@ -170,8 +214,8 @@ int main(int argc, char** argv) {
   std::vector<const char*> types = {"f16", "q8_0", "q4_0"};
   if (argc > 1) types.assign(argv + 1, argv + argc);
   {
-    Table table({"type", "MB", "decode tok/s", "read GB/s", "share*", "prompt tok/s",
-                 "first token ms", "one core busy**", "kernels a step"});
+    Table table({"type", "MB", "decode tok/s", "read GB/s", "share*", "peer", "prompt tok/s",
+                 "peer", "first token ms", "one core busy**", "kernels a step"});
     for (const char* type : types) measure(table, folder, type);
   }
   fmt::print(
