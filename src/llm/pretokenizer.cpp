@@ -1,4 +1,4 @@
-// PCRE2 behind Pattern, and the steps of PreTokenizer.
+// PCRE2 behind Regex, and the steps of PreTokenizer.
 #include "llm/pretokenizer.h"
 
 #include "base/error.h"
@@ -55,9 +55,9 @@ struct MatchScratch::State {
 MatchScratch::MatchScratch() : state_(std::make_unique<State>()) {}
 MatchScratch::~MatchScratch() = default;
 
-void Pattern::Free::operator()(pcre2_real_code_8* code) const { pcre2_code_free(code); }
+void Regex::Free::operator()(pcre2_real_code_8* code) const { pcre2_code_free(code); }
 
-Pattern::Pattern(std::string_view regex) {
+Regex::Regex(std::string_view regex) {
   int error = 0;
   PCRE2_SIZE offset = 0;
   code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(regex.data()), regex.size(),
@@ -73,7 +73,7 @@ Pattern::Pattern(std::string_view regex) {
   pcre2_jit_compile(code_.get(), PCRE2_JIT_COMPLETE);
 }
 
-std::string Pattern::escape(std::string_view literal) {
+std::string Regex::escape(std::string_view literal) {
   std::string out;
   for (const char c : literal) {
     if (std::string_view("\\^$.[]|()?*+{}#-").find(c) != std::string_view::npos) out += '\\';
@@ -82,8 +82,8 @@ std::string Pattern::escape(std::string_view literal) {
   return out;
 }
 
-void Pattern::find_all(std::string_view text, MatchScratch& scratch,
-                       std::vector<TextSpan>& matches) const {
+void Regex::find_all(std::string_view text, MatchScratch& scratch,
+                     std::vector<TextSpan>& matches) const {
   MatchScratch::State& state = *scratch.state_;
   const auto subject = reinterpret_cast<PCRE2_SPTR>(text.empty() ? "" : text.data());
   // Steps of backtracking for one match: enough for a few passes over the text, too few for n².
@@ -109,8 +109,8 @@ void Pattern::find_all(std::string_view text, MatchScratch& scratch,
   }
 }
 
-std::string Pattern::replace(std::string_view text, std::string_view by,
-                             MatchScratch& scratch) const {
+std::string Regex::replace(std::string_view text, std::string_view by,
+                           MatchScratch& scratch) const {
   std::string out;
   out.reserve(text.size());
   std::vector<TextSpan> matches;
@@ -222,7 +222,7 @@ void mark_spaces(PreTokenizer::Pieces& pieces, const PreTokenizeStep& step, bool
 
 PreTokenizer::PreTokenizer(std::vector<PreTokenizeStep> steps) : steps_(std::move(steps)) {
   for (const PreTokenizeStep& step : steps_)
-    patterns_.push_back(step.pattern.empty() ? nullptr : std::make_unique<Pattern>(step.pattern));
+    patterns_.push_back(step.pattern.empty() ? nullptr : std::make_unique<Regex>(step.pattern));
 }
 
 PreTokenizer::Pieces PreTokenizer::cut(std::string text, bool at_start,

@@ -27,16 +27,16 @@ class MatchScratch {
   MatchScratch& operator=(const MatchScratch&) = delete;
 
  private:
-  friend class Pattern;
+  friend class Regex;
   struct State;
   std::unique_ptr<State> state_;
 };
 
 /// A compiled regular expression over UTF-8 with Unicode classes.
-class Pattern {
+class Regex {
  public:
   /// UserError when the expression is not valid.
-  explicit Pattern(std::string_view regex);
+  explicit Regex(std::string_view regex);
   static std::string escape(std::string_view literal);
 
   /// Appends the matches from left to right, spans relative to `text`, which must be well-formed
@@ -86,7 +86,7 @@ class PreTokenizer {
 
  private:
   std::vector<PreTokenizeStep> steps_;
-  std::vector<std::unique_ptr<Pattern>> patterns_;  // one per step, null where it has none
+  std::vector<std::unique_ptr<Regex>> patterns_;  // one per step, null where it has none
 };
 
 /// The behaviour behind a GGUF file's tokenizer.ggml.pre.

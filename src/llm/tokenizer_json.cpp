@@ -74,9 +74,9 @@ std::string decode_base64(std::string_view text) {
 
 /// {"String": literal} or {"Regex": expression}, or a bare literal.
 std::string regex_of(const Json& pattern) {
-  if (pattern.is_string()) return Pattern::escape(pattern.get<std::string>());
+  if (pattern.is_string()) return Regex::escape(pattern.get<std::string>());
   if (const Json* literal = member(pattern, "String"))
-    return Pattern::escape(literal->get<std::string>());
+    return Regex::escape(literal->get<std::string>());
   return pattern.at("Regex").get<std::string>();
 }
 
@@ -274,7 +274,7 @@ class Reader {
                                                  : Behavior::contiguous));
     } else if (type == "CharDelimiterSplit") {
       steps.push_back(
-          split_step(Pattern::escape(step.at("delimiter").get<std::string>()), Behavior::removed));
+          split_step(Regex::escape(step.at("delimiter").get<std::string>()), Behavior::removed));
     } else if (type == "Split") {
       steps.push_back(split(step));
     } else {

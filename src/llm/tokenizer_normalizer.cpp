@@ -63,7 +63,7 @@ Normalizer::Normalizer(std::vector<NormalizeStep> steps) : steps_(std::move(step
     if (step.kind != Kind::charsmap && step.content.size() > max_replacement)
       user_error("tokenizer: a normalizer inserts {} bytes, {} are allowed", step.content.size(),
                  max_replacement);
-    patterns_.push_back(step.kind == Kind::replace ? std::make_unique<Pattern>(step.pattern)
+    patterns_.push_back(step.kind == Kind::replace ? std::make_unique<Regex>(step.pattern)
                                                    : nullptr);
     charsmaps_.push_back(step.kind == Kind::charsmap ? std::make_unique<CharsMap>(step.content)
                                                      : nullptr);

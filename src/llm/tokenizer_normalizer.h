@@ -52,7 +52,7 @@ class Normalizer {
 
  private:
   std::vector<NormalizeStep> steps_;
-  std::vector<std::unique_ptr<Pattern>> patterns_;    // one per step, null where it has none
+  std::vector<std::unique_ptr<Regex>> patterns_;      // one per step, null where it has none
   std::vector<std::unique_ptr<CharsMap>> charsmaps_;  // likewise
 };
 

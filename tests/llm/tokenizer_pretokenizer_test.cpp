@@ -30,9 +30,9 @@ Strings cut_as(std::string_view name, std::string text) {
   return cut(std::move(named.steps), std::move(text));
 }
 
-TEST(Pattern, NamesTheMistakeInABadExpression) {
+TEST(Regex, NamesTheMistakeInABadExpression) {
   try {
-    Pattern("a(b");
+    Regex("a(b");
     FAIL() << "no error";
   } catch (const UserError& error) {
     EXPECT_STREQ(
@@ -41,15 +41,15 @@ TEST(Pattern, NamesTheMistakeInABadExpression) {
   }
 }
 
-TEST(Pattern, ReplacesMatchesAlsoEmptyOnesAndLeavesIllFormedBytes) {
+TEST(Regex, ReplacesMatchesAlsoEmptyOnesAndLeavesIllFormedBytes) {
   MatchScratch scratch;
-  EXPECT_EQ(Pattern("\\d+").replace("a12\xff"
+  EXPECT_EQ(Regex("\\d+").replace("a12\xff"
                                     "3b",
                                     "#", scratch),
             "a#\xff#b");
-  EXPECT_EQ(Pattern("(?=é)").replace("aéé", "-", scratch), "a-é-é");
-  EXPECT_EQ(Pattern("x*").replace("ab", ".", scratch), ".a.b.");
-  EXPECT_EQ(Pattern(Pattern::escape("a.b*(c)[\\]")).replace("a.b*(c)[\\] axb", "!", scratch),
+  EXPECT_EQ(Regex("(?=é)").replace("aéé", "-", scratch), "a-é-é");
+  EXPECT_EQ(Regex("x*").replace("ab", ".", scratch), ".a.b.");
+  EXPECT_EQ(Regex(Regex::escape("a.b*(c)[\\]")).replace("a.b*(c)[\\] axb", "!", scratch),
             "! axb");
 }
 
