@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <numeric>
 
 #include "base/error.h"
@@ -30,6 +33,18 @@ TEST_F(CpuDevice, SaysWhatItIs) {
   EXPECT_EQ(device_->info().compute_units, 2);
   EXPECT_GT(device_->info().memory_bytes, std::size_t{1} << 28);
   EXPECT_LE(device_->info().free_bytes, device_->info().memory_bytes);
+}
+
+TEST_F(CpuDevice, SaysTheLastCacheThatAProcessorReaches) {
+  const std::filesystem::path folder = "/sys/devices/system/cpu/cpu0/cache";
+  std::error_code error;
+  std::size_t largest = 0;  // in KiB
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    std::size_t size = 0;
+    if (std::ifstream(entry.path() / "size") >> size) largest = std::max(largest, size);
+  }
+  if (largest == 0) GTEST_SKIP() << folder << " says nothing of caches here";
+  EXPECT_EQ(device_->info().cache_bytes, largest << 10);
 }
 
 TEST_F(CpuDevice, AllocatesAlignedMemoryOfAnySize) {

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 
@@ -64,6 +65,26 @@ std::vector<std::string> feature_names(const std::string& text) {
   return names;
 }
 
+// Of the last cache that the first processor reaches, as Linux says it ("32768K"); sysconf adds up
+// those of a whole package on some processors.
+std::size_t last_cache_bytes() {
+  std::size_t bytes = 0;
+  int last = 0;
+  for (int index = 0;; ++index) {
+    const std::string folder = fmt::format("/sys/devices/system/cpu/cpu0/cache/index{}/", index);
+    std::ifstream level_file(folder + "level");
+    std::ifstream size_file(folder + "size");
+    int level = 0;
+    std::size_t kib = 0;
+    if (!(level_file >> level) || !(size_file >> kib)) break;
+    if (level >= last) bytes = kib << 10;
+    last = std::max(last, level);
+  }
+  if (bytes > 0) return bytes;
+  const long said = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  return said > 0 ? static_cast<std::size_t>(said) : 0;
+}
+
 DeviceInfo describe(int threads) {
   const Target host = host_target();
   DeviceInfo info;
@@ -74,8 +95,7 @@ DeviceInfo describe(int threads) {
   info.compute_units = threads;
   info.memory_bytes = total_memory();
   info.free_bytes = available_memory();
-  const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
-  info.cache_bytes = cache > 0 ? static_cast<std::size_t>(cache) : 0;
+  info.cache_bytes = last_cache_bytes();
   return info;
 }
 
