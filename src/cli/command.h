@@ -3,8 +3,12 @@
 // success by returning.
 #pragma once
 
+#include <fmt/core.h>
+
+#include <cstdio>
 #include <filesystem>
 #include <string>
+#include <utility>
 
 namespace CLI {
 class App;
@@ -38,6 +42,12 @@ struct DeviceChoice {
 /// --exact: products with quantised weights in float32, without rounding what they are multiplied
 /// with to 8 bits (formats/quant_tensors.h).
 void add_exact(CLI::App& command, bool& exact);
+
+/// On stderr; that nobody listens there is no reason to stop.
+template <typename... Args>
+void say(fmt::format_string<Args...> format, Args&&... args) {
+  std::fputs(fmt::format(format, std::forward<Args>(args)...).c_str(), stderr);
+}
 
 /// 1536 → "1.5 KiB".
 std::string byte_text(double bytes);

@@ -17,7 +17,7 @@ std::filesystem::path model_path(const std::string& given) {
     const auto model = folder / "models" / "default.gguf";
     if (std::filesystem::exists(model, error)) return model;
   }
-  user_error("no model here; pass one: brisk run MODEL.gguf");
+  user_error("there is no model here; pass one, a GGUF file or a Hugging Face folder");
 }
 
 void DeviceChoice::add_to(CLI::App& command) {

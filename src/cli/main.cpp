@@ -2,8 +2,13 @@
 // status 0: done, 1: failed, 2: the command line is wrong, 130: interrupted.
 #include <CLI/CLI.hpp>
 
+#include <fcntl.h>
 #include <fmt/core.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <exception>
 #include <new>
 #include <string>
@@ -30,8 +35,24 @@ int fail(std::string text, int status) {
   for (char& c : text) {
     if (c == '\n') c = ' ';
   }
-  fmt::print(stderr, "brisk: {}\n", text);
+  std::fputs(fmt::format("brisk: {}\n", text).c_str(), stderr);
   return status;
+}
+
+// The numbers of streams that the caller has closed must not go to files that are opened here. What
+// is written to such a stream fails.
+void occupy_standard_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(stream, F_GETFD) < 0) {
+      ::open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+    }
+  }
+}
+
+// What was printed may still wait for its way out.
+int finish() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
+  return fail(fmt::format("writing the output: {}", std::strerror(errno)), 1);
 }
 
 int run(int argc, char** argv) {
@@ -47,16 +68,18 @@ int run(int argc, char** argv) {
   try {
     program.parse(argc, argv);
   } catch (const CLI::Success& wanted) {  // --help, --version
-    return program.exit(wanted);
+    program.exit(wanted);
+    return finish();
   } catch (const CLI::ParseError& error) {
     return fail(fmt::format("{} (see brisk --help)", error.what()), 2);
   }
-  return 0;
+  return finish();
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  occupy_standard_streams();
   try {
     return run(argc, argv);
   } catch (const brisk::Exit& exit) {

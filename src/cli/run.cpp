@@ -26,11 +26,10 @@ namespace {
 struct RunOptions {
   std::string model;
   std::string prompt;
-  bool prompt_given = false;
   std::int64_t tokens = 256;
   std::int64_t context = 4096;
-  SamplerOptions sampler;
   bool exact = false;
+  SamplerOptions sampler;
   DeviceChoice device;
 };
 
@@ -50,11 +49,11 @@ class Runner {
       user_error("{}: there is no tokenizer beside this model", model_.file().name());
     }
     for (const std::string& warning : model_.tokenizer()->warnings()) {
-      fmt::print(stderr, "brisk: {}\n", warning);
+      say("brisk: {}\n", warning);
     }
-    fmt::print(stderr, "{}: {}, {} blocks of width {}; loaded in {:.3f} s\n", model_.file().name(),
-               model_.config().architecture->name, model_.config().blocks, model_.config().width,
-               model_.load_seconds());
+    say("{}: {}, {} blocks of width {}; loaded in {:.3f} s\n", model_.file().name(),
+        model_.config().architecture->name, model_.config().blocks, model_.config().width,
+        model_.load_seconds());
   }
 
   /// The only text of this run: its cache is no longer than it needs.
@@ -71,11 +70,11 @@ class Runner {
   void interactive() {
     const bool terminal = ::isatty(STDIN_FILENO) == 1;
     if (terminal) {
-      fmt::print(stderr, "Type the beginning of a text and Enter. Ctrl-C stops it, Ctrl-D ends.\n");
+      say("Type the beginning of a text and Enter. Ctrl-C stops it, Ctrl-D ends.\n");
     }
     std::string line;
     while (true) {
-      if (terminal) fmt::print(stderr, "> ");
+      if (terminal) say("> ");
       if (!std::getline(std::cin, line)) break;
       if (!session_) open_session(options_.context);
       try {
@@ -85,10 +84,10 @@ class Runner {
         interrupt_.clear();
       } catch (const UserError& error) {  // a prompt too long for the context, …
         if (!terminal) throw;
-        fmt::print(stderr, "brisk: {}\n", error.what());
+        say("brisk: {}\n", error.what());
       }
     }
-    if (terminal) fmt::print(stderr, "\n");
+    if (terminal) say("\n");
     if (interrupt_.requested()) throw Exit{130};
     if (!session_ && !terminal) answer_once("");  // nothing to read: the model begins by itself
   }
@@ -130,8 +129,7 @@ class Runner {
     const auto rate = [](std::int64_t tokens, double seconds) {
       return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
     };
-    fmt::print(
-        stderr, "prompt {} tokens, {:.1f} tok/s; generated {} tokens, {:.1f} tok/s{}{}\n",
+    say("prompt {} tokens, {:.1f} tok/s; generated {} tokens, {:.1f} tok/s{}{}\n",
         result.prompt_tokens, rate(result.prompt_tokens, result.prompt_seconds),
         result.tokens.size(), rate(result.steps, result.step_seconds),
         options_.sampler.temperature > 0 ? fmt::format("; seed {}", options_.sampler.seed) : "",
@@ -172,8 +170,8 @@ void add_run(CLI::App& program) {
       ->capture_default_str();
   CLI::Option* seed =
       run->add_option("--seed", s.seed, "one seed gives one text (default: another each time)");
-  add_exact(*run, o.exact);
   o.device.add_to(*run);
+  add_exact(*run, o.exact);
   run->callback([options, prompt, seed] {
     if (seed->count() == 0) options->sampler.seed = std::random_device()();
     options->device.apply();

@@ -28,8 +28,13 @@ Generated generate(Session& session, std::span<const TokenId> prompt, Sampler& s
   Generated result;
   result.prompt_tokens = static_cast<std::int64_t>(prompt.size());
   auto start = Clock::now();
-  std::vector<float> logits = session.advance(prompt);
+  std::vector<float> logits = session.advance(prompt, [&] { return emit(""); });
   result.prompt_seconds = seconds_since(start);
+  if (logits.empty()) {
+    result.ended = Ended::by_caller;
+    result.prompt_tokens = 0;
+    return result;
+  }
   for (const TokenId token : prompt) sampler.accept(token);
 
   start = Clock::now();

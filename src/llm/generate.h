@@ -18,7 +18,7 @@ struct GenerateOptions {
   std::int64_t max_tokens = -1;  // -1: until the model ends or the context is full
   bool ignore_end = false;       // goes on after the model's end of text
   bool at_start = false;         // nothing comes before the text: its leading space is dropped
-  /// Text as it comes; false ends the generation. May be empty.
+  /// Text as it comes; false ends the generation. May be empty, and is between a prompt's batches.
   std::function<bool(std::string_view)> on_text;
 };
 
@@ -27,9 +27,9 @@ enum class Ended : std::uint8_t { by_model, by_length, by_context, by_caller };
 struct Generated {
   std::vector<TokenId> tokens;  // without the token that ended it
   Ended ended = Ended::by_length;
-  std::int64_t prompt_tokens = 0;
-  double prompt_seconds = 0;  // up to the first logits, compiling included
-  std::int64_t steps = 0;     // of one token each
+  std::int64_t prompt_tokens = 0;  // read; none where the caller ended it before
+  double prompt_seconds = 0;       // up to the first logits, compiling included
+  std::int64_t steps = 0;          // of one token each
   double step_seconds = 0;
 };
 

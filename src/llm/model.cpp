@@ -136,11 +136,17 @@ std::vector<Plan::KernelInfo> Session::profile(std::span<const TokenId> tokens) 
   return step_of(count).timed_run(load(tokens));
 }
 
-std::vector<float> Session::advance(std::span<const TokenId> tokens) {
+std::vector<float> Session::advance(std::span<const TokenId> tokens,
+                                    const std::function<bool()>& go_on) {
   want(tokens);
+  const std::int64_t before = position_;
   while (static_cast<std::int64_t>(tokens.size()) > batch_) {
     run(tokens.first(static_cast<std::size_t>(batch_)), false);
     tokens = tokens.subspan(static_cast<std::size_t>(batch_));
+    if (go_on && !go_on()) {
+      position_ = before;
+      return {};
+    }
   }
   return run(tokens, false).read(0, model_.config().vocabulary);
 }

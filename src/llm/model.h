@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -65,8 +66,10 @@ class Session {
 
   /// Computes the tokens after those before; gives the logits that follow the last of them.
   /// UserError where the context cannot hold them, or for an id outside the vocabulary; the session
-  /// stays as it was.
-  std::vector<float> advance(std::span<const TokenId> tokens);
+  /// stays as it was. It does too where `go_on`, asked between batches, says no; nothing is given
+  /// then.
+  std::vector<float> advance(std::span<const TokenId> tokens,
+                             const std::function<bool()>& go_on = {});
   /// The same with the logits after each token, [tokens, vocabulary], and the hidden state after
   /// the first block, [tokens, width]; at most `batch` tokens.
   struct Trace {

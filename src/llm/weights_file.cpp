@@ -34,10 +34,11 @@ ModelFile ModelFile::open(const fs::path& path) {
   if (!fs::exists(status)) user_error("{}: there is no such file or folder", path.string());
   ModelFile file;
   if (fs::is_directory(status) || path.extension() == ".safetensors") {
-    file.folder_ = fs::is_directory(status) ? path : path.parent_path();
+    const bool folder = fs::is_directory(status);
+    file.folder_ = folder ? path : path.parent_path();
     if (!fs::exists(file.folder_ / "config.json", error)) {
-      user_error("{}: there is no config.json, so this is not a model's folder",
-                 file.folder_.string());
+      user_error("{}: there is no config.json {}", path.string(),
+                 folder ? "in it, so this is not a model's folder" : "beside it");
     }
     file.safetensors_ = std::make_shared<const Safetensors>(Safetensors::open(path));
   } else {

@@ -28,13 +28,13 @@ struct Finished {
 
 class Program {
  public:
-  /// Starts it; stdout goes to `out_path` where one is given.
+  /// Starts it; stdout and stderr go to these paths where they are given.
   Program(std::vector<std::string> arguments, const std::string& input,
-          const std::string& out_path = {}) {
+          const std::string& out_path = {}, const std::string& err_path = {}) {
     std::ofstream(folder_.path() / "in", std::ios::binary) << input;
     out_ = out_path.empty() ? (folder_.path() / "out").string() : out_path;
     const std::string in = folder_.path() / "in";
-    const std::string err = folder_.path() / "err";
+    const std::string err = err_path.empty() ? (folder_.path() / "err").string() : err_path;
     arguments.insert(arguments.begin(), BRISK_PROGRAM);
     std::vector<char*> argv;
     for (std::string& argument : arguments) argv.push_back(argument.data());

@@ -1,5 +1,7 @@
 // brisk run: text from a model that the test makes, and every way that it can fail or end.
+#include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <random>
 #include <thread>
 
@@ -184,11 +186,102 @@ TEST_F(RunTest, times_a_model_for_programs_to_read) {
   }
 }
 
+// Rounding to 8 bits changes logits a little, so over many tokens the text changes too.
+TEST_F(RunTest, computes_quantised_models_exactly_where_asked) {
+  FixtureModel model;
+  model.width = 64, model.head_width = 16, model.ffn = 64, model.vocabulary = 300;
+  model.context = 512, model.tokenizer = true;
+  model.make();
+  const auto bytes = model.gguf(BlockType::q4_0);
+  const std::string path = folder_->write("q4.gguf", bytes);
+  const auto kernels = [&](std::vector<std::string> flags) {
+    flags.insert(flags.begin(), {"inspect", path, "--kernels"});
+    return run_brisk(flags).out;
+  };
+  const auto text = [&](std::vector<std::string> flags) {
+    flags.insert(flags.begin(), {"run", path, "-p", "ab", "-n", "100", "--temp", "0"});
+    const Finished finished = run_brisk(flags);
+    EXPECT_EQ(finished.status, 0) << finished.err;
+    return finished.out;
+  };
+  EXPECT_NE(kernels({}).find("matrix_vector_bytes"), std::string::npos) << kernels({});
+  EXPECT_EQ(kernels({"--exact"}).find("matrix_vector_bytes"), std::string::npos);
+  EXPECT_NE(text({}), text({"--exact"}));
+}
+
 TEST_F(RunTest, times_a_model) {
   const Finished timed = run_brisk({"bench", path_, "--prompt", "16", "-n", "4", "--repeats", "1"});
   EXPECT_EQ(timed.status, 0) << timed.err;
   EXPECT_NE(timed.out.find("prompt of 16: "), std::string::npos) << timed.out;
   EXPECT_NE(timed.out.find("decode of 4: "), std::string::npos) << timed.out;
+}
+
+// What a user's machine may lack or have too little of.
+TEST_F(RunTest, works_without_a_cache_and_says_so) {
+  const std::string kept = std::getenv("BRISK_CACHE");
+  const std::vector<std::string> arguments = {"-p", "ab", "-n", "3", "--temp", "0"};
+  const std::string text = run(arguments).out;
+  const auto expect_text = [&](const char* said) {
+    const Finished finished = run(arguments);
+    EXPECT_EQ(finished.status, 0) << finished.err;
+    EXPECT_EQ(finished.out, text);
+    EXPECT_NE(finished.err.find(said), std::string::npos) << finished.err;
+  };
+  ::setenv("BRISK_CACHE", "/proc/none", 1);  // cannot be made
+  expect_text("brisk: kernel cache /proc/none");
+  const std::string home = std::getenv("HOME") ? std::getenv("HOME") : "";
+  ::unsetenv("BRISK_CACHE");
+  ::unsetenv("HOME");
+  ::unsetenv("XDG_CACHE_HOME");
+  expect_text("brisk: kernel cache: no home folder; kernels are kept in memory only");
+  if (!home.empty()) ::setenv("HOME", home.c_str(), 1);
+  ::setenv("BRISK_CACHE", kept.c_str(), 1);
+}
+
+TEST_F(RunTest, says_that_what_it_shows_cannot_be_written) {
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"inspect", path_},
+                                                    {"devices"},
+                                                    {"inspect", path_, "--ir"},
+                                                    {"--help"}}) {
+    const Finished full = run_brisk(arguments, "", "/dev/full");
+    EXPECT_EQ(full.status, 1) << full.err;
+    EXPECT_NE(full.err.find("No space left on device"), std::string::npos) << full.err;
+    EXPECT_EQ(std::count(full.err.begin(), full.err.end(), '\n'), 1) << full.err;
+  }
+}
+
+TEST_F(RunTest, makes_its_text_although_nobody_listens_on_stderr) {
+  const std::vector<std::string> arguments = {"run", path_, "-p", "ab", "-n", "5", "--temp", "0"};
+  const std::string text = run_brisk(arguments).out;
+  Program deaf(arguments, "", {}, "/dev/full");
+  const Finished finished = deaf.wait();
+  EXPECT_EQ(finished.status, 0);
+  EXPECT_EQ(finished.out, text);
+}
+
+TEST_F(RunTest, refuses_a_model_cut_off_anywhere) {
+  for (std::size_t size = 0; size < bytes_.size(); size += 1 + bytes_.size() / 40) {
+    const auto path = folder_->write("cut.gguf", std::span<const std::byte>(bytes_).first(size));
+    for (const char* command : {"run", "inspect", "bench"}) {
+      const Finished finished = run_brisk({command, path});
+      EXPECT_EQ(finished.status, 1) << command << " " << size;
+      EXPECT_TRUE(finished.err.starts_with("brisk: ")) << finished.err;
+      EXPECT_NE(finished.err.find("cut.gguf"), std::string::npos) << finished.err;
+      EXPECT_EQ(std::count(finished.err.begin(), finished.err.end(), '\n'), 1) << finished.err;
+    }
+  }
+}
+
+TEST_F(RunTest, ends_quietly_at_an_interrupt_while_it_loads_or_waits) {
+  for (const int wait_ms : {0, 1, 3, 10, 30, 100}) {
+    Program program({"run", path_, "-p", "ab", "-n", "-1", "--ctx", "190000"}, "");
+    std::this_thread::sleep_for(std::chrono::milliseconds(wait_ms));
+    program.interrupt();
+    const Finished finished = program.wait();
+    EXPECT_TRUE(finished.status == 130 || finished.status == -SIGINT)
+        << wait_ms << ": " << finished.status << finished.err;
+    EXPECT_EQ(finished.err.find("brisk: "), std::string::npos) << finished.err;
+  }
 }
 
 }  // namespace

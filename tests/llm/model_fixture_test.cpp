@@ -242,7 +242,8 @@ TEST_F(FixtureErrorTest, says_what_a_path_lacks) {
     return text.starts_with(prefix) ? text.substr(prefix.size()) : text;
   };
   EXPECT_EQ(said(folder.path() / "none"), "/none: there is no such file or folder");
-  EXPECT_EQ(said(folder.path()), ": there is no config.json, so this is not a model's folder");
+  EXPECT_EQ(said(folder.path()),
+            ": there is no config.json in it, so this is not a model's folder");
   fixture("llama").write_folder(folder.path());
   std::filesystem::remove(folder.path() / "model.safetensors");
   EXPECT_NE(said(folder.path()).find("model.safetensors"), std::string::npos);
@@ -288,6 +289,29 @@ TEST_F(FixtureErrorTest, ends_a_text_where_it_is_asked_to) {
   const Generated called = run(stopped);
   EXPECT_EQ(called.ended, Ended::by_caller);
   EXPECT_EQ(called.tokens, std::vector<TokenId>(full.tokens.begin(), full.tokens.begin() + 2));
+}
+
+TEST_F(FixtureErrorTest, stops_between_the_batches_of_a_prompt_where_it_is_asked_to) {
+  const auto bytes = fixture("llama").gguf();
+  const Model model = loaded(bytes);
+  Session session(model, {.context = 16, .batch = 4});
+  Sampler sampler({.temperature = 0});
+  const auto tokens = some_tokens(model, 12);
+  session.advance(std::span(tokens).first(2));
+  for (const int batches : {1, 2}) {
+    int calls = 0;
+    GenerateOptions stopped;
+    stopped.on_text = [&](std::string_view text) {
+      EXPECT_EQ(text, "");
+      return ++calls < batches;
+    };
+    const Generated result = generate(session, tokens, sampler, stopped);
+    EXPECT_EQ(result.ended, Ended::by_caller);
+    EXPECT_EQ(calls, batches);
+    EXPECT_EQ(result.prompt_tokens, 0);
+    EXPECT_TRUE(result.tokens.empty());
+    EXPECT_EQ(session.position(), 2);  // as it was
+  }
 }
 
 }  // namespace
