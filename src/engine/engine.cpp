@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/options.h"
-#include "device/cpu/cpu_device.h"
+#include "engine/backends.h"
 #include "engine/kernel_cache.h"
 #include "engine/loaded.h"
 
@@ -103,13 +103,9 @@ Engine::~Engine() = default;
 
 Engine& Engine::shared() {
   static Engine engine = [] {
-    const Options& o = options();
-    if (!o.device.empty() && o.device != "cpu") {
-      throw DeviceError("BRISK_DEVICE asks for '" + o.device + "', but this build has only 'cpu'");
-    }
-    Target target = host_target();
-    if (o.threads > 0) target.threads = o.threads;
-    return Engine(make_cpu_device(target.threads), target);
+    const std::string& id = options().device;
+    OpenDevice opened = open_device(id.empty() ? "cpu" : id);
+    return Engine(std::move(opened.device), std::move(opened.target));
   }();
   return engine;
 }
