@@ -5,7 +5,9 @@
 
 #include "base/error.h"
 #include "base/options.h"
+#include "codegen/opencl_c/render.h"
 #include "device/cpu/cpu_device.h"
+#include "device/opencl/opencl_device.h"
 
 namespace brisk {
 
@@ -18,13 +20,20 @@ OpenDevice open_cpu(int) {
 
 std::vector<DeviceInfo> cpu_devices() { return {open_cpu(0).device->info()}; }
 
+OpenDevice open_opencl(int index) { return {make_opencl_device(index), opencl_target(index)}; }
+
+// The driver compiles further; what it makes is its own.
+std::string no_assembly(const Kernel&, const Target&) { return {}; }
+
 constexpr std::array backends = {
     Backend{"cpu", cpu_devices, open_cpu},
+    Backend{"opencl", opencl_devices, open_opencl},
 };
 
 constexpr std::array generators = {
     Generator{Isa::x86_64, compile, llvm_ir, assembly},
     Generator{Isa::aarch64, compile, llvm_ir, assembly},
+    Generator{Isa::opencl_c, compile_opencl_c, opencl_source, no_assembly},
 };
 
 [[noreturn]] void refuse(const std::string& id) {

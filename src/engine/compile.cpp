@@ -102,8 +102,7 @@ std::optional<KernelCode> find_compiled(const std::string& key) {
   return kernel;
 }
 
-KernelCode compile_kernel(const LoweredKernel& lowered, const std::string& key,
-                          const Target& target) {
+KernelCode compile_kernel(const LoweredKernel& lowered, const Target& target) {
   const auto start = std::chrono::steady_clock::now();
   const Generator& generator = generator_of(target.isa);
   log_line(2, "{}", log_enabled(2) ? print(lowered) : "");
@@ -119,8 +118,11 @@ KernelCode compile_kernel(const LoweredKernel& lowered, const std::string& key,
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
   log_line(1, "compiled {} in {:.1f} ms, {} bytes", kernel.header.name, took.count(),
            kernel.code.object.size());
-  KernelCache::shared().insert(key, pack(kernel));
   return kernel;
+}
+
+void keep_compiled(const std::string& key, const KernelCode& kernel) {
+  KernelCache::shared().insert(key, pack(kernel));
 }
 
 }  // namespace brisk

@@ -41,9 +41,15 @@ bool Engine::Loaded::get(const PlanRecord& record, const std::vector<LoweredKern
           complete = false;
           continue;
         }
-        if (!code) code = compile_kernel(lowered[missing[m]], key, engine.target());
+        const bool fresh = !code;
+        if (fresh) code = compile_kernel(lowered[missing[m]], engine.target());
         auto kernel = std::make_shared<LoadedKernel>();
         kernel->program = engine.device().load(code->code.object, code->code.symbol);
+        if (fresh) {
+          std::vector<std::byte> binary = kernel->program->binary();
+          if (!binary.empty()) code->code.object = std::move(binary);
+          keep_compiled(key, *code);
+        }
         kernel->header = std::move(code->header);
         if (options().verify) {
           kernel->lowered = std::make_shared<const LoweredKernel>(lowered[missing[m]]);
