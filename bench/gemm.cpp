@@ -142,8 +142,8 @@ void int8_product(Report& report, std::int64_t n, bool with_sign) {
   const auto count = static_cast<std::size_t>(n * n);
   Random random(5);
   auto a = random.bytes(count), b = random.bytes(count);
-  // Seven bits on one side: with eight on both, oneDNN's sums of pairs saturate on processors without
-  // VNNI.
+  // Seven bits on one side: with eight on both, oneDNN's sums of pairs saturate on processors
+  // without VNNI.
   for (auto& x : with_sign ? b : a)
     x = static_cast<std::byte>(static_cast<int>(x) % 128 - (with_sign ? 64 : 0));
   std::vector<std::int32_t> c(count);

@@ -52,7 +52,7 @@ inline float read(const float* data, std::size_t count, std::size_t ahead) {
 // registers. Gives the operations done.
 #define BENCH_MULTIPLY_ADD(NAME, TARGET, VECTOR, SET, STEP, CHAINS)                              \
   __attribute__((target(TARGET))) inline double NAME(double* sink) {                             \
-    constexpr int steps = 1'000'000;                                                               \
+    constexpr int steps = 1'000'000;                                                             \
     VECTOR sums[CHAINS];                                                                         \
     for (int j = 0; j < CHAINS; ++j) sums[j] = SET(static_cast<float>(j));                       \
     const VECTOR factor = SET(0.999F);                                                           \

@@ -1,5 +1,5 @@
-// brisk bench: how fast a model reads a prompt and makes text on this machine. Each figure is the
-// best of several runs; compiling is done before.
+// brisk bench: how fast a model reads a prompt and makes text on this machine, and what share of
+// the device's limits that is. Each figure is the best of several runs; compiling is done before.
 #include <CLI/CLI.hpp>
 
 #include <fmt/core.h>
@@ -9,7 +9,10 @@
 #include <memory>
 #include <random>
 
+#include <nlohmann/json.hpp>
+
 #include "cli/command.h"
+#include "cli/limits.h"
 #include "llm/model.h"
 
 namespace brisk {
@@ -21,8 +24,28 @@ struct BenchOptions {
   std::int64_t prompt = 512;
   std::int64_t tokens = 64;
   int repeats = 3;
+  bool exact = false;
+  bool json = false;
   DeviceChoice device;
 };
+
+// What a step does, by the kernels' own count.
+struct StepWork {
+  double bytes = 0;
+  double operations = 0;
+};
+
+StepWork work_of(Session& session, std::int64_t tokens, std::int64_t position) {
+  StepWork work;
+  const Plan* plan = session.step_of(tokens).plan();
+  if (plan == nullptr) return work;
+  const VariableValues values = {{"position", position}, {"tokens", tokens}};
+  for (const Plan::KernelInfo& kernel : plan->kernels(&values)) {
+    work.bytes += static_cast<double>(kernel.bytes);
+    work.operations += static_cast<double>(kernel.operations);
+  }
+  return work;
+}
 
 template <typename Work>
 double seconds_of(const Work& work) {
@@ -37,7 +60,8 @@ void bench(const BenchOptions& options) {
   const std::int64_t context = std::min(options.prompt + options.tokens, model.config().context);
   const std::int64_t prompt = std::min(options.prompt, context - 1);
   const std::int64_t tokens = std::min(options.tokens, context - prompt);
-  Session session(model, {.context = context, .batch = prompt});
+  Session session(model,
+                  {.context = context, .batch = prompt, .round_activations = !options.exact});
 
   std::mt19937 random(1);
   std::vector<TokenId> ids(static_cast<std::size_t>(prompt));
@@ -59,10 +83,39 @@ void bench(const BenchOptions& options) {
     reading = std::min(reading, seconds_of(read));
     making = std::min(making, seconds_of(make));
   }
+  const DeviceLimits limits = measure_limits();
+  const double prompt_rate = static_cast<double>(prompt) / reading;
+  const double decode_rate = static_cast<double>(tokens) / making;
+  const StepWork one = work_of(session, 1, prompt + tokens / 2);
+  const StepWork all = work_of(session, prompt, 0);
+  const double decode_share = one.bytes * decode_rate / limits.bytes;
+  const double prompt_speed = all.operations / reading;
+  if (options.json) {
+    const nlohmann::ordered_json json = {
+        {"model", model.file().name()},
+        {"load_seconds", model.load_seconds()},
+        {"first_run_seconds", first},
+        {"prompt_tokens", prompt},
+        {"prompt_tokens_per_second", prompt_rate},
+        {"prompt_operations_per_second", prompt_speed},
+        {"decode_tokens", tokens},
+        {"decode_tokens_per_second", decode_rate},
+        {"decode_bytes_per_token", one.bytes},
+        {"decode_share_of_read_bandwidth", decode_share},
+        {"read_bytes_per_second", limits.bytes},
+        {"float32_operations_per_second", limits.operations},
+    };
+    fmt::print("{}\n", json.dump(2));
+    return;
+  }
   fmt::print("{}: loaded in {:.3f} s, first run {:.3f} s\n", model.file().name(),
              model.load_seconds(), first);
-  fmt::print("prompt of {}: {:.1f} tok/s\n", prompt, static_cast<double>(prompt) / reading);
-  fmt::print("decode of {}: {:.2f} tok/s\n", tokens, static_cast<double>(tokens) / making);
+  fmt::print("prompt of {}: {:.1f} tok/s, {:.1f} GFLOP/s (float32 multiply-adds here: {:.0f})\n",
+             prompt, prompt_rate, prompt_speed / 1e9, limits.operations / 1e9);
+  fmt::print(
+      "decode of {}: {:.2f} tok/s, {} a token, {:.0f} % of the {:.1f} GB/s that this device "
+      "reads\n",
+      tokens, decode_rate, byte_text(one.bytes), 100 * decode_share, limits.bytes / 1e9);
 }
 
 }  // namespace
@@ -81,6 +134,8 @@ void add_bench(CLI::App& program) {
   command->add_option("--repeats", o.repeats, "runs of which the best counts")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  command->add_flag("--json", o.json, "figures as JSON, in units without prefixes");
+  add_exact(*command, o.exact);
   o.device.add_to(*command);
   command->callback([options] { bench(*options); });
 }

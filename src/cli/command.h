@@ -35,6 +35,10 @@ struct DeviceChoice {
   void apply() const;
 };
 
+/// --exact: products with quantised weights in float32, without rounding what they are multiplied
+/// with to 8 bits (formats/quant_tensors.h).
+void add_exact(CLI::App& command, bool& exact);
+
 /// 1536 → "1.5 KiB".
 std::string byte_text(double bytes);
 /// 1100048384 → "1.10 G".

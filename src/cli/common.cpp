@@ -31,6 +31,12 @@ void DeviceChoice::apply() const {
   if (!device.empty()) ::setenv("BRISK_DEVICE", device.c_str(), 1);
 }
 
+void add_exact(CLI::App& command, bool& exact) {
+  command.add_flag("--exact", exact,
+                   "do not round activations to 8 bits before products with quantised weights; "
+                   "slower");
+}
+
 namespace {
 
 std::string scaled(double value, double step, const std::array<const char*, 5>& units) {

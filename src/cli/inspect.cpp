@@ -1,13 +1,18 @@
-// brisk inspect: what is in a model's file, the memory it takes to run, and the kernels of one
-// step.
+// brisk inspect: what is in a model's file, the memory it takes to run, and how one step of it is
+// computed: its graph, its kernels with predicted and measured work, and each kernel's way to
+// machine code.
 #include <CLI/CLI.hpp>
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 
+#include "base/error.h"
 #include "cli/command.h"
+#include "cli/limits.h"
+#include "engine/explain.h"
 #include "formats/gguf.h"
 #include "formats/quote.h"
 #include "llm/model.h"
@@ -21,6 +26,12 @@ struct InspectOptions {
   bool metadata = false;
   bool tensors = false;
   bool kernels = false;
+  bool graph = false;
+  bool lowered = false, optimized = false, ir = false, assembly = false;
+  std::string kernel;  // only this one: its number or a part of its name
+  std::int64_t tokens = 1;
+  std::int64_t position = 64;
+  bool exact = false;
   std::int64_t context = 4096;
   DeviceChoice device;
 };
@@ -75,22 +86,137 @@ void print_tensors(const std::vector<StoredTensor>& tensors, bool each) {
   }
 }
 
-void print_kernels(const Plan& plan) {
-  const auto kernels = plan.kernels();
+// Kernels of the same name and work, in the order in which they first come.
+struct KernelRow {
+  std::size_t first = 0;
+  Plan::KernelInfo info;
+  int count = 0;
+  double seconds = 0;
+};
+
+std::vector<KernelRow> rows_of(const std::vector<Plan::KernelInfo>& kernels) {
+  std::vector<KernelRow> rows;
+  for (std::size_t i = 0; i < kernels.size(); ++i) {
+    const Plan::KernelInfo& kernel = kernels[i];
+    auto row = std::find_if(rows.begin(), rows.end(), [&](const KernelRow& r) {
+      return r.info.name == kernel.name && r.info.bytes == kernel.bytes &&
+             r.info.operations == kernel.operations;
+    });
+    if (row == rows.end()) row = rows.insert(row, {i, kernel, 0, 0});
+    row->count += 1;
+    row->seconds += kernel.seconds;
+  }
+  return rows;
+}
+
+// Each kernel's median over several runs.
+std::vector<Plan::KernelInfo> profile(Session& session, std::span<const TokenId> tokens) {
+  constexpr std::size_t runs = 7;
+  std::vector<std::vector<Plan::KernelInfo>> all;
+  for (std::size_t i = 0; i < runs; ++i) all.push_back(session.profile(tokens));
+  std::vector<Plan::KernelInfo> result = all[0];
+  for (std::size_t k = 0; k < result.size(); ++k) {
+    std::vector<double> seconds;
+    for (const auto& run : all) seconds.push_back(run[k].seconds);
+    std::nth_element(seconds.begin(), seconds.begin() + runs / 2, seconds.end());
+    result[k].seconds = seconds[runs / 2];
+  }
+  return result;
+}
+
+void print_kernels(const std::vector<Plan::KernelInfo>& kernels, const Plan& plan,
+                   std::size_t tokens) {
+  const DeviceLimits limits = measure_limits();
+  fmt::print(
+      "one step of {} token{}: {} kernels; predicted work, measured time, share of what this "
+      "device reads ({:.1f} GB/s)\n  and multiplies and adds in float32 ({:.0f} GFLOP/s)\n",
+      tokens, tokens == 1 ? "" : "s", kernels.size(), limits.bytes / 1e9, limits.operations / 1e9);
+  constexpr std::size_t widest = 44;
+  fmt::print("  {:>4} {:<{}} {:>5} {:>11} {:>9} {:>11} {:>8} {:>6} {:>8} {:>6}\n", "#", "kernel",
+             widest, "times", "bytes", "ops", "us", "GB/s", "share", "GFLOP/s", "share");
+  const auto line = [&](const std::string& number, std::string name, int count, double bytes,
+                        double operations, double seconds) {
+    if (name.size() > widest) name = name.substr(0, widest - 1) + "…";
+    const double rate = bytes / seconds;
+    const double speed = operations / seconds;
+    fmt::print("  {:>4} {:<{}} {:>5} {:>11} {:>9} {:>11.1f} {:>8.1f} {:>6.2f} {:>8.1f} {:>6.2f}\n",
+               number, name, widest, count, byte_text(bytes), count_text(operations), seconds * 1e6,
+               rate / 1e9, rate / limits.bytes, speed / 1e9, speed / limits.operations);
+  };
   double bytes = 0;
   double operations = 0;
-  fmt::print("one token: {} kernels\n", kernels.size());
-  for (const auto& kernel : kernels) {
-    fmt::print("  {:<40} {:>2} arguments {:>12} {:>10} operations\n", kernel.name, kernel.arguments,
-               byte_text(static_cast<double>(kernel.bytes)),
-               count_text(static_cast<double>(kernel.operations)));
-    bytes += static_cast<double>(kernel.bytes);
-    operations += static_cast<double>(kernel.operations);
+  double seconds = 0;
+  for (const KernelRow& row : rows_of(kernels)) {
+    const auto count = static_cast<double>(row.count);
+    const double all_bytes = count * static_cast<double>(row.info.bytes);
+    const double all_operations = count * static_cast<double>(row.info.operations);
+    line(std::to_string(row.first), row.info.name, row.count, all_bytes, all_operations,
+         row.seconds);
+    bytes += all_bytes;
+    operations += all_operations;
+    seconds += row.seconds;
   }
-  fmt::print("  together {} at most, {} operations; intermediate memory {} (liveness needs {})\n",
-             byte_text(bytes), count_text(operations),
+  line("", "together", static_cast<int>(kernels.size()), bytes, operations, seconds);
+  fmt::print("  {:.1f} tokens/s; intermediate memory {} (liveness needs {})\n",
+             static_cast<double>(tokens) / seconds,
              byte_text(static_cast<double>(plan.intermediate_bytes())),
              byte_text(static_cast<double>(plan.intermediate_lower_bound())));
+}
+
+// Whether the user asked for this kernel.
+bool is_wanted(const std::string& wanted, std::size_t number, const std::string& name) {
+  if (wanted.empty()) return true;
+  const bool numeric =
+      std::all_of(wanted.begin(), wanted.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return numeric ? wanted == std::to_string(number) : name.find(wanted) != std::string::npos;
+}
+
+void print_code(const InspectOptions& options, const ModelStep& step,
+                const std::vector<Plan::KernelInfo>& kernels) {
+  const Explanation explanation(step.roots(), Engine::shared());
+  bool found = false;
+  for (const KernelRow& row : rows_of(kernels)) {
+    const std::size_t k = row.first;
+    if (!is_wanted(options.kernel, k, row.info.name)) continue;
+    found = true;
+    fmt::print("== kernel {}: {}\n", k, row.info.name);
+    if (options.lowered) fmt::print("{}\n", explanation.lowered(k));
+    if (options.optimized) fmt::print("{}\n", explanation.optimized(k));
+    if (options.ir) fmt::print("{}\n", explanation.llvm_ir(k));
+    if (options.assembly) fmt::print("{}\n", explanation.assembly(k));
+  }
+  if (!found) {
+    user_error("--kernel {}: none of the {} kernels has this number or name; --kernels lists them",
+               options.kernel, kernels.size());
+  }
+}
+
+void inspect_step(const InspectOptions& options, const Model& model, std::int64_t context) {
+  const std::int64_t tokens = std::min(options.tokens, context);
+  SessionOptions session_options;
+  session_options.context = context;
+  session_options.batch = std::max(session_options.batch, tokens);
+  session_options.round_activations = !options.exact;
+  Session session(model, session_options);
+  ModelStep& step = session.step_of(tokens);
+  if (step.plan() == nullptr)
+    user_error("kernels are those of a device; this model is interpreted");
+  if (options.graph) fmt::print("graph\n{}\n", graph_text(step.roots()));
+  const auto some_tokens = [&](std::int64_t count) {
+    std::vector<TokenId> ids;
+    for (std::int64_t i = 0; i < count; ++i)
+      ids.push_back(static_cast<TokenId>((1 + i * 7919) % model.config().vocabulary));
+    return ids;
+  };
+  const std::vector<Plan::KernelInfo> names = step.plan()->kernels();
+  if (options.kernels) {
+    const std::int64_t before = std::min(options.position, context - tokens);
+    if (before > 0) session.advance(some_tokens(before));
+    print_kernels(profile(session, some_tokens(tokens)), *step.plan(),
+                  static_cast<std::size_t>(tokens));
+  }
+  if (options.lowered || options.optimized || options.ir || options.assembly)
+    print_code(options, step, names);
 }
 
 void inspect(const InspectOptions& options) {
@@ -111,9 +237,9 @@ void inspect(const InspectOptions& options) {
       fmt::print("  {} = {}\n", quote(entry.key), value_text(entry.value));
     }
   }
-  if (options.kernels) {
-    Session session(model, {.context = context});
-    if (const Plan* plan = session.decode_step().plan()) print_kernels(*plan);
+  if (options.kernels || options.graph || options.lowered || options.optimized || options.ir ||
+      options.assembly) {
+    inspect_step(options, model, context);
   }
 }
 
@@ -127,7 +253,24 @@ void add_inspect(CLI::App& program) {
   command->add_option("MODEL", o.model, "a GGUF file or a Hugging Face folder");
   command->add_flag("--metadata", o.metadata, "also every entry of a GGUF file's metadata");
   command->add_flag("--tensors", o.tensors, "also every tensor");
-  command->add_flag("--kernels", o.kernels, "also the kernels that compute one token");
+  command->add_flag("--graph", o.graph, "also the simplified graph of one step, a node a line");
+  command->add_flag("--kernels", o.kernels,
+                    "also the kernels of one step: predicted bytes and operations, measured time, "
+                    "shares of the device's limits");
+  command->add_flag("--lowered", o.lowered, "also each kernel as loops over elements");
+  command->add_flag("--optimized", o.optimized, "also each kernel with tiles, vectors and tasks");
+  command->add_flag("--ir", o.ir, "also each kernel's LLVM IR");
+  command->add_flag("--assembly", o.assembly, "also each kernel's assembly");
+  command->add_option("--kernel", o.kernel,
+                      "only the kernels of this number or name (with --lowered, --optimized, --ir, "
+                      "--assembly)");
+  command->add_option("--tokens", o.tokens, "tokens of the step: 1 is decoding, more a prompt")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
+      ->capture_default_str();
+  command->add_option("--position", o.position, "tokens already in the cache when it is timed")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 28))
+      ->capture_default_str();
+  add_exact(*command, o.exact);
   command->add_option("--ctx", o.context, "tokens that the cache is for")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 28))
       ->capture_default_str();

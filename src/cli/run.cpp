@@ -30,6 +30,7 @@ struct RunOptions {
   std::int64_t tokens = 256;
   std::int64_t context = 4096;
   SamplerOptions sampler;
+  bool exact = false;
   DeviceChoice device;
 };
 
@@ -94,7 +95,8 @@ class Runner {
 
  private:
   void open_session(std::int64_t context) {
-    session_.emplace(model_, SessionOptions{.context = std::min(context, options_.context)});
+    session_.emplace(model_, SessionOptions{.context = std::min(context, options_.context),
+                                            .round_activations = !options_.exact});
   }
 
   std::vector<TokenId> tokens_of(const std::string& prompt) const {
@@ -170,6 +172,7 @@ void add_run(CLI::App& program) {
       ->capture_default_str();
   CLI::Option* seed =
       run->add_option("--seed", s.seed, "one seed gives one text (default: another each time)");
+  add_exact(*run, o.exact);
   o.device.add_to(*run);
   run->callback([options, prompt, seed] {
     if (seed->count() == 0) options->sampler.seed = std::random_device()();

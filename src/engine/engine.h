@@ -59,13 +59,18 @@ class Plan {
   /// Buffer nodes of the roots; every run overwrites them. Shapes may be symbolic.
   const std::vector<Node>& outputs() const;
 
+  /// A kernel and what it does, in the order of their launches. Counted from the kernel's indices
+  /// (engine/work.h), for these values of the variables, at the upper bounds without.
   struct KernelInfo {
     std::string name;
-    int arguments;
-    std::int64_t bytes;       // read and written, each argument once, at the upper bounds
-    std::int64_t operations;  // floating-point, at the upper bounds
+    int arguments = 0;
+    std::int64_t bytes = 0;       // of the arguments, read or written
+    std::int64_t operations = 0;  // floating-point, and of integer products
+    double seconds = 0;           // of timed_run, which waits for each kernel
   };
-  std::vector<KernelInfo> kernels() const;
+  std::vector<KernelInfo> kernels(const VariableValues* values = nullptr) const;
+  /// One replay, kernel by kernel.
+  std::vector<KernelInfo> timed_run(const VariableValues& values = {});
   std::int64_t intermediate_bytes() const;
   std::int64_t intermediate_lower_bound() const;  // what liveness needs at least
 

@@ -22,8 +22,14 @@ struct Plan::Impl {
     std::vector<Node> variables;
     bool fixed = true;  // no phase's number of tasks depends on variables
     std::vector<std::int64_t> tasks;
-    KernelInfo info;
+    Work work;
+    std::vector<Shape> shapes;  // of the arguments
+    std::vector<DType> dtypes;
   };
+  using Timing = std::vector<double>;  // seconds of each step
+
+  void run(const VariableValues& values, Timing* timing);
+  KernelInfo info(const Step& step, const VariableValues* values) const;
 
   Engine* engine = nullptr;
   std::mutex mutex;  // one run at a time
@@ -42,10 +48,26 @@ const std::vector<Node>& Plan::outputs() const { return impl_->outputs; }
 std::int64_t Plan::intermediate_bytes() const { return impl_->arena_bytes; }
 std::int64_t Plan::intermediate_lower_bound() const { return impl_->lower_bound; }
 
-std::vector<Plan::KernelInfo> Plan::kernels() const {
+std::vector<Plan::KernelInfo> Plan::kernels(const VariableValues* values) const {
   std::vector<KernelInfo> list;
-  for (const Impl::Step& step : impl_->steps) list.push_back(step.info);
+  for (const Impl::Step& step : impl_->steps) list.push_back(impl_->info(step, values));
   return list;
+}
+
+Plan::KernelInfo Plan::Impl::info(const Step& step, const VariableValues* values) const {
+  const auto number = [&](const Size& size) {
+    return values ? evaluate_size(size, *values) : size.upper();
+  };
+  KernelInfo info;
+  info.name = step.kernel->header.name;
+  info.arguments = static_cast<int>(step.shapes.size());
+  info.operations = number(step.work.operations);
+  for (std::size_t i = 0; i < step.shapes.size(); ++i) {
+    std::int64_t all = 1;
+    for (const Size& size : step.shapes[i]) all *= number(size);
+    info.bytes += std::min(all, number(step.work.elements[i])) * byte_size(step.dtypes[i]);
+  }
+  return info;
 }
 
 namespace {
@@ -125,12 +147,16 @@ Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique
   for (std::size_t i = 0; i < record.steps.size(); ++i) {
     Impl::Step step;
     step.kernel = kernels[i];
-    step.info = {kernels[i]->header.name, static_cast<int>(record.steps[i].arguments.size()), 0,
-                 record.steps[i].operations};
+    step.work = record.steps[i].work;
     for (const PlanRecord::Place& place : record.steps[i].arguments) {
+      const auto number = static_cast<std::size_t>(place.number);
+      const Shape& shape =
+          place.temporary ? record.temporaries[number].shape : buffers[number].shape();
+      step.shapes.push_back(shape);
+      step.dtypes.push_back(place.temporary ? record.temporaries[number].dtype
+                                            : buffers[number].dtype());
       ArgumentMemory argument = memory_at(place);
       step.buffers.push_back(static_cast<std::byte*>(argument.memory->address()) + argument.offset);
-      step.info.bytes += static_cast<std::int64_t>(argument.bytes);
       if (kernels[i]->lowered) step.arguments.push_back(std::move(argument));
     }
     for (std::size_t w = 0; w < kernels[i]->header.workspace.size(); ++w) {
@@ -153,25 +179,37 @@ Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique
 
 namespace {
 
-// The launch, waited for, and a line about it. Work and bytes are those at the upper bounds of
-// sizes.
-void launch_timed(Device& device, const Launch& launch, const Plan::KernelInfo& info) {
+double seconds_of(Device& device, const Launch& launch) {
   device.synchronize();
   const auto start = std::chrono::steady_clock::now();
   device.launch(launch);
   device.synchronize();
-  const std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - start;
-  const double ns = std::max(took.count(), 1.0);
-  log_line(1, "{:<44} {:>10.1f} us {:>8.2f} GFLOP/s {:>8.2f} GB/s", info.name, ns / 1e3,
-           static_cast<double>(info.operations) / ns, static_cast<double>(info.bytes) / ns);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  return std::max(took.count(), 1e-9);
+}
+
+void log_launch(const Plan::KernelInfo& info, double seconds) {
+  log_line(1, "{:<44} {:>10.1f} us {:>8.2f} GFLOP/s {:>8.2f} GB/s", info.name, seconds * 1e6,
+           static_cast<double>(info.operations) / seconds / 1e9,
+           static_cast<double>(info.bytes) / seconds / 1e9);
 }
 
 }  // namespace
 
-void Plan::run(const VariableValues& values) {
-  const std::lock_guard lock(impl_->mutex);
+void Plan::run(const VariableValues& values) { impl_->run(values, nullptr); }
+
+std::vector<Plan::KernelInfo> Plan::timed_run(const VariableValues& values) {
+  Impl::Timing timing;
+  impl_->run(values, &timing);
+  std::vector<KernelInfo> list = kernels(&values);
+  for (std::size_t i = 0; i < list.size(); ++i) list[i].seconds = timing[i];
+  return list;
+}
+
+void Plan::Impl::run(const VariableValues& values, Timing* timing) {
+  const std::lock_guard lock(mutex);
   std::vector<std::int64_t> variables;
-  for (Impl::Step& step : impl_->steps) {
+  for (Step& step : steps) {
     variables.clear();
     for (const Node& variable : step.variables) {
       variables.push_back(evaluate_size(Size(variable), values));
@@ -187,11 +225,16 @@ void Plan::run(const VariableValues& values) {
     launch.variables = variables;
     launch.phase_tasks = step.tasks;
     launch.scratch_bytes = static_cast<std::size_t>(step.kernel->header.scratch_bytes);
-    Device& device = *impl_->engine->device_;
+    Device& device = engine->device();
     if (step.kernel->lowered) {
-      launch_verified(device, launch, step.info.name, *step.kernel->lowered, step.arguments);
+      launch_verified(device, launch, step.kernel->header.name, *step.kernel->lowered,
+                      step.arguments);
+      if (timing != nullptr) timing->push_back(0);  // the interpreter's time says nothing
+    } else if (timing != nullptr) {
+      timing->push_back(seconds_of(device, launch));
     } else if (log_enabled(1)) {
-      launch_timed(device, launch, step.info);
+      const double seconds = seconds_of(device, launch);
+      log_launch(info(step, &values), seconds);
     } else {
       device.launch(launch);
     }

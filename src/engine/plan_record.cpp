@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <unordered_map>
-#include <unordered_set>
 
 #include "base/error.h"
 #include "engine/compile.h"
@@ -11,7 +10,6 @@
 #include "graph/verify.h"
 #include "kernel/lower.h"
 #include "kernel/verify.h"
-#include "optimize/analysis.h"
 #include "schedule/fuse.h"
 #include "schedule/versions.h"
 
@@ -26,33 +24,6 @@ void pack_place(Packer& packer, const PlanRecord::Place& place) {
 PlanRecord::Place unpack_place(Unpacker& unpacker) {
   const std::int64_t value = unpacker.number();
   return {value < 0, static_cast<int>(value < 0 ? -1 - value : value)};
-}
-
-// Floating-point operations of a kernel, every range at its upper bound.
-std::int64_t count_operations(const LoweredKernel& kernel) {
-  double total = 0;
-  int next_range = 1 << 20;  // beyond those of the kernel
-  for (Part part : kernel.parts) {
-    split_ranges(part, next_range);
-    const std::vector<Node> nodes = topological_order(part.stages[0].stores);
-    std::unordered_set<Node, NodeHash> carried;  // selections of running reductions: never computed
-    for (const Node& node : nodes) {
-      if (node.is(Op::reduce_) && running_range(node)) carried.insert(node.src(0));
-    }
-    for (const Node& node : nodes) {
-      const bool adds = node.is(Op::reduce_);
-      if (!is_float(node.dtype()) || (!adds && info(node.op()).group != OpGroup::arithmetic) ||
-          carried.count(node) != 0) {
-        continue;
-      }
-      double times = 1;
-      const Node& term = adds ? node.src(0) : node;
-      std::vector<Node> ranges = free_ranges(carried.count(term) != 0 ? term.src(2) : term);
-      for (const Node& range : ranges) times *= static_cast<double>(Size(range.src(0)).upper());
-      total += times;
-    }
-  }
-  return static_cast<std::int64_t>(std::min(total, 9e18));
 }
 
 }  // namespace
@@ -72,7 +43,8 @@ std::vector<std::byte> PlanRecord::pack() const {
     for (const Place& place : step.arguments) pack_place(packer, place);
     packer.number(static_cast<std::int64_t>(step.variables.size()));
     for (const Node& variable : step.variables) packer.size(Size(variable));
-    packer.number(step.operations);
+    packer.size(step.work.operations);
+    for (const Size& count : step.work.elements) packer.size(count);
   }
   packer.number(static_cast<std::int64_t>(roots.size()));
   for (const Place& place : roots) pack_place(packer, place);
@@ -95,7 +67,9 @@ std::optional<PlanRecord> PlanRecord::unpack(std::span<const std::byte> data) {
     step.key = unpacker.text();
     each([&] { step.arguments.push_back(unpack_place(unpacker)); });
     each([&] { step.variables.push_back(unpacker.size().node()); });
-    step.operations = unpacker.number();
+    step.work.operations = unpacker.size();
+    for (std::size_t i = 0; i < step.arguments.size(); ++i)
+      step.work.elements.push_back(unpacker.size());
     record.steps.push_back(std::move(step));
   });
   each([&] { record.roots.push_back(unpack_place(unpacker)); });
@@ -149,7 +123,7 @@ PlanRecord schedule_graph(std::span<const Node> given, std::span<const Node> buf
     step.key = kernel_key(lowering.kernel, target);
     for (const Node& argument : lowering.arguments) step.arguments.push_back(place(argument));
     step.variables = lowering.kernel.variables;
-    step.operations = count_operations(lowering.kernel);
+    step.work = count_work(lowering.kernel);
     record.steps.push_back(std::move(step));
     kernels.push_back(std::move(lowering.kernel));
   }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/target.h"
+#include "engine/work.h"
 #include "graph/node.h"
 #include "kernel/kernel.h"
 
@@ -28,7 +29,7 @@ struct PlanRecord {
     std::string key;  // kernel_key
     std::vector<Place> arguments;
     std::vector<Node> variables;
-    std::int64_t operations = 0;  // floating-point, at the upper bounds
+    Work work;
   };
 
   std::vector<Temporary> temporaries;

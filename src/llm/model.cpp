@@ -65,7 +65,7 @@ Session::Session(const Model& model, const SessionOptions& options)
       few_variable_(batch_ > 1 ? Dim::variable("tokens", 1, std::min(batch_, few_tokens)) : Dim(1)),
       count_variable_(batch_ > 1 ? Dim::variable("tokens", 1, batch_) : Dim(1)) {}
 
-const ModelStep& Session::decode_step() {
+ModelStep& Session::one_step() {
   if (!decode_) {
     const auto output = transformer_(tokens_.narrow(0, 0, 1), position_variable_, false);
     decode_.emplace(std::vector{output.logits}, lies_on_engine(tokens_));
@@ -108,21 +108,32 @@ void Session::want(std::span<const TokenId> tokens) const {
   }
 }
 
-ModelStep& Session::run(std::span<const TokenId> tokens, bool every_row) {
+ModelStep& Session::step_of(std::int64_t count) {
+  return count == 1 ? one_step() : count <= few_tokens ? few_step() : prompt_step(false);
+}
+
+std::unordered_map<std::string, std::int64_t> Session::load(std::span<const TokenId> tokens) {
   std::vector<std::int32_t> ids(static_cast<std::size_t>(batch_));
   std::copy(tokens.begin(), tokens.end(), ids.begin());
   tokens_.copy_from(std::as_bytes(std::span(ids)));
+  return {{"position", position_}, {"tokens", static_cast<std::int64_t>(tokens.size())}};
+}
+
+ModelStep& Session::run(std::span<const TokenId> tokens, bool every_row) {
+  const auto variables = load(tokens);
   const auto count = static_cast<std::int64_t>(tokens.size());
-  if (count == 1 && !every_row) {
-    decode_step();
-    decode_->run({{"position", position_}});
-    position_ += 1;
-    return *decode_;
-  }
-  ModelStep& step = count <= few_tokens && !every_row ? few_step() : prompt_step(every_row);
-  step.run({{"position", position_}, {"tokens", count}});
+  ModelStep& step = every_row ? prompt_step(true) : step_of(count);
+  step.run(variables);
   position_ += count;
   return step;
+}
+
+std::vector<Plan::KernelInfo> Session::profile(std::span<const TokenId> tokens) {
+  want(tokens);
+  const auto count = static_cast<std::int64_t>(tokens.size());
+  if (count > batch_)
+    user_error("a profile of {} tokens is longer than the batch {}", count, batch_);
+  return step_of(count).timed_run(load(tokens));
 }
 
 std::vector<float> Session::advance(std::span<const TokenId> tokens) {

@@ -78,10 +78,18 @@ class Session {
   void rewind(std::int64_t position = 0);
 
   /// The step of one token, compiled when first asked for.
-  const ModelStep& decode_step();
+  const ModelStep& decode_step() { return step_of(1); }
+  /// The step that `count` tokens take (at most `batch`): one, few or a whole prompt.
+  ModelStep& step_of(std::int64_t count);
+  /// Computes the tokens kernel by kernel, and forgets them again: what each kernel does and how
+  /// long it took. At most `batch` tokens, on the engine.
+  std::vector<Plan::KernelInfo> profile(std::span<const TokenId> tokens);
 
  private:
   void want(std::span<const TokenId> tokens) const;
+  /// Leaves the tokens where steps read them; gives the variables of their step.
+  std::unordered_map<std::string, std::int64_t> load(std::span<const TokenId> tokens);
+  ModelStep& one_step();
   ModelStep& few_step();
   ModelStep& prompt_step(bool every_row);
   ModelStep& run(std::span<const TokenId> tokens, bool every_row);

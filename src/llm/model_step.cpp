@@ -13,7 +13,6 @@ ModelStep::ModelStep(const std::vector<Tensor>& outputs, bool on_engine) {
   if (!on_engine) return;
   plan_.emplace(roots_, Engine::shared());
   results_ = plan_->outputs();
-  roots_.clear();
 }
 
 void ModelStep::run(const std::unordered_map<std::string, std::int64_t>& variables) {
@@ -22,6 +21,12 @@ void ModelStep::run(const std::unordered_map<std::string, std::int64_t>& variabl
   } else {
     results_ = executor().realize(roots_, variables);
   }
+}
+
+std::vector<Plan::KernelInfo> ModelStep::timed_run(
+    const std::unordered_map<std::string, std::int64_t>& variables) {
+  if (!plan_) user_error("only compiled steps have kernels to time; this one is interpreted");
+  return plan_->timed_run(variables);
 }
 
 std::vector<float> ModelStep::read(std::size_t i, std::int64_t count) const {

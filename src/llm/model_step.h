@@ -21,6 +21,11 @@ class ModelStep {
   ModelStep(const std::vector<Tensor>& outputs, bool on_engine);
 
   void run(const std::unordered_map<std::string, std::int64_t>& variables);
+  /// The same, kernel by kernel, on the engine.
+  std::vector<Plan::KernelInfo> timed_run(
+      const std::unordered_map<std::string, std::int64_t>& variables);
+  /// The graph.
+  const std::vector<Node>& roots() const { return roots_; }
   /// The first `count` values of output `i`, which is float32.
   std::vector<float> read(std::size_t i, std::int64_t count) const;
   /// The compiled form; null on the evaluator.

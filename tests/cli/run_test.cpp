@@ -3,6 +3,8 @@
 #include <random>
 #include <thread>
 
+#include <nlohmann/json.hpp>
+
 #include "cli/program.h"
 #include "llm/model_fixture.h"
 
@@ -150,8 +152,35 @@ TEST_F(RunTest, shows_what_is_in_a_model) {
   for (const char* part :
        {"2 blocks of width 32, 4 heads of 8 over 2 key heads", "parameters in 21 tensors",
         "blk.1.ffn_down.weight", "'llama.block_count' = 2",
-        "one token: ", "cache of 64 tokens: 16.0 KiB"}) {
+        "one step of 1 token: ", "tokens/s; intermediate memory", "cache of 64 tokens: 16.0 KiB"}) {
     EXPECT_NE(shown.out.find(part), std::string::npos) << part << "\n" << shown.out;
+  }
+}
+
+TEST_F(RunTest, shows_each_kernels_way_to_machine_code) {
+  const Finished shown = run_brisk({"inspect", path_, "--graph", "--lowered", "--optimized", "--ir",
+                                    "--assembly", "--kernel", "attention", "--tokens", "20"});
+  EXPECT_EQ(shown.status, 0) << shown.err;
+  for (const char* part : {"graph\n%0: ", "= reduce(", "== kernel ", "lowered(", "parallel r",
+                           "define void @brisk_attention", ".globl\tbrisk_attention"}) {
+    EXPECT_NE(shown.out.find(part), std::string::npos) << part;
+  }
+  EXPECT_EQ(shown.out.find("define void @brisk_map"), std::string::npos);
+  const Finished none = run_brisk({"inspect", path_, "--ir", "--kernel", "abacus"});
+  EXPECT_EQ(none.status, 1);
+  EXPECT_NE(none.err.find("--kernel abacus"), std::string::npos) << none.err;
+  EXPECT_EQ(std::count(none.err.begin(), none.err.end(), '\n'), 1) << none.err;
+}
+
+TEST_F(RunTest, times_a_model_for_programs_to_read) {
+  const Finished timed = run_brisk(
+      {"bench", path_, "--prompt", "16", "-n", "4", "--repeats", "1", "--json", "--exact"});
+  EXPECT_EQ(timed.status, 0) << timed.err;
+  const auto json = nlohmann::json::parse(timed.out);
+  EXPECT_EQ(json.at("prompt_tokens"), 16);
+  for (const char* figure : {"prompt_tokens_per_second", "decode_tokens_per_second",
+                             "decode_bytes_per_token", "read_bytes_per_second"}) {
+    EXPECT_GT(json.at(figure).get<double>(), 0) << figure;
   }
 }
 

@@ -3,8 +3,10 @@
 //
 // A task takes a few rows (queries, and the heads that share keys) and all keys: scores into its
 // own scratch, whatever is done to them (scale, mask, cap) with their maximum, exponentials with
-// their sum, then the weighted sum of V in registers.
+// their sum, then the weighted sum of V in registers. Keys that a causal mask hides from all of a
+// task's rows are not even read: their weights are zeros.
 #include <algorithm>
+#include <limits>
 
 #include "base/error.h"
 #include "optimize/analysis.h"
@@ -113,6 +115,14 @@ class Attention {
     }
     length_ = Size(key_.src(0));
     pitch_ = length_.upper();
+    if (const Node last = last_key()) {
+      Node most;
+      for (Substitution& row : row_at_) {
+        const Node mine = substitute(last, row);
+        most = most ? max(most, mine) : mine;
+      }
+      length_ = Size(integer_min(length_.node(), add(most, constant_int(1))));
+    }
     scores_ = workshop_.scratch(DType::float32, pitch_ * tile_);
     std::vector<Node> statements;
     gather_queries(statements);
@@ -126,6 +136,21 @@ class Attention {
   }
 
  private:
+  // The last key that a row's mask leaves, if all up to it are left: the scores are where(last <
+  // key or its negation, …) and -inf beyond.
+  Node last_key() const {
+    if (!argument_.is(Op::where_)) return {};
+    Node condition = argument_.src(0);
+    const bool negated = condition.is(Op::cmpne_) && condition.src(1).is_constant(1);
+    if (negated) condition = condition.src(0);
+    const Node& hidden = argument_.src(negated ? 2 : 1);
+    const bool causal = condition.is(Op::cmplt_) && condition.src(1) == key_ &&
+                        !depends_on(condition.src(0), key_) && hidden.is_constant() &&
+                        hidden.float_value() == -std::numeric_limits<double>::infinity() &&
+                        is_integer(condition.src(0).dtype()) && bounds(condition.src(0)).least >= 0;
+    return causal ? condition.src(0) : Node();
+  }
+
   Node slot(int r, const Node& key) const { return add(key, constant_int(pitch_ * r)); }
 
   // Largest power of two of lanes that divides the size.

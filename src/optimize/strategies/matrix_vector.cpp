@@ -68,6 +68,7 @@ class MatrixVector {
     Substitution computed;
     for (Product& product : products_) {
       offsets_.emplace_back();
+      starts_.emplace_back();
       vectors_first(product, computed, schedule);
     }
     const Size n = extent(n_);
@@ -182,7 +183,7 @@ class MatrixVector {
       const Node first = apart(scale.without, product.ranges);
       product.scale = scale.with ? mul(scale.with, first) : first;
     }
-    centre(product);
+    centre(product, computed, schedule);
     if (product.offset) offsets_first(product, computed, schedule);
   }
 
@@ -205,14 +206,41 @@ class MatrixVector {
     return fits || target.has_int8_dot ? 4 : 2;
   }
 
-  // Dot products that want unsigned bytes: Σ (u - c) · a as Σ u · a with an offset of -c · Σ a.
-  void centre(Product& product) const {
+  // Dot products that want unsigned bytes: Σ (u - c) · a as Σ u · a from -c · Σ a on. With one row
+  // of X each lane starts from its own neighbours' sum; with several, it is an offset of the group.
+  void centre(Product& product, Substitution& computed, Schedule& schedule) {
     const Node bytes = uncentred(product.b);
     if (product.offset || bytes == product.b) return;
-    const Node sum = reduce_over(ReduceOp::add, cast(product.a, DType::int32), product.inner);
-    const Node all = mul(sum, constant_int(product.b.src(1).int_value(), DType::int32));
-    product.offset = mul(product.scale, cast(all, DType::float32));
+    const Node centre = constant_int(product.b.src(1).int_value(), DType::int32);
     product.b = bytes;
+    if (m_.empty()) {
+      starts_.back() = lane_sums(product, centre, computed, schedule);
+      return;
+    }
+    const Node sum = reduce_over(ReduceOp::add, cast(product.a, DType::int32), product.inner);
+    product.offset = mul(product.scale, cast(mul(sum, centre), DType::float32));
+  }
+
+  // [batch, groups, lanes]: of each lane of a group's dot products the sum of its elements of X.
+  Node lane_sums(const Product& product, const Node& factor, Substitution& computed,
+                 Schedule& schedule) {
+    if (!lane_) lane_ = workshop_.range(lanes_);
+    const int group = width_ / lanes_;
+    Node sum = constant_int(0, DType::int32);
+    for (std::int64_t base = 0; base < extent(product.inner).value(); base += width_) {
+      for (int i = 0; i < group; ++i) {
+        Substitution at;
+        place(at, product.inner, add(mul(lane_, constant_int(group)), constant_int(base + i)));
+        sum = add(sum, cast(substitute(product.a, at), DType::int32));
+      }
+    }
+    Node& known = computed[sum];
+    if (known) return known;
+    Ranges order = batch_of(product.a);
+    order.insert(order.end(), product.ranges.begin(), product.ranges.end());
+    order.push_back(lane_);
+    known = compute_apart(mul(sum, factor), order, workshop_, schedule).element;
+    return known;
   }
 
   // X's side of the offsets, [batch, groups, M]: a vector of it for the columns of a tile.
@@ -449,9 +477,14 @@ class MatrixVector {
       for (const Sums& sums : tile.sums[p]) {
         const std::vector<Node> y = pieces(product.b, with(sums.row, counters));
         const std::vector<Node> x = pieces(product.a, with(sums.column, counters));
-        Node total = splat(constant_int(0, DType::int32), lanes_);
-        for (std::size_t i = 0; i < y.size(); ++i) total = dot(total, y[i], x[i]);
         Substitution values = with(sums.both, counters);
+        Node total = splat(constant_int(0, DType::int32), lanes_);
+        if (const Node& start = starts_[p]) {
+          Substitution first = values;
+          first[lane_] = constant_int(0);
+          total = load_from(start.src(0), substitute(start.src(1), first), {}, lanes_);
+        }
+        for (std::size_t i = 0; i < y.size(); ++i) total = dot(total, y[i], x[i]);
         const Node scale = spread(substitute(product.scale, values), lanes_);
         statements.push_back(accumulate(sums.wide[0], mul(cast(total, DType::float32), scale)));
         if (sums.offsets) {
@@ -547,6 +580,8 @@ class MatrixVector {
   std::vector<Product> products_;
   // Of each product with offsets: what the matrix's row gives, and the first of X's in memory.
   std::vector<std::pair<Node, Node>> offsets_;
+  std::vector<Node> starts_;  // of each product: what the lanes of a dot product start from
+  Node lane_;                 // counts them
   Ranges batch_, n_, m_;
   DType total_ = DType::float32;
   bool bytes_ = false;           // products of bytes

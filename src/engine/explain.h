@@ -1,0 +1,31 @@
+// A graph's way to machine code as text, stage by stage: for people, never for machines.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "kernel/kernel.h"
+
+namespace brisk {
+
+/// The graph after simplification, a node a line.
+std::string graph_text(std::span<const Node> roots);
+
+/// The kernels of the graph in the order of their launches (those of Plan::kernels()).
+class Explanation {
+ public:
+  Explanation(std::span<const Node> roots, const Engine& engine);
+  std::size_t size() const { return lowered_.size(); }
+  std::string lowered(std::size_t kernel) const;    // loops over elements, movements gone
+  std::string optimized(std::size_t kernel) const;  // tiles, vectors, tasks
+  std::string llvm_ir(std::size_t kernel) const;    // after LLVM's passes
+  std::string assembly(std::size_t kernel) const;
+
+ private:
+  const Engine& engine_;
+  std::vector<LoweredKernel> lowered_;
+};
+
+}  // namespace brisk
