@@ -189,8 +189,7 @@ std::string Helpers::call(Op op, DType dtype, int lanes, const std::string& a,
                                        integer_name(dtype, true, lanes), first)
                          : fmt::format("  return select(b, a, {});\n", first);
     }
-    define(name,
-           fmt::format("inline {0} {1}({0} a, {0} {2}) {{\n{3}}}\n", type, name, second, body));
+    define(name, fmt::format("{0} {1}({0} a, {0} {2}) {{\n{3}}}\n", type, name, second, body));
   }
   return fmt::format("{}({}, {})", name, bare(a), bare(b));
 }
@@ -203,8 +202,8 @@ std::string Helpers::widen(DType dtype, int lanes, const std::string& bits) {
     return fmt::format("convert_float{0}(as_half{0}({1}))", n, bare(bits));
   }
   const std::string name = fmt::format("from_{}_{}", brisk::name(dtype), lanes);
-  define(name, fmt::format("inline float{} {}({} bits) {{\n{}}}\n", n, name,
-                           type_name(dtype, lanes), widen_body(format_of(dtype), lanes)));
+  define(name, fmt::format("float{} {}({} bits) {{\n{}}}\n", n, name, type_name(dtype, lanes),
+                           widen_body(format_of(dtype), lanes)));
   return fmt::format("{}({})", name, bare(bits));
 }
 
@@ -216,8 +215,8 @@ std::string Helpers::narrow(DType dtype, int lanes, const std::string& value) {
   const std::string name = fmt::format("to_{}_{}", brisk::name(dtype), lanes);
   const std::string body =
       dtype == DType::bfloat16 ? narrow_bfloat_body(lanes) : narrow_body(format_of(dtype), lanes);
-  define(name, fmt::format("inline {} {}(float{} value) {{\n{}}}\n", type_name(dtype, lanes), name,
-                           n, body));
+  define(name,
+         fmt::format("{} {}(float{} value) {{\n{}}}\n", type_name(dtype, lanes), name, n, body));
   return fmt::format("{}({})", name, bare(value));
 }
 
@@ -230,9 +229,8 @@ std::string Helpers::load(DType dtype, int lanes, std::string_view space,
   for (int i = 0; i < lanes; ++i) {
     body += fmt::format("  if (mask.s{0:x}) result.s{0:x} = from[{0}];\n", i);
   }
-  define(name,
-         fmt::format("inline {} {}(const {} {}* from, char{} mask) {{\n{}  return result;\n}}\n",
-                     type, name, space, memory_type_name(dtype), lanes, body));
+  define(name, fmt::format("{} {}(const {} {}* from, char{} mask) {{\n{}  return result;\n}}\n",
+                           type, name, space, memory_type_name(dtype), lanes, body));
   return fmt::format("{}({}, {})", name, bare(pointer), bare(mask));
 }
 
@@ -245,8 +243,8 @@ std::string Helpers::store(DType dtype, int lanes, std::string_view space,
   for (int i = 0; i < lanes; ++i) {
     body += fmt::format("  if (mask.s{0:x}) to[{0}] = value.s{0:x};\n", i);
   }
-  define(name, fmt::format("inline void {}({} {}* to, {} value, char{} mask) {{\n{}}}\n", name,
-                           space, memory_type_name(dtype), type, lanes, body));
+  define(name, fmt::format("void {}({} {}* to, {} value, char{} mask) {{\n{}}}\n", name, space,
+                           memory_type_name(dtype), type, lanes, body));
   return fmt::format("{}({}, {}, {})", name, bare(pointer), bare(value), bare(mask));
 }
 
