@@ -19,7 +19,7 @@ constexpr std::array<OptionInfo, 7> list = {{
      "a whole number from 0 to 5", "0"},
     {"BRISK_VERIFY", "check every kernel against the reference interpreter; slow", "0 or 1", "0"},
     {"BRISK_DEVICE", "the device to run on", "a device's name, such as cpu or cuda:1",
-     "the fastest device found"},
+     "cpu"},
     {"BRISK_THREADS", "threads that run kernels on the CPU", "a whole number from 1 to 1024",
      "every processor the process may run on"},
     {"BRISK_CACHE", "folder of the kernel cache", "an absolute path",

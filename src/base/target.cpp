@@ -278,10 +278,10 @@ std::string fingerprint(const Target& t) {
   constexpr std::array<std::string_view, 4> isas = {"x86_64", "aarch64", "nvptx", "opencl_c"};
   return fmt::format(
       "{} {} {} vector {}x{} fma{:d} dot{:d}{:d}{:d} half{:d} gather{:d} masks{:d} "
-      "threads {} caches {} {}",
+      "float64{:d} threads {} caches {} {}",
       isas[static_cast<std::size_t>(t.isa)], t.cpu, t.features, t.vector_bytes, t.vector_registers,
       t.has_fma, t.has_int8_dot, t.has_signed_dot, t.has_bfloat16_dot, t.has_half_convert,
-      t.has_gather, t.has_masks, t.threads, t.l1_bytes, t.l2_bytes);
+      t.has_gather, t.has_masks, t.has_float64, t.threads, t.l1_bytes, t.l2_bytes);
 }
 
 }  // namespace brisk

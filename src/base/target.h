@@ -23,6 +23,7 @@ struct Target {
   bool has_half_convert = false;  // float16 <-> float32 vectors
   bool has_gather = false;
   bool has_masks = false;  // predicated loads and stores
+  bool has_float64 = true;
 
   int threads = 1;  // workers of the pool: parallel tasks worth having at once
   std::int64_t l1_bytes = 32 << 10;

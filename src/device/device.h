@@ -28,6 +28,9 @@ class Buffer : public Storage {
 class Program {
  public:
   virtual ~Program() = default;
+  /// What load() takes in place of the object that this was made of, and faster; empty where that
+  /// object is as good.
+  virtual std::vector<std::byte> binary() const { return {}; }
 };
 
 struct DeviceInfo {

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "brisk/version.h"
+#include "engine/backends.h"
 #include "engine/kernel_cache.h"
 #include "engine/pack.h"
 #include "engine/structure.h"
@@ -101,24 +102,27 @@ std::optional<KernelCode> find_compiled(const std::string& key) {
   return kernel;
 }
 
-KernelCode compile_kernel(const LoweredKernel& lowered, const std::string& key,
-                          const Target& target) {
+KernelCode compile_kernel(const LoweredKernel& lowered, const Target& target) {
   const auto start = std::chrono::steady_clock::now();
+  const Generator& generator = generator_of(target.isa);
   log_line(2, "{}", log_enabled(2) ? print(lowered) : "");
   const Kernel optimized = optimize(lowered, target);
   verify_kernel(optimized, "optimize");
   log_line(3, "{}", log_enabled(3) ? print(optimized) : "");
-  log_line(4, "{}", log_enabled(4) ? llvm_ir(optimized, target) : "");
-  log_line(5, "{}", log_enabled(5) ? assembly(optimized, target) : "");
+  log_line(4, "{}", log_enabled(4) ? generator.text(optimized, target) : "");
+  log_line(5, "{}", log_enabled(5) ? generator.assembly(optimized, target) : "");
   KernelCode kernel;
   kernel.header = {optimized.name, phase_tasks(optimized), optimized.workspace,
                    scratch_bytes(optimized)};
-  kernel.code = compile(optimized, target);
+  kernel.code = generator.compile(optimized, target);
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
   log_line(1, "compiled {} in {:.1f} ms, {} bytes", kernel.header.name, took.count(),
            kernel.code.object.size());
-  KernelCache::shared().insert(key, pack(kernel));
   return kernel;
+}
+
+void keep_compiled(const std::string& key, const KernelCode& kernel) {
+  KernelCache::shared().insert(key, pack(kernel));
 }
 
 }  // namespace brisk

@@ -27,9 +27,10 @@ struct KernelCode {
 
 /// From the kernel cache, if it is there.
 std::optional<KernelCode> find_compiled(const std::string& key);
-/// Compiled now, and put into the kernel cache.
-KernelCode compile_kernel(const LoweredKernel& lowered, const std::string& key,
-                          const Target& target);
+/// Compiled now.
+KernelCode compile_kernel(const LoweredKernel& lowered, const Target& target);
+/// Puts it into the kernel cache.
+void keep_compiled(const std::string& key, const KernelCode& kernel);
 
 /// The cache's key of a kernel for a target.
 std::string kernel_key(const LoweredKernel& lowered, const Target& target);

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/options.h"
-#include "device/cpu/cpu_device.h"
+#include "engine/backends.h"
 #include "engine/kernel_cache.h"
 #include "engine/loaded.h"
 
@@ -41,9 +41,15 @@ bool Engine::Loaded::get(const PlanRecord& record, const std::vector<LoweredKern
           complete = false;
           continue;
         }
-        if (!code) code = compile_kernel(lowered[missing[m]], key, engine.target());
+        const bool fresh = !code;
+        if (fresh) code = compile_kernel(lowered[missing[m]], engine.target());
         auto kernel = std::make_shared<LoadedKernel>();
         kernel->program = engine.device().load(code->code.object, code->code.symbol);
+        if (fresh) {
+          std::vector<std::byte> binary = kernel->program->binary();
+          if (!binary.empty()) code->code.object = std::move(binary);
+          keep_compiled(key, *code);
+        }
         kernel->header = std::move(code->header);
         if (options().verify) {
           kernel->lowered = std::make_shared<const LoweredKernel>(lowered[missing[m]]);
@@ -103,13 +109,9 @@ Engine::~Engine() = default;
 
 Engine& Engine::shared() {
   static Engine engine = [] {
-    const Options& o = options();
-    if (!o.device.empty() && o.device != "cpu") {
-      throw DeviceError("BRISK_DEVICE asks for '" + o.device + "', but this build has only 'cpu'");
-    }
-    Target target = host_target();
-    if (o.threads > 0) target.threads = o.threads;
-    return Engine(make_cpu_device(target.threads), target);
+    const std::string& id = options().device;
+    OpenDevice opened = open_device(id.empty() ? "cpu" : id);
+    return Engine(std::move(opened.device), std::move(opened.target));
   }();
   return engine;
 }

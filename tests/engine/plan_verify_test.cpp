@@ -29,8 +29,7 @@ LoweredKernel lowered(const Node& root) { return lower({root}, {root}).kernel; }
 void launch(const Node& code, const Node& text) {
   Engine& engine = Engine::shared();
   const LoweredKernel kernel = lowered(code);
-  const KernelCode compiled =
-      compile_kernel(kernel, kernel_key(kernel, engine.target()), engine.target());
+  const KernelCode compiled = compile_kernel(kernel, engine.target());
   const auto program = engine.device().load(compiled.code.object, compiled.code.symbol);
   const std::shared_ptr<Buffer> out = engine.device().allocate(400);
   const auto in = std::dynamic_pointer_cast<Buffer>(numbers().attr().storage);

@@ -1,6 +1,6 @@
-// Every operator case of ../shared/data/ops (PyTorch's values) on every back end. Input: ops.json
-// and ops.safetensors; output: one test for each case and back end. A new back end is one line in
-// `backends`.
+// Every operator case of ../shared/data/ops (PyTorch's values) on the evaluator and the engine. Input: ops.json
+// and ops.safetensors; output: one test for each case and executor. The engine's device is what
+// BRISK_DEVICE says: brisk_device_tests in CMakeLists.txt runs them on others.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -25,7 +25,7 @@ struct Backend {
 const Backend backends[] = {
     {"evaluator", evaluator},
 #ifndef BRISK_NO_ENGINE
-    {"cpu", engine_executor},
+    {"engine", engine_executor},
 #endif
 };
 

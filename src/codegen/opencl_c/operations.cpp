@@ -1,0 +1,265 @@
+#include "codegen/opencl_c/operations.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "graph/integer.h"
+
+namespace brisk::opencl_c {
+
+namespace {
+
+constexpr std::int64_t far = std::int64_t{1} << 62;
+
+// An index or a size: no sum of two such overflows.
+bool is_small(const Node& node) {
+  if (node.dtype() != DType::int64 || node.lanes() > 1) return false;
+  const Bounds known = bounds(node);
+  return known.least > -far && known.greatest < far;
+}
+
+// Both non-negative: quotients without a sign, and in 32 bits where they fit.
+struct Quotient {
+  bool plain = false;
+  bool narrow = false;
+};
+Quotient quotient_of(const Node& a, const Node& d) {
+  if (a.dtype() != DType::int64 || a.lanes() > 1 || d.lanes() > 1) return {};
+  const Bounds n = bounds(a);
+  const Bounds m = bounds(d);
+  constexpr std::int64_t word = std::int64_t{1} << 32;
+  const bool plain = n.least >= 0 && m.least >= 1;
+  return {plain, plain && n.greatest < word && m.greatest < word};
+}
+
+// Integers through unsigned ones, for which C defines what overflow gives.
+std::string wrapping(char op, DType dtype, int lanes, const std::string& a, const std::string& b) {
+  const std::string type = type_name(dtype, lanes);
+  if (lanes == 1) {
+    const std::string_view word = byte_size(dtype) == 8 ? "ulong" : "uint";
+    if (!is_signed(dtype) && byte_size(dtype) >= 4) return fmt::format("({} {} {})", a, op, b);
+    return fmt::format("({})(({}){} {} ({}){})", type, word, a, op, word, b);
+  }
+  if (!is_signed(dtype)) return fmt::format("({} {} {})", a, op, b);
+  const std::string u = integer_name(dtype, false, lanes);
+  return fmt::format("as_{}(as_{}({}) {} as_{}({}))", type, u, bare(a), op, u, bare(b));
+}
+
+// Small integers are ints while they are computed with.
+std::string settled(DType dtype, int lanes, const std::string& text) {
+  const bool promoted = lanes == 1 && !is_float(dtype) && byte_size(dtype) < 4 && !is_bool(dtype);
+  return promoted ? fmt::format("({}){}", type_name(dtype), text) : text;
+}
+
+std::string infix(const std::string& a, std::string_view op, const std::string& b) {
+  return fmt::format("({} {} {})", a, op, b);
+}
+
+// bool, of one lane 0 or 1, of several 0 or -1.
+std::string logical(Op op, int lanes, const std::string& a, const std::string& b) {
+  switch (op) {
+    case Op::add_:
+    case Op::max_:
+    case Op::or_: return infix(a, "|", b);
+    case Op::mul_:
+    case Op::and_: return infix(a, "&", b);
+    case Op::xor_:
+    case Op::cmpne_: return infix(a, "^", b);
+    case Op::cmplt_: return fmt::format("({}{} & {})", lanes == 1 ? "!" : "~", a, b);
+    default: unreachable("an operation on bool");
+  }
+}
+
+std::string compare(DType dtype, int lanes, std::string_view op, const std::string& a,
+                    const std::string& b) {
+  const std::string text = infix(a, op, b);
+  return lanes == 1 || byte_size(dtype) == 1 ? text
+                                             : fmt::format("convert_char{}({})", lanes, bare(text));
+}
+
+std::string arithmetic(Helpers& helpers, Op op, DType dtype, int lanes, const std::string& a,
+                       const std::string& b) {
+  if (is_bool(dtype)) return logical(op, lanes, a, b);
+  if (is_narrow(dtype)) {
+    if (op == Op::max_) return helpers.call(op, dtype, lanes, a, b);
+    const std::string wide_b = b.empty() ? b : helpers.widen(dtype, lanes, b);
+    return helpers.narrow(
+        dtype, lanes,
+        arithmetic(helpers, op, DType::float32, lanes, helpers.widen(dtype, lanes, a), wide_b));
+  }
+  const bool real = is_float(dtype);
+  switch (op) {
+    case Op::add_: return real ? infix(a, "+", b) : wrapping('+', dtype, lanes, a, b);
+    case Op::mul_: return real ? infix(a, "*", b) : wrapping('*', dtype, lanes, a, b);
+    case Op::max_:
+      return real ? helpers.call(op, dtype, lanes, a, b)
+                  : fmt::format("max({}, {})", bare(a), bare(b));
+    case Op::and_: return settled(dtype, lanes, infix(a, "&", b));
+    case Op::or_: return settled(dtype, lanes, infix(a, "|", b));
+    case Op::xor_: return settled(dtype, lanes, infix(a, "^", b));
+    case Op::sqrt_: return fmt::format("sqrt({})", bare(a));
+    case Op::sin_: return fmt::format("sin({})", bare(a));
+    case Op::recip_:
+      return fmt::format("({}(1) / {})", fmt::format("({})", type_name(dtype, lanes)), a);
+    default: unreachable("an operation of arithmetic");
+  }
+}
+
+std::string shift(Helpers& helpers, const Node& node, int lanes, const std::string& a,
+                  const std::string& b) {
+  const DType dtype = node.dtype();
+  Node count = node.src(1);
+  if (count.is(Op::splat_)) count = count.src(0);
+  if (!count.is_constant() || count.int_value() < 0 || count.int_value() >= bit_size(dtype)) {
+    return helpers.call(node.op(), dtype, lanes, a, b);
+  }
+  const std::int64_t by = count.int_value();
+  if (node.is(Op::shr_)) return settled(dtype, lanes, fmt::format("({} >> {})", a, by));
+  if (!is_signed(dtype)) return settled(dtype, lanes, fmt::format("({} << {})", a, by));
+  const std::string type = type_name(dtype, lanes);
+  const std::string u = integer_name(dtype, false, lanes);
+  if (lanes == 1) return fmt::format("({})(({}){} << {})", type, u, a, by);
+  return fmt::format("as_{}(as_{}({}) << {})", type, u, bare(a), by);
+}
+
+std::string convert(Helpers& helpers, DType from, DType to, int lanes, const std::string& a) {
+  if (from == to) return a;
+  if (is_narrow(from)) {
+    return convert(helpers, DType::float32, to, lanes, helpers.widen(from, lanes, a));
+  }
+  if (is_bool(to)) {
+    return compare(from, lanes, "!=", a, fmt::format("({})(0)", type_name(from, lanes)));
+  }
+  if (is_narrow(to)) {
+    return helpers.narrow(to, lanes, convert(helpers, from, DType::float32, lanes, a));
+  }
+  const std::string type = type_name(to, lanes);
+  if (is_bool(from)) {
+    return lanes == 1 ? fmt::format("({}){}", type, a) : fmt::format("convert_{}(-{})", type, a);
+  }
+  // Out of range is unspecified, and convert_ says so of it where a cast would be undefined.
+  if (is_float(from) && is_integer(to) && byte_size(to) < 4) {
+    const std::string word = type_name(DType::int32, lanes);
+    return fmt::format("convert_{}(convert_{}({}))", type, word, bare(a));
+  }
+  if (lanes == 1 && !(is_float(from) && is_integer(to))) return fmt::format("({}){}", type, a);
+  return fmt::format("convert_{}({})", type, bare(a));
+}
+
+std::string reinterpret(DType from, DType to, int lanes, const std::string& a) {
+  const std::string type = type_name(to, lanes);
+  if (is_bool(from) && is_bool(to)) return a;
+  if (is_bool(from)) {
+    const std::string byte = lanes == 1 ? fmt::format("(char){}", a) : fmt::format("(-{})", a);
+    return fmt::format("as_{}({})", type, bare(byte));
+  }
+  if (is_bool(to)) return infix(a, "!=", fmt::format("({})(0)", type_name(from, lanes)));
+  return fmt::format("as_{}({})", type, bare(a));
+}
+
+std::string choose(DType dtype, bool one_condition, int lanes, const std::string& c,
+                   const std::string& a, const std::string& b) {
+  if (lanes == 1 || one_condition)
+    return settled(dtype, lanes, fmt::format("({} ? {} : {})", c, a, b));
+  const bool bytes = byte_size(dtype) == 1;
+  return fmt::format(
+      "select({}, {}, {})", bare(b), bare(a),
+      bytes ? bare(c) : fmt::format("convert_{}({})", integer_name(dtype, true, lanes), bare(c)));
+}
+
+// One piece of an operation: texts of its sources, of `lanes` lanes.
+std::string piece(Helpers& helpers, const Node& node, int lanes,
+                  const std::vector<std::string>& s) {
+  const DType in = node.src(0).dtype();
+  const DType out = node.dtype();
+  switch (node.op()) {
+    case Op::cast_: return convert(helpers, in, out, lanes, s[0]);
+    case Op::bitcast_: return reinterpret(in, out, lanes, s[0]);
+    case Op::where_: return choose(out, node.src(0).lanes() == 1, lanes, s[0], s[1], s[2]);
+    case Op::shl_:
+    case Op::shr_: return shift(helpers, node, lanes, s[0], s[1]);
+    case Op::idiv_:
+    case Op::mod_: {
+      const char* op = node.is(Op::idiv_) ? "/" : "%";
+      const Quotient known = quotient_of(node.src(0), node.src(1));
+      if (known.narrow) return fmt::format("(long)((uint){} {} (uint){})", s[0], op, s[1]);
+      if (known.plain) return infix(s[0], op, s[1]);
+      return helpers.call(node.op(), out, lanes, s[0], s[1]);
+    }
+    case Op::cmplt_:
+    case Op::cmpne_: {
+      if (is_bool(in)) return logical(node.op(), lanes, s[0], s[1]);
+      const char* op = node.is(Op::cmplt_) ? "<" : "!=";
+      if (!is_narrow(in)) return compare(in, lanes, op, s[0], s[1]);
+      return compare(DType::float32, lanes, op, helpers.widen(in, lanes, s[0]),
+                     helpers.widen(in, lanes, s[1]));
+    }
+    case Op::add_:
+    case Op::mul_:
+      if (is_small(node) && is_small(node.src(0)) && is_small(node.src(1))) {
+        return infix(s[0], node.is(Op::add_) ? "+" : "*", s[1]);
+      }
+      break;
+    default: break;
+  }
+  return arithmetic(helpers, node.op(), in, lanes, s[0], s.size() > 1 ? s[1] : std::string());
+}
+
+}  // namespace
+
+Value elementwise(Helpers& helpers, const Node& node, std::span<const Value> srcs) {
+  Value result{node.dtype(), node.lanes(), {}};
+  const std::vector<int> widths = piece_lanes(node.lanes());
+  for (std::size_t i = 0; i < widths.size(); ++i) {
+    std::vector<std::string> texts;
+    for (std::size_t s = 0; s < srcs.size(); ++s) {
+      const bool condition = node.is(Op::where_) && s == 0;
+      texts.push_back(condition && srcs[s].lanes == 1 ? srcs[s].pieces[0]
+                                                      : operand(srcs[s], i, widths[i]));
+    }
+    result.pieces.push_back(piece(helpers, node, widths[i], texts));
+  }
+  return result;
+}
+
+Value combine(Helpers& helpers, ReduceOp op, const Value& a, const Value& b) {
+  constexpr Op ops[] = {Op::add_, Op::mul_, Op::max_};
+  Value result{a.dtype, a.lanes, {}};
+  const std::vector<int> widths = piece_lanes(a.lanes);
+  for (std::size_t i = 0; i < widths.size(); ++i) {
+    result.pieces.push_back(arithmetic(helpers, ops[static_cast<std::size_t>(op)], a.dtype,
+                                       widths[i], a.pieces[i], b.pieces[i]));
+  }
+  return result;
+}
+
+Value dot(Helpers& helpers, const Value& sum, const Value& a, const Value& b) {
+  const int group = byte_size(a.dtype) == 1 ? 4 : 2;
+  const bool real = is_float(a.dtype);
+  Value result{sum.dtype, sum.lanes, {}};
+  int first = 0;
+  const std::vector<int> widths = piece_lanes(sum.lanes);
+  for (std::size_t i = 0; i < widths.size(); ++i) {
+    const int lanes = widths[i];
+    // Every group-th lane from `member` on, as a number of the sum's dtype.
+    const auto members = [&](const Value& value, int member) {
+      std::vector<Pick> picks;
+      for (int lane = 0; lane < lanes; ++lane) {
+        picks.push_back({&value, (first + lane) * group + member});
+      }
+      const std::string text = gather(value.dtype, picks).pieces[0];
+      return convert(helpers, value.dtype, sum.dtype, lanes, text);
+    };
+    std::string total = sum.pieces[i];
+    for (int member = 0; member < group; ++member) {
+      const std::string product = infix(members(a, member), "*", members(b, member));
+      total =
+          real ? infix(total, "+", bare(product)) : wrapping('+', sum.dtype, lanes, total, product);
+    }
+    result.pieces.push_back(total);
+    first += lanes;
+  }
+  return result;
+}
+
+}  // namespace brisk::opencl_c

@@ -1,0 +1,78 @@
+#include "engine/backends.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/error.h"
+#include "base/options.h"
+#include "codegen/opencl_c/render.h"
+#include "device/cpu/cpu_device.h"
+#include "device/opencl/opencl_device.h"
+
+namespace brisk {
+
+namespace {
+
+OpenDevice open_cpu(int) {
+  Target target = host_target();
+  return {make_cpu_device(target.threads), target};
+}
+
+std::vector<DeviceInfo> cpu_devices() { return {open_cpu(0).device->info()}; }
+
+OpenDevice open_opencl(int index) { return {make_opencl_device(index), opencl_target(index)}; }
+
+// The driver compiles further; what it makes is its own.
+std::string no_assembly(const Kernel&, const Target&) { return {}; }
+
+constexpr std::array backends = {
+    Backend{"cpu", cpu_devices, open_cpu},
+    Backend{"opencl", opencl_devices, open_opencl},
+};
+
+constexpr std::array generators = {
+    Generator{Isa::x86_64, compile, llvm_ir, assembly},
+    Generator{Isa::aarch64, compile, llvm_ir, assembly},
+    Generator{Isa::opencl_c, compile_opencl_c, opencl_source, no_assembly},
+};
+
+[[noreturn]] void refuse(const std::string& id) {
+  std::string there;
+  for (const DeviceInfo& info : all_devices()) {
+    there += fmt::format("{}{} ({})", there.empty() ? "" : ", ", info.id, info.name);
+  }
+  device_error("there is no device \"{}\" here; BRISK_DEVICE or --device may be {}", id, there);
+}
+
+}  // namespace
+
+std::vector<DeviceInfo> all_devices() {
+  std::vector<DeviceInfo> list;
+  for (const Backend& backend : backends) {
+    for (DeviceInfo& info : backend.devices()) list.push_back(std::move(info));
+  }
+  return list;
+}
+
+OpenDevice open_device(const std::string& id) {
+  const std::string_view name = std::string_view(id).substr(0, id.find(':'));
+  for (const Backend& backend : backends) {
+    if (backend.name != name) continue;
+    const std::vector<DeviceInfo> devices = backend.devices();
+    const auto found = std::find_if(devices.begin(), devices.end(), [&](const DeviceInfo& info) {
+      return info.id == id || info.id == id + ":0";
+    });
+    if (found != devices.end()) return backend.open(static_cast<int>(found - devices.begin()));
+  }
+  refuse(id);
+}
+
+const Generator& generator_of(Isa isa) {
+  const auto* found =
+      std::find_if(generators.begin(), generators.end(),
+                   [&](const Generator& generator) { return generator.isa == isa; });
+  check(found != generators.end(), "a generator for every instruction set of the back ends");
+  return *found;
+}
+
+}  // namespace brisk
