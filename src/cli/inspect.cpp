@@ -182,7 +182,7 @@ void print_code(const InspectOptions& options, const ModelStep& step,
     fmt::print("== kernel {}: {}\n", k, row.info.name);
     if (options.lowered) fmt::print("{}\n", explanation.lowered(k));
     if (options.optimized) fmt::print("{}\n", explanation.optimized(k));
-    if (options.ir) fmt::print("{}\n", explanation.llvm_ir(k));
+    if (options.ir) fmt::print("{}\n", explanation.generated(k));
     if (options.assembly) fmt::print("{}\n", explanation.assembly(k));
   }
   if (!found) {
@@ -259,7 +259,7 @@ void add_inspect(CLI::App& program) {
                     "shares of the device's limits");
   command->add_flag("--lowered", o.lowered, "also each kernel as loops over elements");
   command->add_flag("--optimized", o.optimized, "also each kernel with tiles, vectors and tasks");
-  command->add_flag("--ir", o.ir, "also each kernel's LLVM IR");
+  command->add_flag("--ir", o.ir, "also each kernel's LLVM IR, or OpenCL C");
   command->add_flag("--assembly", o.assembly, "also each kernel's assembly");
   command->add_option("--kernel", o.kernel,
                       "only the kernels of this number or name (with --lowered, --optimized, --ir, "

@@ -1,6 +1,6 @@
 #include "engine/explain.h"
 
-#include "codegen/codegen.h"
+#include "engine/backends.h"
 #include "engine/plan_record.h"
 #include "engine/structure.h"
 #include "graph/print.h"
@@ -25,12 +25,14 @@ std::string Explanation::optimized(std::size_t kernel) const {
   return print(optimize(lowered_.at(kernel), engine_.target()));
 }
 
-std::string Explanation::llvm_ir(std::size_t kernel) const {
-  return brisk::llvm_ir(optimize(lowered_.at(kernel), engine_.target()), engine_.target());
+std::string Explanation::generated(std::size_t kernel) const {
+  const Target& target = engine_.target();
+  return generator_of(target.isa).text(optimize(lowered_.at(kernel), target), target);
 }
 
 std::string Explanation::assembly(std::size_t kernel) const {
-  return brisk::assembly(optimize(lowered_.at(kernel), engine_.target()), engine_.target());
+  const Target& target = engine_.target();
+  return generator_of(target.isa).assembly(optimize(lowered_.at(kernel), target), target);
 }
 
 }  // namespace brisk

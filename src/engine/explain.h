@@ -20,8 +20,9 @@ class Explanation {
   std::size_t size() const { return lowered_.size(); }
   std::string lowered(std::size_t kernel) const;    // loops over elements, movements gone
   std::string optimized(std::size_t kernel) const;  // tiles, vectors, tasks
-  std::string llvm_ir(std::size_t kernel) const;    // after LLVM's passes
-  std::string assembly(std::size_t kernel) const;
+  /// What the generator makes: LLVM IR after its passes, or OpenCL C.
+  std::string generated(std::size_t kernel) const;
+  std::string assembly(std::size_t kernel) const;  // empty where only the driver knows it
 
  private:
   const Engine& engine_;

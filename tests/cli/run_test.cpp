@@ -112,7 +112,7 @@ TEST_F(RunTest, refuses_files_that_are_no_model_in_one_line) {
   expect_line(run_brisk({"run", folder + "/none"}), 1,
               folder + "/none: there is no such file or folder");
   expect_line(run_brisk({"run", folder}), 1,
-              folder + ": there is no config.json, so this is not a model's folder");
+              folder + ": there is no config.json in it, so this is not a model's folder");
   for (const std::size_t size : {4, 100, 5000, 20000}) {
     const auto path = folder_->write("cut.gguf", std::span<const std::byte>(bytes_).first(size));
     const Finished finished = run_brisk({"run", path, "-p", "a"});
@@ -274,7 +274,7 @@ TEST_F(RunTest, refuses_a_model_cut_off_anywhere) {
 
 TEST_F(RunTest, ends_quietly_at_an_interrupt_while_it_loads_or_waits) {
   for (const int wait_ms : {0, 1, 3, 10, 30, 100}) {
-    Program program({"run", path_, "-p", "ab", "-n", "-1", "--ctx", "190000"}, "");
+    Program program({"run", path_, "-p", "ab", "-n", "-1", "--ctx", "190000", "--temp", "0"}, "");
     std::this_thread::sleep_for(std::chrono::milliseconds(wait_ms));
     program.interrupt();
     const Finished finished = program.wait();
