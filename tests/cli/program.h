@@ -41,6 +41,7 @@ class Program {
     argv.push_back(nullptr);
     process_ = ::fork();
     if (process_ == 0) {
+      ::signal(SIGINT, SIG_DFL);  // whatever started the tests may ignore it
       ::dup2(::open(in.c_str(), O_RDONLY), STDIN_FILENO);
       ::dup2(::open(out_.c_str(), O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
       ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
