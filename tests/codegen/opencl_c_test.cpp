@@ -58,6 +58,17 @@ TEST(OpenClC, NarrowFloatsAreWidenedAndRounded) {
   expect_part(text, "to_float16_4(");
 }
 
+TEST(OpenClC, ALoopsBoundIsComparedAsAWhole) {
+  const Node n = variable("n", 1, 100);
+  const Node least = where(cmplt(n, constant_int(50)), n, constant_int(50));
+  const Node i = make_range(1, Size(least));
+  Kernel kernel = doubled(DType::float32, 1);
+  kernel.variables = {n};
+  kernel.body =
+      loop(LoopKind::serial, i, store_to(make_param(1, DType::float32), i, constant_float(1)));
+  expect_part(opencl_source(kernel, opencl()), "; i1 < ((n0 < 50L) ? n0 : 50L); ++i1");
+}
+
 TEST(OpenClC, Float64OnADeviceWithoutItIsTheUsersErrorAndSaysWhatToDo) {
   Target target = opencl();
   target.has_float64 = false;

@@ -1,6 +1,6 @@
-// Every operator case of ../shared/data/ops (PyTorch's values) on the evaluator and the engine. Input: ops.json
-// and ops.safetensors; output: one test for each case and executor. The engine's device is what
-// BRISK_DEVICE says: brisk_device_tests in CMakeLists.txt runs them on others.
+// Every operator case of ../shared/data/ops (PyTorch's values) on the evaluator and the engine.
+// Input: ops.json and ops.safetensors; output: one test for each case and executor. The engine's
+// device is what BRISK_DEVICE says: brisk_device_tests in CMakeLists.txt runs them on others.
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -205,7 +205,7 @@ class Renderer {
 
   void loop(const Node& node) {
     check(static_cast<LoopKind>(node.ints(0)) != LoopKind::parallel, "a parallel loop is a phase");
-    const std::string count = bare(scalar(node.src(0).src(0)));
+    const std::string count = scalar(node.src(0).src(0));  // with its parentheses
     if (static_cast<LoopKind>(node.ints(0)) == LoopKind::unrolled) line("#pragma unroll");
     const std::string name = range_name(node.src(0));
     open(fmt::format("for (long {0} = 0; {0} < {1}; ++{0})", name, count));
