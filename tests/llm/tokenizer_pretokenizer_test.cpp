@@ -44,13 +44,12 @@ TEST(Regex, NamesTheMistakeInABadExpression) {
 TEST(Regex, ReplacesMatchesAlsoEmptyOnesAndLeavesIllFormedBytes) {
   MatchScratch scratch;
   EXPECT_EQ(Regex("\\d+").replace("a12\xff"
-                                    "3b",
-                                    "#", scratch),
+                                  "3b",
+                                  "#", scratch),
             "a#\xff#b");
   EXPECT_EQ(Regex("(?=é)").replace("aéé", "-", scratch), "a-é-é");
   EXPECT_EQ(Regex("x*").replace("ab", ".", scratch), ".a.b.");
-  EXPECT_EQ(Regex(Regex::escape("a.b*(c)[\\]")).replace("a.b*(c)[\\] axb", "!", scratch),
-            "! axb");
+  EXPECT_EQ(Regex(Regex::escape("a.b*(c)[\\]")).replace("a.b*(c)[\\] axb", "!", scratch), "! axb");
 }
 
 TEST(PreTokenizer, SplitsAsEachBehaviourSays) {
