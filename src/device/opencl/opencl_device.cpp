@@ -200,7 +200,8 @@ class OpenClProgram final : public Program {
     }
     std::vector<std::byte> bytes(size);
     void* to = bytes.data();
-    const Status status = d.code_info(code_, opencl::code_binaries, sizeof to, &to, nullptr);
+    const Status status =
+        d.code_info(code_, opencl::code_binaries, sizeof to, static_cast<void*>(&to), nullptr);
     return status == opencl::success ? bytes : std::vector<std::byte>();
   }
 
@@ -252,7 +253,8 @@ class Arguments {
 
   template <typename T>
   void add(const T& value) {
-    session_.want(session_.d.set_argument(kernel_, next_++, sizeof value, &value),
+    const auto bytes = std::as_bytes(std::span(&value, 1));
+    session_.want(session_.d.set_argument(kernel_, next_++, bytes.size(), bytes.data()),
                   "setting an argument");
   }
   void add_memory(const void* address) {
