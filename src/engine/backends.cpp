@@ -4,7 +4,6 @@
 #include <array>
 
 #include "base/error.h"
-#include "base/options.h"
 #include "codegen/opencl_c/render.h"
 #include "device/cpu/cpu_device.h"
 #include "device/opencl/opencl_device.h"
@@ -18,7 +17,7 @@ OpenDevice open_cpu(int) {
   return {make_cpu_device(target.threads), target};
 }
 
-std::vector<DeviceInfo> cpu_devices() { return {open_cpu(0).device->info()}; }
+std::vector<DeviceInfo> cpu_devices() { return {cpu_device_info(host_target().threads)}; }
 
 OpenDevice open_opencl(int index) { return {make_opencl_device(index), opencl_target(index)}; }
 

@@ -17,7 +17,6 @@ std::string graph_text(std::span<const Node> roots);
 class Explanation {
  public:
   Explanation(std::span<const Node> roots, const Engine& engine);
-  std::size_t size() const { return lowered_.size(); }
   std::string lowered(std::size_t kernel) const;    // loops over elements, movements gone
   std::string optimized(std::size_t kernel) const;  // tiles, vectors, tasks
   /// What the generator makes: LLVM IR after its passes, or OpenCL C.

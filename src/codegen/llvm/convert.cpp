@@ -4,30 +4,11 @@
 
 #include "base/error.h"
 #include "codegen/llvm/values.h"
+#include "codegen/narrow_format.h"
 
 namespace brisk::ir {
 
 namespace {
-
-// A narrow format: 1 sign bit, then these.
-struct Format {
-  int exponent_bits;
-  int mantissa_bits;
-  std::uint32_t largest;   // bits of the largest finite value
-  std::uint32_t overflow;  // what is beyond it
-  std::uint32_t nan;
-  bool has_infinity;
-  int bias() const { return (1 << (exponent_bits - 1)) - 1; }
-};
-
-Format format_of(DType dtype) {
-  switch (dtype) {
-    case DType::float16: return {5, 10, 0x7bff, 0x7c00, 0x7e00, true};
-    case DType::float8_e5m2: return {5, 2, 0x7b, 0x7c, 0x7e, true};
-    case DType::float8_e4m3: return {4, 3, 0x7e, 0x7f, 0x7f, false};
-    default: unreachable("a narrow float");
-  }
-}
 
 llvm::Type* float_type(Emitter& e, llvm::Value* like) {
   return shaped_like(like, e.b.getFloatTy());
@@ -36,10 +17,10 @@ llvm::Type* word_type(Emitter& e, llvm::Value* like) { return shaped_like(like, 
 
 // The magnitude's bits, shifted to float32's place, are the value times a power of two that depends
 // on the two biases only; subnormals come out right because float32 has those too.
-llvm::Value* widen_by_bits(Emitter& e, llvm::Value* bits, const Format& f) {
+llvm::Value* widen_by_bits(Emitter& e, llvm::Value* bits, const NarrowFormat& f) {
   llvm::Type* word = word_type(e, bits);
   const auto number = [&](std::uint32_t v) { return llvm::ConstantInt::get(word, v); };
-  const int total = 1 + f.exponent_bits + f.mantissa_bits;
+  const int total = f.total();
   const std::uint32_t magnitude_mask = (1U << (total - 1)) - 1;
   llvm::Value* wide = e.b.CreateZExt(bits, word);
   llvm::Value* magnitude = e.b.CreateAnd(wide, number(magnitude_mask));
@@ -60,10 +41,10 @@ llvm::Value* widen_by_bits(Emitter& e, llvm::Value* bits, const Format& f) {
 }
 
 // Normal results round in integers; subnormal ones by adding a float whose unit is the format's.
-llvm::Value* narrow_by_bits(Emitter& e, llvm::Value* value, const Format& f) {
+llvm::Value* narrow_by_bits(Emitter& e, llvm::Value* value, const NarrowFormat& f) {
   llvm::Type* word = word_type(e, value);
   const auto number = [&](std::uint32_t v) { return llvm::ConstantInt::get(word, v); };
-  const int total = 1 + f.exponent_bits + f.mantissa_bits;
+  const int total = f.total();
   const int dropped = 23 - f.mantissa_bits;
   llvm::Value* bits = e.b.CreateBitCast(value, word);
   llvm::Value* magnitude = e.b.CreateAnd(bits, number(0x7fffffff));
@@ -156,14 +137,14 @@ llvm::Value* widen(Emitter& e, llvm::Value* bits, DType dtype) {
         llvm::Value* half = e.b.CreateZExt(bits, shaped_like(bits, e.b.getInt16Ty()));
         return widen(e, e.b.CreateShl(half, 8), DType::float16);
       }
-      return widen_by_bits(e, bits, format_of(dtype));
+      return widen_by_bits(e, bits, narrow_format(dtype));
     case DType::float16:
       if (e.target.has_half_convert) {
         return e.b.CreateFPExt(e.b.CreateBitCast(bits, shaped_like(bits, e.b.getHalfTy())),
                                float_type(e, bits));
       }
-      return widen_by_bits(e, bits, format_of(dtype));
-    default: return widen_by_bits(e, bits, format_of(dtype));
+      return widen_by_bits(e, bits, narrow_format(dtype));
+    default: return widen_by_bits(e, bits, narrow_format(dtype));
   }
 }
 
@@ -173,7 +154,7 @@ llvm::Value* narrow(Emitter& e, llvm::Value* value, DType dtype) {
     llvm::Value* half = e.b.CreateFPTrunc(value, shaped_like(value, e.b.getHalfTy()));
     return e.b.CreateBitCast(half, shaped_like(value, e.b.getInt16Ty()));
   }
-  return narrow_by_bits(e, value, format_of(dtype));
+  return narrow_by_bits(e, value, narrow_format(dtype));
 }
 
 llvm::Value* convert(Emitter& e, llvm::Value* value, DType from, DType to) {

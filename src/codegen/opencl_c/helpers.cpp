@@ -6,32 +6,12 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "codegen/narrow_format.h"
 #include "codegen/opencl_c/text.h"
 
 namespace brisk::opencl_c {
 
 namespace {
-
-// A narrow format: 1 sign bit, then these.
-struct Format {
-  int exponent_bits;
-  int mantissa_bits;
-  std::uint32_t largest;   // bits of the largest finite value
-  std::uint32_t overflow;  // what is beyond it
-  std::uint32_t nan;
-  bool has_infinity;
-  int bias() const { return (1 << (exponent_bits - 1)) - 1; }
-  int total() const { return 1 + exponent_bits + mantissa_bits; }
-};
-
-Format format_of(DType dtype) {
-  switch (dtype) {
-    case DType::float16: return {5, 10, 0x7bff, 0x7c00, 0x7e00, true};
-    case DType::float8_e5m2: return {5, 2, 0x7b, 0x7c, 0x7e, true};
-    case DType::float8_e4m3: return {4, 3, 0x7e, 0x7f, 0x7f, false};
-    default: unreachable("a narrow float with a format");
-  }
-}
 
 std::string lanes_text(int lanes) { return lanes == 1 ? "" : std::to_string(lanes); }
 
@@ -43,7 +23,7 @@ std::string choose(int lanes, const std::string& c, const std::string& a, const 
 
 // The magnitude's bits, shifted to float's place, are the value times a power of two that depends
 // on the two biases only; subnormals come out right because float has those too.
-std::string widen_body(const Format& f, int lanes) {
+std::string widen_body(const NarrowFormat& f, int lanes) {
   const std::string n = lanes_text(lanes);
   const std::string special =
       f.has_infinity ? choose(lanes, fmt::format("(magnitude >= (uint{})({:#x}u))", n, f.overflow),
@@ -62,7 +42,7 @@ std::string widen_body(const Format& f, int lanes) {
 }
 
 // Normal results round in integers; subnormal ones by adding a float whose unit is the format's.
-std::string narrow_body(const Format& f, int lanes) {
+std::string narrow_body(const NarrowFormat& f, int lanes) {
   const std::string n = lanes_text(lanes);
   const int dropped = 23 - f.mantissa_bits;
   const std::uint32_t rebias = static_cast<std::uint32_t>(127 - f.bias()) << 23;
@@ -203,7 +183,7 @@ std::string Helpers::widen(DType dtype, int lanes, const std::string& bits) {
   }
   const std::string name = fmt::format("from_{}_{}", brisk::name(dtype), lanes);
   define(name, fmt::format("float{} {}({} bits) {{\n{}}}\n", n, name, type_name(dtype, lanes),
-                           widen_body(format_of(dtype), lanes)));
+                           widen_body(narrow_format(dtype), lanes)));
   return fmt::format("{}({})", name, bare(bits));
 }
 
@@ -213,8 +193,8 @@ std::string Helpers::narrow(DType dtype, int lanes, const std::string& value) {
     return fmt::format("as_ushort{0}(convert_half{0}_rte({1}))", n, bare(value));
   }
   const std::string name = fmt::format("to_{}_{}", brisk::name(dtype), lanes);
-  const std::string body =
-      dtype == DType::bfloat16 ? narrow_bfloat_body(lanes) : narrow_body(format_of(dtype), lanes);
+  const std::string body = dtype == DType::bfloat16 ? narrow_bfloat_body(lanes)
+                                                    : narrow_body(narrow_format(dtype), lanes);
   define(name,
          fmt::format("{} {}(float{} value) {{\n{}}}\n", type_name(dtype, lanes), name, n, body));
   return fmt::format("{}({})", name, bare(value));

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/target.h"
+#include "device/addressed_buffer.h"
 #include "device/cpu/host_memory.h"
 #include "device/cpu/object_code.h"
 #include "device/cpu/thread_pool.h"
@@ -15,23 +16,6 @@
 namespace brisk {
 
 namespace {
-
-class HostBuffer final : public Buffer {
- public:
-  // Releases `keep` with itself.
-  HostBuffer(Device& device, void* address, std::size_t bytes, std::shared_ptr<void> keep)
-      : device_(device), address_(address), bytes_(bytes), keep_(std::move(keep)) {}
-
-  Device& device() const override { return device_; }
-  std::size_t bytes() const override { return bytes_; }
-  void* address() const override { return address_; }
-
- private:
-  Device& device_;
-  void* address_;
-  std::size_t bytes_;
-  std::shared_ptr<void> keep_;
-};
 
 class CpuProgram final : public Program {
  public:
@@ -112,14 +96,14 @@ class CpuDevice final : public Device {
     const HostMemory::Block block = memory_->allocate(bytes);
     std::shared_ptr<void> owner(block.memory,
                                 [memory = memory_, block](void*) { memory->free(block); });
-    return std::make_shared<HostBuffer>(*this, block.memory, bytes, std::move(owner));
+    return std::make_shared<AddressedBuffer>(*this, block.memory, bytes, std::move(owner));
   }
 
   std::shared_ptr<Buffer> allocate_zeros(std::size_t bytes) override {
     if (bytes >= worth_pages) {
       std::shared_ptr<void> pages = memory_->allocate_zeros(bytes);
       void* first = pages.get();
-      return std::make_shared<HostBuffer>(*this, first, bytes, std::move(pages));
+      return std::make_shared<AddressedBuffer>(*this, first, bytes, std::move(pages));
     }
     std::shared_ptr<Buffer> buffer = allocate(bytes);
     std::memset(buffer->address(), 0, bytes);
@@ -130,14 +114,14 @@ class CpuDevice final : public Device {
                                  std::size_t bytes) override {
     want_inside(*whole, offset, bytes, "window");
     auto* first = static_cast<std::byte*>(whole->address()) + offset;
-    return std::make_shared<HostBuffer>(*this, first, bytes, std::move(whole));
+    return std::make_shared<AddressedBuffer>(*this, first, bytes, std::move(whole));
   }
 
   std::shared_ptr<Buffer> wrap(std::span<const std::byte> host,
                                std::shared_ptr<void> keep) override {
     // Kernels do not write buffers that are only read; the graph decides which are.
     auto* first = const_cast<std::byte*>(host.data());
-    return std::make_shared<HostBuffer>(*this, first, host.size(), std::move(keep));
+    return std::make_shared<AddressedBuffer>(*this, first, host.size(), std::move(keep));
   }
 
   void copy_in(Buffer& to, std::size_t offset, std::span<const std::byte> from) override {
@@ -183,6 +167,8 @@ class CpuDevice final : public Device {
 };
 
 }  // namespace
+
+DeviceInfo cpu_device_info(int threads) { return describe(threads); }
 
 std::unique_ptr<Device> make_cpu_device(int threads) {
   if (threads < 1) user_error("cpu: {} threads; at least one is needed", threads);

@@ -11,5 +11,7 @@ namespace brisk {
 /// `threads` that run kernels, the caller's included; launch() returns when the kernel is done.
 /// Safe from several threads. Buffers keep what they need of the device alive.
 std::unique_ptr<Device> make_cpu_device(int threads);
+/// Its info(), without starting its threads.
+DeviceInfo cpu_device_info(int threads);
 
 }  // namespace brisk

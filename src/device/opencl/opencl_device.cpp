@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "device/addressed_buffer.h"
 #include "device/opencl/driver.h"
 
 namespace brisk {
@@ -149,22 +150,6 @@ class Session {
   std::uintptr_t next_ = std::uintptr_t{1} << 40;
 };
 
-class OpenClBuffer final : public Buffer {
- public:
-  OpenClBuffer(Device& device, void* address, std::size_t bytes, std::shared_ptr<void> keep)
-      : device_(device), address_(address), bytes_(bytes), keep_(std::move(keep)) {}
-
-  Device& device() const override { return device_; }
-  std::size_t bytes() const override { return bytes_; }
-  void* address() const override { return address_; }
-
- private:
-  Device& device_;
-  void* address_;
-  std::size_t bytes_;
-  std::shared_ptr<void> keep_;
-};
-
 // The kernels of a program, one for each phase.
 class OpenClProgram final : public Program {
  public:
@@ -286,7 +271,7 @@ class OpenClDevice final : public Device {
     void* address = session_->allocate(std::max<std::size_t>(bytes, 1));
     std::shared_ptr<void> owner(address,
                                 [session = session_](void* memory) { session->free(memory); });
-    return std::make_shared<OpenClBuffer>(*this, address, bytes, std::move(owner));
+    return std::make_shared<AddressedBuffer>(*this, address, bytes, std::move(owner));
   }
 
   std::shared_ptr<Buffer> allocate_zeros(std::size_t bytes) override {
@@ -304,7 +289,7 @@ class OpenClDevice final : public Device {
                                  std::size_t bytes) override {
     want_inside(*whole, offset, bytes, "window");
     auto* first = static_cast<std::byte*>(whole->address()) + offset;
-    return std::make_shared<OpenClBuffer>(*this, first, bytes, std::move(whole));
+    return std::make_shared<AddressedBuffer>(*this, first, bytes, std::move(whole));
   }
 
   std::shared_ptr<Buffer> wrap(std::span<const std::byte> host, std::shared_ptr<void>) override {
