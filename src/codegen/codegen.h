@@ -1,5 +1,8 @@
 // Machine code from kernels. Input: a Kernel (kernel/kernel.h, form 2) and a Target; output: an ELF
-// relocatable object with one entry point, which device/ loads.
+// relocatable object with one entry point, which device/ loads. Where tasks are groups of threads:
+// PTX, a text that ends with a zero byte, with one kernel for each phase, symbol_0, symbol_1, …,
+// whose arguments are the params' and workspaces' addresses (16-byte aligned), the variables and
+// the first task (int64); task i is group i, of phase_threads(kernel) threads.
 //
 // The entry point:
 //   void symbol(void* const* buffers, const int64_t* variables,
@@ -38,7 +41,7 @@
 namespace brisk {
 
 struct CodeObject {
-  std::vector<std::byte> object;  // ELF relocatable
+  std::vector<std::byte> object;  // ELF relocatable, or PTX
   std::string symbol;             // its entry point
 };
 

@@ -24,7 +24,7 @@ std::size_t bytes_of(DType dtype, std::int64_t count) {
 struct Block {
   std::byte* bytes = nullptr;
   std::int64_t size = -1;      // bytes
-  std::vector<std::byte> own;  // of locals and workspace
+  std::vector<std::byte> own;  // of locals and workspace; of registers and scratch for each thread
 };
 
 // Where a node's value is while its statement runs.
@@ -81,10 +81,41 @@ class Machine {
     params_.push_back(std::move(block));
   }
 
-  /// Locals start undefined in every task.
-  void start_task() {
-    for (auto& [local, block] : locals_)
-      std::fill(block.own.begin(), block.own.end(), std::byte{0xff});
+  /// Locals start undefined in every task, a group of `threads`.
+  void start_task(std::int64_t threads = 1) {
+    threads_ = threads;
+    for (auto& [local, block] : locals_) start_undefined(local, block);
+    enter_thread(0);
+  }
+
+  /// Registers and scratch are this thread's from here on.
+  void enter_thread(std::int64_t thread) {
+    thread_ = thread;
+    for (auto& [local, block] : locals_) show_thread(local, block);
+  }
+
+  /// See kernel.h: the upper halves of the threads onto the lower ones until one is left.
+  void run_group_reduce(const Node& node) {
+    constexpr Op ops[] = {Op::add_, Op::mul_, Op::max_};
+    Block& block = memory(node.src(0));
+    const DType dtype = node.src(0).dtype();
+    const std::int64_t width = node.ints(2);
+    for (std::int64_t e = 0; e < node.ints(1); ++e) {
+      const auto at = [&](std::int64_t thread) {
+        return block.own.data() + thread * block.size +
+               (node.src(1).int_value() + e) * byte_size(dtype);
+      };
+      for (std::int64_t first = 0; first < node.ints(3); first += width) {
+        for (std::int64_t half = width / 2; half > 0; half /= 2) {
+          for (std::int64_t i = first; i < first + half; ++i) {
+            const Operand both[] = {{dtype, at(i), 0}, {dtype, at(i + half), 0}};
+            apply(ops[node.ints(0)], dtype, both, 1, at(i));
+          }
+        }
+        for (std::int64_t i = first + 1; i < first + width; ++i)
+          std::memcpy(at(i), at(first), static_cast<std::size_t>(byte_size(dtype)));
+      }
+    }
   }
 
   void run_store(const Node& store) { run(program(store)); }
@@ -223,10 +254,23 @@ class Machine {
     Block& block = locals_[pointer.get()];
     if (block.bytes == nullptr) {
       block.size = pointer.ints(1) * byte_size(pointer.dtype());
-      block.own.assign(static_cast<std::size_t>(block.size), std::byte{0xff});
-      block.bytes = block.own.data();
+      start_undefined(pointer.get(), block);
+      show_thread(pointer.get(), block);
     }
     return block;
+  }
+
+  static bool is_shared(const NodeData* local) {
+    return local->attr.ints[2] == static_cast<std::int64_t>(Memory::shared);
+  }
+
+  void start_undefined(const NodeData* local, Block& block) const {
+    const std::int64_t copies = is_shared(local) ? 1 : threads_;
+    block.own.assign(static_cast<std::size_t>(block.size * copies), std::byte{0xff});
+  }
+
+  void show_thread(const NodeData* local, Block& block) const {
+    block.bytes = block.own.data() + (is_shared(local) ? 0 : thread_ * block.size);
   }
 
   // ---- running
@@ -378,6 +422,8 @@ class Machine {
   std::string name_;
   std::vector<Block> params_;
   std::unordered_map<const NodeData*, Block> locals_;
+  std::int64_t threads_ = 1;  // of the task, a group
+  std::int64_t thread_ = 0;   // the one that runs
   std::unordered_map<const NodeData*, Slot> slots_;
   std::vector<std::unique_ptr<std::uint64_t[]>> arena_;
   std::vector<Node> kept_;  // nodes with slots stay alive, so that their addresses stay theirs
@@ -393,6 +439,14 @@ void run_statement(const Node& statement, Machine& machine) {
     case Op::loop_: {
       const std::int64_t size = machine.run_size(statement.src(0).src(0));
       std::int64_t& counter = machine.counter(statement.src(0));
+      if (is_loop(statement, LoopKind::threads)) {
+        for (std::int64_t thread = size; thread-- > 0;) {
+          machine.enter_thread(thread);
+          counter = thread;
+          run_statement(statement.src(1), machine);
+        }
+        break;
+      }
       for (std::int64_t i = 0; i < size; ++i) {
         counter = i;
         run_statement(statement.src(1), machine);
@@ -403,21 +457,21 @@ void run_statement(const Node& statement, Machine& machine) {
       if (machine.run_condition(statement.src(0))) run_statement(statement.src(1), machine);
       break;
     case Op::prefetch_: break;
+    case Op::group_reduce_: machine.run_group_reduce(statement); break;
     default: machine.run_store(statement);
   }
 }
 
 void run_phase(const Node& phase, Machine& machine) {
-  const bool parallel =
-      phase.is(Op::loop_) && phase.ints(0) == static_cast<std::int64_t>(LoopKind::parallel);
-  if (!parallel) {
-    machine.start_task();
+  const std::int64_t threads = threads_of(phase);
+  if (!is_loop(phase, LoopKind::parallel)) {
+    machine.start_task(threads);
     return run_statement(phase, machine);
   }
   std::int64_t& counter = machine.counter(phase.src(0));
   for (std::int64_t task = machine.run_size(phase.src(0).src(0)); task-- > 0;) {
     counter = task;
-    machine.start_task();
+    machine.start_task(threads);
     run_statement(phase.src(1), machine);
   }
 }
