@@ -48,7 +48,8 @@ struct Launch {
   std::span<void* const> buffers;
   std::span<const std::int64_t> variables;
   std::span<const std::int64_t> phase_tasks;
-  std::size_t scratch_bytes = 0;  // per thread
+  std::span<const std::int64_t> phase_threads;  // of a task, where it is a group of them
+  std::size_t scratch_bytes = 0;                // per thread
 };
 
 class Device {
@@ -71,6 +72,9 @@ class Device {
   virtual void copy_in(Buffer& to, std::size_t offset, std::span<const std::byte> from) = 0;
   virtual void copy_out(std::span<std::byte> to, const Buffer& from, std::size_t offset) = 0;
 
+  /// What a cache should hold of codegen's output for this device: machine code that load takes as
+  /// well, where the device makes its own.
+  virtual std::vector<std::byte> assemble(std::vector<std::byte> object) { return object; }
   /// Loads an object file (codegen's output) whose entry point is `symbol`.
   virtual std::unique_ptr<Program> load(std::span<const std::byte> object,
                                         const std::string& symbol) = 0;

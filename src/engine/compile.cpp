@@ -52,6 +52,7 @@ std::vector<std::byte> pack(const KernelCode& kernel) {
   packer.text(kernel.header.name);
   packer.number(static_cast<std::int64_t>(kernel.header.phase_tasks.size()));
   for (const Size& size : kernel.header.phase_tasks) packer.size(size);
+  for (const std::int64_t threads : kernel.header.phase_threads) packer.number(threads);
   packer.number(static_cast<std::int64_t>(kernel.header.workspace.size()));
   for (const auto& workspace : kernel.header.workspace) {
     packer.number(static_cast<std::int64_t>(workspace.dtype));
@@ -68,6 +69,9 @@ bool unpack(std::span<const std::byte> data, KernelCode& kernel) {
   kernel.header.name = unpacker.text();
   for (std::int64_t i = unpacker.number(); unpacker.ok() && i > 0; --i) {
     kernel.header.phase_tasks.push_back(unpacker.size());
+  }
+  for (std::size_t i = 0; unpacker.ok() && i < kernel.header.phase_tasks.size(); ++i) {
+    kernel.header.phase_threads.push_back(unpacker.number());
   }
   for (std::int64_t i = unpacker.number(); unpacker.ok() && i > 0; --i) {
     const auto dtype = static_cast<DType>(unpacker.number());
@@ -102,7 +106,7 @@ std::optional<KernelCode> find_compiled(const std::string& key) {
 }
 
 KernelCode compile_kernel(const LoweredKernel& lowered, const std::string& key,
-                          const Target& target) {
+                          const Target& target, Device& device) {
   const auto start = std::chrono::steady_clock::now();
   log_line(2, "{}", log_enabled(2) ? print(lowered) : "");
   const Kernel optimized = optimize(lowered, target);
@@ -111,9 +115,10 @@ KernelCode compile_kernel(const LoweredKernel& lowered, const std::string& key,
   log_line(4, "{}", log_enabled(4) ? llvm_ir(optimized, target) : "");
   log_line(5, "{}", log_enabled(5) ? assembly(optimized, target) : "");
   KernelCode kernel;
-  kernel.header = {optimized.name, phase_tasks(optimized), optimized.workspace,
-                   scratch_bytes(optimized)};
+  kernel.header = {optimized.name, phase_tasks(optimized), phase_threads(optimized),
+                   optimized.workspace, scratch_bytes(optimized)};
   kernel.code = compile(optimized, target);
+  kernel.code.object = device.assemble(std::move(kernel.code.object));
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
   log_line(1, "compiled {} in {:.1f} ms, {} bytes", kernel.header.name, took.count(),
            kernel.code.object.size());

@@ -8,6 +8,7 @@
 
 #include "base/target.h"
 #include "codegen/codegen.h"
+#include "device/device.h"
 #include "kernel/kernel.h"
 
 namespace brisk {
@@ -16,6 +17,7 @@ namespace brisk {
 struct KernelHeader {
   std::string name;
   std::vector<Size> phase_tasks;
+  std::vector<std::int64_t> phase_threads;  // of a task of each phase
   std::vector<Kernel::Workspace> workspace;
   std::int64_t scratch_bytes = 0;
 };
@@ -27,9 +29,9 @@ struct KernelCode {
 
 /// From the kernel cache, if it is there.
 std::optional<KernelCode> find_compiled(const std::string& key);
-/// Compiled now, and put into the kernel cache.
+/// Compiled now for the device, and put into the kernel cache.
 KernelCode compile_kernel(const LoweredKernel& lowered, const std::string& key,
-                          const Target& target);
+                          const Target& target, Device& device);
 
 /// The cache's key of a kernel for a target.
 std::string kernel_key(const LoweredKernel& lowered, const Target& target);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/options.h"
 #include "device/cpu/cpu_device.h"
+#include "device/cuda/cuda_device.h"
 #include "engine/kernel_cache.h"
 #include "engine/loaded.h"
 
@@ -41,7 +42,9 @@ bool Engine::Loaded::get(const PlanRecord& record, const std::vector<LoweredKern
           complete = false;
           continue;
         }
-        if (!code) code = compile_kernel(lowered[missing[m]], key, engine.target());
+        if (!code) {
+          code = compile_kernel(lowered[missing[m]], key, engine.target(), engine.device());
+        }
         auto kernel = std::make_shared<LoadedKernel>();
         kernel->program = engine.device().load(code->code.object, code->code.symbol);
         kernel->header = std::move(code->header);
@@ -101,11 +104,27 @@ Engine::Engine(std::unique_ptr<Device> device, Target target)
 
 Engine::~Engine() = default;
 
+namespace {
+
+// "cuda:1"; "cuda" is the first.
+Engine cuda_engine(const std::string& name) {
+  const std::size_t colon = name.find(':');
+  std::unique_ptr<Device> device =
+      make_cuda_device(colon == std::string::npos ? 0 : std::stoi(name.substr(colon + 1)));
+  Target target = target_for(device->info().architecture);
+  target.threads = device->info().compute_units;
+  return Engine(std::move(device), target);
+}
+
+}  // namespace
+
 Engine& Engine::shared() {
   static Engine engine = [] {
     const Options& o = options();
+    if (o.device == "cuda" || o.device.starts_with("cuda:")) return cuda_engine(o.device);
     if (!o.device.empty() && o.device != "cpu") {
-      throw DeviceError("BRISK_DEVICE asks for '" + o.device + "', but this build has only 'cpu'");
+      throw DeviceError("BRISK_DEVICE asks for '" + o.device +
+                        "', but this build has only 'cpu' and 'cuda'");
     }
     Target target = host_target();
     if (o.threads > 0) target.threads = o.threads;

@@ -186,6 +186,7 @@ void Plan::run(const VariableValues& values) {
     launch.buffers = step.buffers;
     launch.variables = variables;
     launch.phase_tasks = step.tasks;
+    launch.phase_threads = step.kernel->header.phase_threads;
     launch.scratch_bytes = static_cast<std::size_t>(step.kernel->header.scratch_bytes);
     Device& device = *impl_->engine->device_;
     if (step.kernel->lowered) {

@@ -30,7 +30,7 @@ void launch(const Node& code, const Node& text) {
   Engine& engine = Engine::shared();
   const LoweredKernel kernel = lowered(code);
   const KernelCode compiled =
-      compile_kernel(kernel, kernel_key(kernel, engine.target()), engine.target());
+      compile_kernel(kernel, kernel_key(kernel, engine.target()), engine.target(), engine.device());
   const auto program = engine.device().load(compiled.code.object, compiled.code.symbol);
   const std::shared_ptr<Buffer> out = engine.device().allocate(400);
   const auto in = std::dynamic_pointer_cast<Buffer>(numbers().attr().storage);
