@@ -39,6 +39,8 @@ enum Ability : unsigned {
   neon_dot = 1U << 8,    // FEAT_DotProd
   neon_i8mm = 1U << 9,   // FEAT_I8MM
   neon_bf16 = 1U << 10,  // FEAT_BF16
+  ptx = 1U << 11,        // sm_75: Turing
+  ptx_bf16 = 1U << 12,   // sm_80: Ampere's asynchronous copies, bfloat16
 };
 
 struct Known {
@@ -46,7 +48,7 @@ struct Known {
   unsigned abilities;
 };
 
-constexpr std::array<Known, 8> known_cpus = {{
+constexpr std::array<Known, 13> known_cpus = {{
     {"x86-64-v2", v2},
     {"x86-64-v3", v2 | v3},
     {"x86-64-v4", v2 | v3 | v4},
@@ -55,9 +57,37 @@ constexpr std::array<Known, 8> known_cpus = {{
     {"cortex-a76", neon | neon_half | neon_dot},
     {"neoverse-n1", neon | neon_half | neon_dot},
     {"neoverse-v1", neon | neon_half | neon_dot | neon_i8mm | neon_bf16},
+    {"sm_75", ptx},
+    {"sm_80", ptx | ptx_bf16},
+    {"sm_86", ptx | ptx_bf16},
+    {"sm_89", ptx | ptx_bf16},
+    {"sm_90a", ptx | ptx_bf16},
 }};
 
+// A group's 48 KB of shared memory are what every GPU gives without being asked for more; its
+// registers let a thread have 64 vectors of 16 bytes at the very most.
+Target describe_gpu(std::string_view cpu, unsigned has) {
+  Target target;
+  target.isa = Isa::nvptx;
+  target.cpu = cpu;
+  // The least PTX version with all that brisk uses of the processor, so that old drivers take it.
+  target.features = cpu == "sm_90a" ? "+ptx80" : cpu == "sm_89" ? "+ptx78" : "+ptx71";
+  target.vector_bytes = 16;
+  target.vector_registers = 32;
+  target.has_fma = target.has_half_convert = target.has_native_exp2 = true;
+  target.has_matrix_step = has & ptx_bf16;
+  target.group_threads = 1024;
+  target.group_step = 32;
+  target.shared_bytes = 48 << 10;
+  target.threads = 128;
+  target.task_operations = 1;
+  target.partial_results = 1024;
+  target.l1_bytes = target.l2_bytes = 0;  // of a thread's own
+  return target;
+}
+
 Target describe(std::string_view cpu, unsigned has) {
+  if (has & ptx) return describe_gpu(cpu, has);
   Target target;
   target.cpu = cpu;
   if (has & neon) {
@@ -278,10 +308,12 @@ std::string fingerprint(const Target& t) {
   constexpr std::array<std::string_view, 4> isas = {"x86_64", "aarch64", "nvptx", "opencl_c"};
   return fmt::format(
       "{} {} {} vector {}x{} fma{:d} dot{:d}{:d}{:d} half{:d} gather{:d} masks{:d} "
-      "float64{:d} threads {} caches {} {}",
+      "float64{:d} threads {} caches {} {} exp2{:d} group {} {} {} matrix{:d} tasks {} {}",
       isas[static_cast<std::size_t>(t.isa)], t.cpu, t.features, t.vector_bytes, t.vector_registers,
       t.has_fma, t.has_int8_dot, t.has_signed_dot, t.has_bfloat16_dot, t.has_half_convert,
-      t.has_gather, t.has_masks, t.has_float64, t.threads, t.l1_bytes, t.l2_bytes);
+      t.has_gather, t.has_masks, t.has_float64, t.threads, t.l1_bytes, t.l2_bytes,
+      t.has_native_exp2, t.group_threads, t.group_step, t.shared_bytes, t.has_matrix_step,
+      t.task_operations, t.partial_results);
 }
 
 }  // namespace brisk

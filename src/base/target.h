@@ -25,7 +25,17 @@ struct Target {
   bool has_masks = false;  // predicated loads and stores
   bool has_float64 = true;
 
-  int threads = 1;  // workers of the pool: parallel tasks worth having at once
+  bool has_native_exp2 = false;  // of float32, within what ops.def allows
+
+  // Where a task is a group of threads (kernel.h); 0 where it is one thread.
+  int group_threads = 0;          // of a group at most
+  int group_step = 1;             // threads that run in step, and of which groups consist
+  std::int64_t shared_bytes = 0;  // of a group at most
+  bool has_matrix_step = false;   // threads in step multiply 16 x 16 by 16 x 8 together
+
+  int threads = 1;  // workers of the pool, or groups at once: parallel tasks worth having
+  std::int64_t task_operations = 1 << 15;  // scalar ones that make a task worth a hand-over
+  std::int64_t partial_results = 16;       // into which a large reduction to few results is cut
   std::int64_t l1_bytes = 32 << 10;
   std::int64_t l2_bytes = 1 << 20;
 
@@ -37,8 +47,8 @@ struct Target {
 /// The machine this process runs on, by cpuid; BRISK_CPU overrides the level ("x86-64-v2", …).
 Target host_target();
 /// A target by LLVM CPU name, for ahead-of-time generation and tests: "x86-64-v2", "x86-64-v3",
-/// "x86-64-v4", "znver4", "sapphirerapids", "cortex-a76", "neoverse-n1", "neoverse-v1".
-/// UserError for unknown names.
+/// "x86-64-v4", "znver4", "sapphirerapids", "cortex-a76", "neoverse-n1", "neoverse-v1"; and GPUs,
+/// "sm_75", "sm_80", "sm_86", "sm_89", "sm_90a". UserError for unknown names.
 Target target_for(const std::string& cpu);
 /// What a kernel's code depends on, as text: part of the kernel cache's key.
 std::string fingerprint(const Target& target);

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/dtype.h"
 #include "base/storage.h"
 
 namespace brisk {
@@ -44,6 +45,25 @@ struct DeviceInfo {
   std::size_t cache_bytes = 0;  // last level
 };
 
+/// What a phase's tasks need where they are groups of threads.
+struct PhaseNeeds {
+  std::int64_t threads = 1;       // of a group
+  std::int64_t shared_bytes = 0;  // of a group, beyond what its code declares
+  bool persistent = false;        // a group takes several tasks one after the other
+};
+
+/// An array, boxes of which a launch's code copies (kernel/tile.h); strides are those of its second
+/// and later dimensions.
+struct TileMap {
+  std::size_t buffer = 0;  // the argument
+  std::int64_t start = 0;  // in it, in bytes
+  DType dtype = DType::none;
+  std::vector<std::int64_t> sizes;
+  std::vector<std::int64_t> strides;  // in bytes
+  std::int64_t box_rows = 1;
+  std::int64_t box_columns = 1;
+};
+
 /// One launch: code, its buffer arguments (workspace last), the values of its variables and the
 /// number of tasks of each phase (see kernel/kernel.h).
 struct Launch {
@@ -51,6 +71,8 @@ struct Launch {
   std::span<void* const> buffers;
   std::span<const std::int64_t> variables;
   std::span<const std::int64_t> phase_tasks;
+  std::span<const PhaseNeeds> phase_needs;  // where tasks are groups of threads
+  std::span<const TileMap> tiles;
   std::size_t scratch_bytes = 0;  // per thread
 };
 

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "codegen/opencl_c/render.h"
 #include "device/cpu/cpu_device.h"
+#include "device/cuda/cuda_device.h"
 #include "device/opencl/opencl_device.h"
 
 namespace brisk {
@@ -19,6 +20,13 @@ OpenDevice open_cpu(int) {
 
 std::vector<DeviceInfo> cpu_devices() { return {cpu_device_info(host_target().threads)}; }
 
+OpenDevice open_cuda(int index) {
+  std::unique_ptr<Device> device = make_cuda_device(index);
+  Target target = target_for(device->info().architecture);
+  target.threads = device->info().compute_units;
+  return {std::move(device), std::move(target)};
+}
+
 OpenDevice open_opencl(int index) { return {make_opencl_device(index), opencl_target(index)}; }
 
 // The driver compiles further; what it makes is its own.
@@ -26,12 +34,14 @@ std::string no_assembly(const Kernel&, const Target&) { return {}; }
 
 constexpr std::array backends = {
     Backend{"cpu", cpu_devices, open_cpu},
+    Backend{"cuda", cuda_devices, open_cuda},
     Backend{"opencl", opencl_devices, open_opencl},
 };
 
 constexpr std::array generators = {
     Generator{Isa::x86_64, compile, llvm_ir, assembly},
     Generator{Isa::aarch64, compile, llvm_ir, assembly},
+    Generator{Isa::nvptx, compile, llvm_ir, assembly},
     Generator{Isa::opencl_c, compile_opencl_c, opencl_source, no_assembly},
 };
 
@@ -58,6 +68,7 @@ OpenDevice open_device(const std::string& id) {
   for (const Backend& backend : backends) {
     if (backend.name != name) continue;
     const std::vector<DeviceInfo> devices = backend.devices();
+    if (devices.empty()) return backend.open(0);  // which says why there are none
     const auto found = std::find_if(devices.begin(), devices.end(), [&](const DeviceInfo& info) {
       return info.id == id || info.id == id + ":0";
     });

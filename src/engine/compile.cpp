@@ -3,6 +3,7 @@
 #include <elf.h>
 #include <link.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 
@@ -48,11 +49,42 @@ int read_build_id(dl_phdr_info* object, std::size_t, void* result) {
   return inside ? 1 : 0;  // stop here: what was read last is ours
 }
 
+void pack(const TileView& view, Packer& packer) {
+  packer.number(view.pointer.ints(0));
+  packer.number(static_cast<std::int64_t>(view.pointer.dtype()));
+  packer.size(view.start);
+  packer.number(static_cast<std::int64_t>(view.sizes.size()));
+  for (const Size& size : view.sizes) packer.size(size);
+  for (const Size& stride : view.strides) packer.size(stride);
+  packer.number(view.rows);
+  packer.number(view.columns);
+}
+
+TileView unpack_view(Unpacker& unpacker) {
+  TileView view;
+  const auto index = static_cast<int>(unpacker.number());
+  view.pointer = make_param(index, static_cast<DType>(unpacker.number()));
+  view.start = unpacker.size();
+  const std::int64_t rank = unpacker.number();
+  for (std::int64_t i = 0; unpacker.ok() && i < rank; ++i) view.sizes.push_back(unpacker.size());
+  for (std::int64_t i = 1; unpacker.ok() && i < rank; ++i) view.strides.push_back(unpacker.size());
+  view.rows = unpacker.number();
+  view.columns = unpacker.number();
+  return view;
+}
+
 std::vector<std::byte> pack(const KernelCode& kernel) {
   Packer packer;
   packer.text(kernel.header.name);
   packer.number(static_cast<std::int64_t>(kernel.header.phase_tasks.size()));
   for (const Size& size : kernel.header.phase_tasks) packer.size(size);
+  for (const PhaseNeeds& needs : kernel.header.phase_needs) {
+    packer.number(needs.threads);
+    packer.number(needs.shared_bytes);
+    packer.number(needs.persistent ? 1 : 0);
+  }
+  packer.number(static_cast<std::int64_t>(kernel.header.tiles.size()));
+  for (const TileView& view : kernel.header.tiles) pack(view, packer);
   packer.number(static_cast<std::int64_t>(kernel.header.workspace.size()));
   for (const auto& workspace : kernel.header.workspace) {
     packer.number(static_cast<std::int64_t>(workspace.dtype));
@@ -69,6 +101,16 @@ bool unpack(std::span<const std::byte> data, KernelCode& kernel) {
   kernel.header.name = unpacker.text();
   for (std::int64_t i = unpacker.number(); unpacker.ok() && i > 0; --i) {
     kernel.header.phase_tasks.push_back(unpacker.size());
+  }
+  for (std::size_t i = 0; unpacker.ok() && i < kernel.header.phase_tasks.size(); ++i) {
+    PhaseNeeds needs;
+    needs.threads = unpacker.number();
+    needs.shared_bytes = unpacker.number();
+    needs.persistent = unpacker.number() != 0;
+    kernel.header.phase_needs.push_back(needs);
+  }
+  for (std::int64_t i = unpacker.number(); unpacker.ok() && i > 0; --i) {
+    kernel.header.tiles.push_back(unpack_view(unpacker));
   }
   for (std::int64_t i = unpacker.number(); unpacker.ok() && i > 0; --i) {
     const auto dtype = static_cast<DType>(unpacker.number());
@@ -89,6 +131,34 @@ const std::string& compiler_identity() {
     return std::string(version) + " " + id + " ";
   }();
   return identity;
+}
+
+std::vector<PhaseNeeds> phase_needs(const Kernel& kernel) {
+  std::vector<PhaseNeeds> list;
+  for (const Node& phase : phases_of(kernel)) {
+    PhaseNeeds needs;
+    needs.threads = threads_of(phase) + copying_threads_of(phase);
+    if (has_tiles(phase)) {
+      needs.shared_bytes = phase_memory(phase).bytes;
+      needs.persistent = true;
+    }
+    list.push_back(needs);
+  }
+  return list;
+}
+
+TileMap tile_map(const TileView& view, const Variables& values) {
+  const DType dtype = view.pointer.dtype();
+  TileMap map;
+  map.buffer = static_cast<std::size_t>(view.pointer.ints(0));
+  map.start = evaluate_size(view.start, values) * byte_size(dtype);
+  map.dtype = dtype;
+  for (const Size& size : view.sizes) map.sizes.push_back(evaluate_size(size, values));
+  for (const Size& stride : view.strides)
+    map.strides.push_back(evaluate_size(stride, values) * byte_size(dtype));
+  map.box_rows = view.rows;
+  map.box_columns = std::min(view.columns, strip_bytes / byte_size(dtype));
+  return map;
 }
 
 std::string kernel_key(const LoweredKernel& lowered, const Target& target) {
@@ -112,8 +182,8 @@ KernelCode compile_kernel(const LoweredKernel& lowered, const Target& target) {
   log_line(4, "{}", log_enabled(4) ? generator.text(optimized, target) : "");
   log_line(5, "{}", log_enabled(5) ? generator.assembly(optimized, target) : "");
   KernelCode kernel;
-  kernel.header = {optimized.name, phase_tasks(optimized), optimized.workspace,
-                   scratch_bytes(optimized)};
+  kernel.header = {optimized.name,        phase_tasks(optimized), phase_needs(optimized),
+                   tile_views(optimized), optimized.workspace,    scratch_bytes(optimized)};
   kernel.code = generator.compile(optimized, target);
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
   log_line(1, "compiled {} in {:.1f} ms, {} bytes", kernel.header.name, took.count(),

@@ -8,7 +8,9 @@
 
 #include "base/target.h"
 #include "codegen/codegen.h"
-#include "kernel/kernel.h"
+#include "device/device.h"
+#include "graph/evaluate.h"
+#include "kernel/tile.h"
 
 namespace brisk {
 
@@ -16,6 +18,8 @@ namespace brisk {
 struct KernelHeader {
   std::string name;
   std::vector<Size> phase_tasks;
+  std::vector<PhaseNeeds> phase_needs;
+  std::vector<TileView> tiles;
   std::vector<Kernel::Workspace> workspace;
   std::int64_t scratch_bytes = 0;
 };
@@ -31,6 +35,11 @@ std::optional<KernelCode> find_compiled(const std::string& key);
 KernelCode compile_kernel(const LoweredKernel& lowered, const Target& target);
 /// Puts it into the kernel cache.
 void keep_compiled(const std::string& key, const KernelCode& kernel);
+
+/// What a launch must know of a kernel for groups of threads.
+std::vector<PhaseNeeds> phase_needs(const Kernel& kernel);
+/// The array of a view, at these values of the variables.
+TileMap tile_map(const TileView& view, const Variables& values);
 
 /// The cache's key of a kernel for a target.
 std::string kernel_key(const LoweredKernel& lowered, const Target& target);

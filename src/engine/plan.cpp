@@ -22,6 +22,7 @@ struct Plan::Impl {
     std::vector<Node> variables;
     bool fixed = true;  // no phase's number of tasks depends on variables
     std::vector<std::int64_t> tasks;
+    std::vector<TileMap> tiles;
     Work work;
     std::vector<Shape> shapes;  // of the arguments
     std::vector<DType> dtypes;
@@ -219,11 +220,17 @@ void Plan::Impl::run(const VariableValues& values, Timing* timing) {
       for (std::size_t i = 0; i < sizes.size(); ++i)
         step.tasks[i] = evaluate_size(sizes[i], values);
     }
+    // The sizes of arrays may depend on variables too.
+    step.tiles.clear();
+    for (const TileView& view : step.kernel->header.tiles)
+      step.tiles.push_back(tile_map(view, values));
     Launch launch;
     launch.program = step.kernel->program.get();
     launch.buffers = step.buffers;
     launch.variables = variables;
     launch.phase_tasks = step.tasks;
+    launch.phase_needs = step.kernel->header.phase_needs;
+    launch.tiles = step.tiles;
     launch.scratch_bytes = static_cast<std::size_t>(step.kernel->header.scratch_bytes);
     Device& device = engine->device();
     if (step.kernel->lowered) {

@@ -9,6 +9,7 @@
 #include "graph/elementwise.h"
 #include "graph/evaluate.h"
 #include "kernel/print.h"
+#include "kernel/tile.h"
 
 namespace brisk {
 
@@ -24,7 +25,7 @@ std::size_t bytes_of(DType dtype, std::int64_t count) {
 struct Block {
   std::byte* bytes = nullptr;
   std::int64_t size = -1;      // bytes
-  std::vector<std::byte> own;  // of locals and workspace
+  std::vector<std::byte> own;  // of locals and workspace; of registers and scratch for each thread
 };
 
 // Where a node's value is while its statement runs.
@@ -81,10 +82,107 @@ class Machine {
     params_.push_back(std::move(block));
   }
 
-  /// Locals start undefined in every task.
-  void start_task() {
-    for (auto& [local, block] : locals_)
-      std::fill(block.own.begin(), block.own.end(), std::byte{0xff});
+  /// Locals start undefined in every task, a group of `threads`.
+  void start_task(std::int64_t threads = 1) {
+    threads_ = threads;
+    for (auto& [local, block] : locals_) start_undefined(local, block);
+    enter_thread(0);
+  }
+
+  /// Registers and scratch are this thread's from here on.
+  void enter_thread(std::int64_t thread) {
+    thread_ = thread;
+    for (auto& [local, block] : locals_) show_thread(local, block);
+  }
+
+  /// See kernel.h: the upper halves of the threads onto the lower ones until one is left.
+  void run_group_reduce(const Node& node) {
+    constexpr Op ops[] = {Op::add_, Op::mul_, Op::max_};
+    Block& block = memory(node.src(0));
+    const DType dtype = node.src(0).dtype();
+    const std::int64_t width = node.ints(2);
+    for (std::int64_t e = 0; e < node.ints(1); ++e) {
+      const auto at = [&](std::int64_t thread) {
+        return block.own.data() + thread * block.size +
+               (node.src(1).int_value() + e) * byte_size(dtype);
+      };
+      for (std::int64_t first = 0; first < node.ints(3); first += width) {
+        for (std::int64_t half = width / 2; half > 0; half /= 2) {
+          for (std::int64_t i = first; i < first + half; ++i) {
+            const Operand both[] = {{dtype, at(i), 0}, {dtype, at(i + half), 0}};
+            apply(ops[node.ints(0)], dtype, both, 1, at(i));
+          }
+        }
+        for (std::int64_t i = first + 1; i < first + width; ++i)
+          std::memcpy(at(i), at(first), static_cast<std::size_t>(byte_size(dtype)));
+      }
+    }
+  }
+
+  /// See tile.h.
+  void run_tile_copy(const Node& node) {
+    const TileView view = view_of(node);
+    const bool loads = node.is(Op::load_tile_);
+    const std::int64_t width = byte_size(view.pointer.dtype());
+    std::vector<std::int64_t> at;
+    for (std::size_t i = 2; i < node.srcs().size(); ++i) at.push_back(run_size(node.src(i)));
+    std::int64_t outside = run_size(view.start.node());
+    for (std::size_t d = 2; d < at.size(); ++d) {
+      check(at[d] >= 0 && at[d] < run_size(view.sizes[d].node()), "a tile of the array");
+      outside += at[d] * run_size(view.strides[d - 1].node());
+    }
+    const std::int64_t columns = run_size(view.sizes[0].node());
+    const std::int64_t rows = run_size(view.sizes[1].node());
+    const std::int64_t pitch = run_size(view.strides[0].node());
+    Block& tile = memory(node.src(0));
+    Block& array = memory(view.pointer);
+    for (std::int64_t r = 0; r < view.rows; ++r) {
+      for (std::int64_t c = 0; c < view.columns; ++c) {
+        const std::int64_t place = tile_index(static_cast<int>(width), view.rows, r, c) * width;
+        check(place + width <= tile.size, "room for the tile");
+        const std::int64_t row = at[1] + r;
+        const std::int64_t column = at[0] + c;
+        const bool inside = row >= 0 && row < rows && column >= 0 && column < columns;
+        const std::int64_t from = (outside + row * pitch + column) * width;
+        check(!inside || array.size < 0 || (from >= 0 && from + width <= array.size),
+              "a tile's array lies in its buffer");
+        if (loads && !inside) std::memset(tile.bytes + place, 0, static_cast<std::size_t>(width));
+        if (!inside) continue;
+        std::byte* to = loads ? tile.bytes + place : array.bytes + from;
+        const std::byte* source = loads ? array.bytes + from : tile.bytes + place;
+        std::memcpy(to, source, static_cast<std::size_t>(width));
+      }
+    }
+  }
+
+  void run_matrix_step(const Node& node) {
+    const MatrixStep step = step_of(node);
+    const std::vector<double> a =
+        node.src(1).ints(2) == static_cast<std::int64_t>(Memory::registers)
+            ? fragments(node.src(1), step.threads, step.rows, step.depth)
+            : tile(node.src(1), step.rows, step.depth, step.a_by_depth);
+    const std::vector<double> b = tile(node.src(2), step.columns, step.depth, step.b_by_depth);
+    const bool accumulate = run_condition(node.src(3));
+    Block& sums = memory(node.src(0));
+    const bool integers = node.src(0).dtype() == DType::int32;
+    for (std::int64_t r = 0; r < step.rows; ++r) {
+      for (std::int64_t c = 0; c < step.columns; ++c) {
+        const FragmentPlace place = fragment_place(step.threads, step.columns, r, c);
+        std::byte* at = sums.own.data() + place.thread * sums.size + place.index * 4;
+        double sum = 0;
+        if (accumulate && integers) sum = *reinterpret_cast<const std::int32_t*>(at);
+        if (accumulate && !integers) sum = *reinterpret_cast<const float*>(at);
+        for (std::int64_t k = 0; k < step.depth; ++k)
+          sum += a[static_cast<std::size_t>(r * step.depth + k)] *
+                 b[static_cast<std::size_t>(c * step.depth + k)];
+        if (integers) {
+          *reinterpret_cast<std::int32_t*>(at) =
+              static_cast<std::int32_t>(static_cast<std::int64_t>(sum));
+        } else {
+          *reinterpret_cast<float*>(at) = static_cast<float>(sum);
+        }
+      }
+    }
   }
 
   void run_store(const Node& store) { run(program(store)); }
@@ -104,6 +202,45 @@ class Machine {
   }
 
  private:
+  // An operand of a matrix step, row by row (or, of B, column by column), each of `depth` values.
+  std::vector<double> tile(const Node& local, std::int64_t rows, std::int64_t depth,
+                           bool by_depth) {
+    const DType dtype = local.dtype();
+    std::vector<double> values(static_cast<std::size_t>(rows * depth));
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t k = 0; k < depth; ++k) {
+        const int width = byte_size(dtype);
+        const std::int64_t at =
+            by_depth ? tile_index(width, depth, k, r) : tile_index(width, rows, r, k);
+        values[static_cast<std::size_t>(r * depth + k)] =
+            number_at(dtype, memory(local).bytes + at * width);
+      }
+    }
+    return values;
+  }
+
+  std::vector<double> fragments(const Node& local, std::int64_t threads, std::int64_t rows,
+                                std::int64_t columns) {
+    const Block& block = memory(local);
+    const int width = byte_size(local.dtype());
+    std::vector<double> values(static_cast<std::size_t>(rows * columns));
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t c = 0; c < columns; ++c) {
+        const FragmentPlace place = fragment_place(threads, columns, r, c);
+        values[static_cast<std::size_t>(r * columns + c)] = number_at(
+            local.dtype(), block.own.data() + place.thread * block.size + place.index * width);
+      }
+    }
+    return values;
+  }
+
+  static double number_at(DType dtype, const std::byte* at) {
+    double value = 0;
+    const Operand operand{dtype, at, 0};
+    apply(Op::cast_, DType::float64, {&operand, 1}, 1, reinterpret_cast<std::byte*>(&value));
+    return value;
+  }
+
   // ---- programs
   // ----------------------------------------------------------------------------------
 
@@ -223,10 +360,23 @@ class Machine {
     Block& block = locals_[pointer.get()];
     if (block.bytes == nullptr) {
       block.size = pointer.ints(1) * byte_size(pointer.dtype());
-      block.own.assign(static_cast<std::size_t>(block.size), std::byte{0xff});
-      block.bytes = block.own.data();
+      start_undefined(pointer.get(), block);
+      show_thread(pointer.get(), block);
     }
     return block;
+  }
+
+  static bool is_shared(const NodeData* local) {
+    return local->attr.ints[2] == static_cast<std::int64_t>(Memory::shared);
+  }
+
+  void start_undefined(const NodeData* local, Block& block) const {
+    const std::int64_t copies = is_shared(local) ? 1 : threads_;
+    block.own.assign(static_cast<std::size_t>(block.size * copies), std::byte{0xff});
+  }
+
+  void show_thread(const NodeData* local, Block& block) const {
+    block.bytes = block.own.data() + (is_shared(local) ? 0 : thread_ * block.size);
   }
 
   // ---- running
@@ -378,6 +528,8 @@ class Machine {
   std::string name_;
   std::vector<Block> params_;
   std::unordered_map<const NodeData*, Block> locals_;
+  std::int64_t threads_ = 1;  // of the task, a group
+  std::int64_t thread_ = 0;   // the one that runs
   std::unordered_map<const NodeData*, Slot> slots_;
   std::vector<std::unique_ptr<std::uint64_t[]>> arena_;
   std::vector<Node> kept_;  // nodes with slots stay alive, so that their addresses stay theirs
@@ -393,6 +545,14 @@ void run_statement(const Node& statement, Machine& machine) {
     case Op::loop_: {
       const std::int64_t size = machine.run_size(statement.src(0).src(0));
       std::int64_t& counter = machine.counter(statement.src(0));
+      if (is_loop(statement, LoopKind::threads)) {
+        for (std::int64_t thread = size; thread-- > 0;) {
+          machine.enter_thread(thread);
+          counter = thread;
+          run_statement(statement.src(1), machine);
+        }
+        break;
+      }
       for (std::int64_t i = 0; i < size; ++i) {
         counter = i;
         run_statement(statement.src(1), machine);
@@ -403,21 +563,24 @@ void run_statement(const Node& statement, Machine& machine) {
       if (machine.run_condition(statement.src(0))) run_statement(statement.src(1), machine);
       break;
     case Op::prefetch_: break;
+    case Op::group_reduce_: machine.run_group_reduce(statement); break;
+    case Op::load_tile_:
+    case Op::store_tile_: machine.run_tile_copy(statement); break;
+    case Op::matrix_step_: machine.run_matrix_step(statement); break;
     default: machine.run_store(statement);
   }
 }
 
 void run_phase(const Node& phase, Machine& machine) {
-  const bool parallel =
-      phase.is(Op::loop_) && phase.ints(0) == static_cast<std::int64_t>(LoopKind::parallel);
-  if (!parallel) {
-    machine.start_task();
+  const std::int64_t threads = threads_of(phase);
+  if (!is_loop(phase, LoopKind::parallel)) {
+    machine.start_task(threads);
     return run_statement(phase, machine);
   }
   std::int64_t& counter = machine.counter(phase.src(0));
   for (std::int64_t task = machine.run_size(phase.src(0).src(0)); task-- > 0;) {
     counter = task;
-    machine.start_task();
+    machine.start_task(threads);
     run_statement(phase.src(1), machine);
   }
 }

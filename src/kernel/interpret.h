@@ -16,9 +16,10 @@ struct HostBuffer {
   std::int64_t size = -1;  // in bytes; -1 where it is not known, and accesses are not checked
 };
 
-/// Variables are in the kernel's order. Tasks of a parallel loop run from the last to the first,
-/// and memory that starts undefined is filled with ones (NaN), so that what relies on either shows.
-/// InternalError for an access outside of memory, naming kernel, statement and index.
+/// Variables are in the kernel's order. Tasks of a parallel loop and threads of a group run from
+/// the last to the first, and memory that starts undefined is filled with ones (NaN), so that what
+/// relies on either shows. InternalError for an access outside of memory, naming kernel, statement
+/// and index.
 void interpret(const Kernel& kernel, std::span<const HostBuffer> params,
                std::span<const std::int64_t> variables);
 

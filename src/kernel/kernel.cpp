@@ -44,6 +44,13 @@ Node loop(LoopKind kind, const Node& range, const Node& body) {
                    with_ints({static_cast<std::int64_t>(kind)}));
 }
 
+Node pipeline(const Node& range, const Node& body, std::int64_t stages,
+              std::int64_t copying_threads) {
+  return make_node(
+      Op::loop_, DType::none, {range, body},
+      with_ints({static_cast<std::int64_t>(LoopKind::pipeline), stages, copying_threads}));
+}
+
 Node block(std::vector<Node> statements) {
   std::vector<Node> flat;
   for (Node& statement : statements) {
@@ -76,6 +83,16 @@ Node store_to(const Node& pointer, const Node& index, const Node& value, const N
 
 Node prefetch(const Node& pointer, const Node& index) {
   return make_node(Op::prefetch_, DType::none, {pointer, index});
+}
+
+Node group_reduce(ReduceOp op, const Node& registers, std::int64_t index, std::int64_t count,
+                  std::int64_t width, std::int64_t threads) {
+  return make_node(Op::group_reduce_, DType::none, {registers, constant_int(index)},
+                   with_ints({static_cast<std::int64_t>(op), count, width, threads}));
+}
+
+bool is_loop(const Node& statement, LoopKind kind) {
+  return statement.is(Op::loop_) && statement.ints(0) == static_cast<std::int64_t>(kind);
 }
 
 bool is_scatter(const Node& store) { return !store.attr().ints.empty(); }
@@ -117,26 +134,51 @@ Node dot(const Node& accumulator, const Node& a, const Node& b) {
                    accumulator.lanes());
 }
 
+std::span<const Node> phases_of(const Kernel& kernel) {
+  if (kernel.body.is(Op::block_)) return kernel.body.srcs();
+  return {&kernel.body, 1};
+}
+
+namespace {
+
+std::int64_t local_bytes(const Node& root, Memory memory) {
+  std::int64_t bytes = 0;
+  for (const Node& node : topological_order({&root, 1})) {
+    if (!node.is(Op::local_) || node.ints(2) != static_cast<std::int64_t>(memory)) continue;
+    bytes += (node.ints(1) * byte_size(node.dtype()) + 63) / 64 * 64;
+  }
+  return bytes;
+}
+
+}  // namespace
+
 std::vector<Size> phase_tasks(const Kernel& kernel) {
-  const bool many = kernel.body.is(Op::block_);
   std::vector<Size> tasks;
-  for (std::size_t i = 0; i < (many ? kernel.body.srcs().size() : 1); ++i) {
-    const Node& phase = many ? kernel.body.src(i) : kernel.body;
-    const bool parallel =
-        phase.is(Op::loop_) && phase.ints(0) == static_cast<std::int64_t>(LoopKind::parallel);
-    tasks.push_back(parallel ? Size(phase.src(0).src(0)) : Size(1));
+  for (const Node& phase : phases_of(kernel)) {
+    tasks.push_back(is_loop(phase, LoopKind::parallel) ? Size(phase.src(0).src(0)) : Size(1));
   }
   return tasks;
 }
 
-std::int64_t scratch_bytes(const Kernel& kernel) {
-  std::int64_t bytes = 0;
-  for (const Node& node : topological_order({&kernel.body, 1})) {
-    if (!node.is(Op::local_) || node.ints(2) != static_cast<std::int64_t>(Memory::scratch))
-      continue;
-    bytes += (node.ints(1) * byte_size(node.dtype()) + 63) / 64 * 64;
+std::int64_t threads_of(const Node& phase) {
+  std::int64_t most = 1;
+  for (const Node& node : topological_order({&phase, 1})) {
+    if (is_loop(node, LoopKind::threads)) most = std::max(most, Size(node.src(0).src(0)).value());
+    if (node.is(Op::group_reduce_)) most = std::max(most, node.ints(3));
   }
-  return bytes;
+  return most;
+}
+
+std::int64_t copying_threads_of(const Node& phase) {
+  std::int64_t most = 0;
+  for (const Node& node : topological_order({&phase, 1})) {
+    if (is_loop(node, LoopKind::pipeline)) most = std::max(most, node.ints(2));
+  }
+  return most;
+}
+
+std::int64_t scratch_bytes(const Kernel& kernel) {
+  return local_bytes(kernel.body, Memory::scratch);
 }
 
 namespace {

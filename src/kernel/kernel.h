@@ -16,11 +16,22 @@
 //    run in any order on any thread) or any other statement (one task). All tasks of a phase end
 //    before the next phase begins. Parallel loops stand nowhere else.
 //
+//    A task may be a group of threads: its statements then are loops of kind `threads`, whose
+//    values are threads that run side by side and all end before the group's next statement
+//    begins, and group_reduce, which combines what the threads hold in registers. Around them
+//    stand only blocks, branches and loops, the same for every thread of the group.
+//
+//    A loop of kind `pipeline` runs like a serial one. Its body begins with the load_tile
+//    statements of its rounds, and the memory that these write is used nowhere else: so the copies
+//    of later rounds may run ahead, into as many sets of tiles as the loop has stages, and threads
+//    of their own may make them (kernel/tile.h).
+//
 // Meaning of expressions in statements: everything in a statement is evaluated when the statement
 // runs, loads included, each node once; nothing carries over to the next statement except memory
 // and the counters of the enclosing loops. `local` memory of kind `registers` belongs to one task
-// and is promoted to registers where indices are constant; `scratch` belongs to a thread, is
-// 64-byte aligned, keeps its content only within one task. Both start undefined.
+// (in a group to one thread, from loop to loop) and is promoted to registers where indices are
+// constant; `scratch` likewise, but is 64-byte aligned memory; `shared` belongs to a group of
+// threads. All keep their content only within one task and start undefined.
 //
 // Vectors: a node has lanes(). Elementwise operations take sources of the same lanes or of one
 // lane.
@@ -36,8 +47,8 @@
 
 namespace brisk {
 
-enum class LoopKind : std::int64_t { serial, parallel, unrolled };
-enum class Memory : std::int64_t { registers, scratch };
+enum class LoopKind : std::int64_t { serial, parallel, unrolled, threads, pipeline };
+enum class Memory : std::int64_t { registers, scratch, shared };
 
 /// Argument i of a kernel is a buffer of `dtype`; distinct arguments never overlap.
 struct Param {
@@ -86,6 +97,10 @@ Node make_param(int index, DType dtype);
 Node make_local(int id, DType dtype, std::int64_t elements, Memory memory);
 Node reduce_over(ReduceOp op, const Node& value, std::vector<Node> ranges);
 Node loop(LoopKind kind, const Node& range, const Node& body);
+/// `copying_threads` of the group do nothing but its copies; they come on top of those that loops
+/// of kind `threads` count.
+Node pipeline(const Node& range, const Node& body, std::int64_t stages,
+              std::int64_t copying_threads);
 Node block(std::vector<Node> statements);  // flattens nested blocks
 Node branch(const Node& condition, const Node& body);
 Node load_from(const Node& pointer, const Node& index, const Node& gate = {}, int lanes = 1);
@@ -94,6 +109,11 @@ Node store_to(const Node& pointer, const Node& index, const Node& value, const N
 bool is_scatter(const Node& store);
 /// A hint that the element will be read soon; the index may lie outside.
 Node prefetch(const Node& pointer, const Node& index);
+/// Combines, for each element index … index+count-1 (constants) of `registers`, what `width`
+/// neighbouring threads of the group's first `threads` hold there; each of them then has the
+/// result. `width` is a power of two that divides `threads`. Halves are combined until one is left.
+Node group_reduce(ReduceOp op, const Node& registers, std::int64_t index, std::int64_t count,
+                  std::int64_t width, std::int64_t threads);
 Node ramp(const Node& start, int lanes);
 Node splat(const Node& value, int lanes);
 Node lane(const Node& vector, int index);
@@ -104,8 +124,15 @@ Node dot(const Node& accumulator, const Node& a, const Node& b);
 
 /// Tasks of each phase of the body: the size of its parallel loop, or 1.
 std::vector<Size> phase_tasks(const Kernel& kernel);
+/// The phases of a kernel's body.
+std::span<const Node> phases_of(const Kernel& kernel);
+/// Threads of a group of the phase: the size of its largest loop of threads, or 1.
+std::int64_t threads_of(const Node& phase);
+/// Those that do nothing but copy, beside them.
+std::int64_t copying_threads_of(const Node& phase);
 /// Bytes of scratch memory that a thread needs.
 std::int64_t scratch_bytes(const Kernel& kernel);
+bool is_loop(const Node& statement, LoopKind kind);
 /// Ranges that the expression depends on and that no reduction inside it binds.
 std::vector<Node> free_ranges(const Node& expression);
 

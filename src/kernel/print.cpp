@@ -153,7 +153,7 @@ void write(const Node& node, int indent, Writer& writer, std::string& text) {
       for (const Node& statement : node.srcs()) write(statement, indent, writer, text);
       break;
     case Op::loop_: {
-      constexpr std::string_view kinds[] = {"for", "parallel", "unrolled"};
+      constexpr std::string_view kinds[] = {"for", "parallel", "unrolled", "threads", "pipeline"};
       writer.forget();
       text +=
           fmt::format("{}{} {}:\n", margin, kinds[node.ints(0)], writer.range_text(node.src(0)));
@@ -166,6 +166,19 @@ void write(const Node& node, int indent, Writer& writer, std::string& text) {
       write(node.src(1), indent + 1, writer, text);
       break;
     case Op::store_: text += store_text(node, margin, writer); break;
+    case Op::group_reduce_:
+      text += fmt::format("{}group_{} over {} of {} threads: {}[{} x{}]\n", margin,
+                          name(static_cast<ReduceOp>(node.ints(0))), node.ints(2), node.ints(3),
+                          writer.text(node.src(0)), writer.text(node.src(1)), node.ints(1));
+      break;
+    case Op::load_tile_:
+    case Op::store_tile_:
+      text += fmt::format("{}{} {} x {}\n", margin, writer.text(node), node.ints(0), node.ints(1));
+      break;
+    case Op::matrix_step_:
+      text += fmt::format("{}{} {} x {} x {}\n", margin, writer.text(node), node.ints(0),
+                          node.ints(1), node.ints(2));
+      break;
     default: text += margin + writer.text(node) + "\n";
   }
 }
@@ -192,9 +205,9 @@ std::string locals(std::span<const Node> roots) {
   std::string text;
   for (const Node& node : topological_order(roots)) {
     if (!node.is(Op::local_)) continue;
-    const bool scratch = node.ints(2) == static_cast<std::int64_t>(Memory::scratch);
-    text += fmt::format("  {} {}[{}] m{}\n", scratch ? "scratch" : "registers", name(node.dtype()),
-                        node.ints(1), node.ints(0));
+    constexpr std::string_view kinds[] = {"registers", "scratch", "shared"};
+    text += fmt::format("  {} {}[{}] m{}\n", kinds[node.ints(2)], name(node.dtype()), node.ints(1),
+                        node.ints(0));
   }
   return text;
 }

@@ -7,6 +7,7 @@
 #include "graph/print.h"
 #include "graph/verify.h"
 #include "kernel/print.h"
+#include "kernel/tile.h"
 
 namespace brisk {
 
@@ -25,6 +26,9 @@ void insert(RangeList& list, const NodeData* range) {
   if (std::find(list.begin(), list.end(), range) == list.end()) list.push_back(range);
 }
 
+bool is_of_tiles(const Node& node) {
+  return node.is(Op::load_tile_) || node.is(Op::store_tile_) || node.is(Op::matrix_step_);
+}
 bool is_pointer(const Node& node) { return node.is(Op::param_) || node.is(Op::local_); }
 bool fits(int lanes, int wanted) { return lanes == 1 || lanes == wanted; }
 
@@ -146,7 +150,8 @@ class Checker {
       }
       if (node.rank() != 0) fail(node, "is no scalar or vector");
       const bool statement = node.is(Op::store_) || node.is(Op::block_) || node.is(Op::loop_) ||
-                             node.is(Op::branch_) || node.is(Op::prefetch_);
+                             node.is(Op::branch_) || node.is(Op::prefetch_) ||
+                             node.is(Op::group_reduce_) || is_of_tiles(node);
       if (statement != (node.dtype() == DType::none)) fail(node, "a statement has no dtype");
       if (lowered && (node.lanes() != 1 ||
                       (group == OpGroup::kernel && !node.is(Op::range_) && !is_pointer(node)))) {
@@ -199,10 +204,12 @@ class Checker {
   }
 
   void pointers(const Node& node) const {
-    const bool accesses = node.is(Op::load_) || node.is(Op::store_) || node.is(Op::prefetch_);
+    const bool accesses = node.is(Op::load_) || node.is(Op::store_) || node.is(Op::prefetch_) ||
+                          node.is(Op::group_reduce_);
+    const std::size_t pointers = node.is(Op::matrix_step_) ? 3 : is_of_tiles(node) ? 2 : accesses;
     for (std::size_t i = 0; i < node.srcs().size(); ++i) {
       const Node& src = node.src(i);
-      if (is_pointer(src) != (accesses && i == 0)) {
+      if (is_pointer(src) != (i < pointers)) {
         fail(node, "a pointer is the first source of an access, and nothing else");
       }
       if (src.dtype() == DType::none && !node.is(Op::block_) && !node.is(Op::loop_) &&
@@ -211,6 +218,9 @@ class Checker {
       }
     }
     if (accesses && node.src(0).is(Op::param_)) param(node, node.src(0));
+    if (node.is(Op::group_reduce_)) return group(node, node.src(0));
+    if (node.is(Op::matrix_step_)) return product(node);
+    if (is_of_tiles(node)) return tile_copy(node);
     if (accesses && node.src(0).is(Op::local_) && !node.is(Op::prefetch_)) local(node, node.src(0));
   }
 
@@ -221,6 +231,67 @@ class Checker {
     if (params_[i].dtype != pointer.dtype()) fail(access, "the param has another dtype");
     if (access.is(Op::store_) && !params_[i].written) fail(access, "the param is not written");
     if (access.is(Op::load_) && !params_[i].read) fail(access, "the param is not read");
+  }
+
+  void group(const Node& node, const Node& pointer) const {
+    if (!pointer.is(Op::local_) || pointer.ints(2) != static_cast<std::int64_t>(Memory::registers))
+      fail(node, "a group combines registers");
+    const std::int64_t width = node.ints(2);
+    if (width < 1 || (width & (width - 1)) != 0 || node.ints(3) % width != 0)
+      fail(node, "the width is no power of two that divides the threads");
+    if (!node.src(1).is_constant() || node.src(1).int_value() < 0 || node.ints(1) < 1 ||
+        node.src(1).int_value() + node.ints(1) > pointer.ints(1)) {
+      fail(node, "the index is outside of the local");
+    }
+  }
+
+  static bool is_memory(const Node& node, Memory memory) {
+    return node.is(Op::local_) && node.ints(2) == static_cast<std::int64_t>(memory);
+  }
+
+  void tile_copy(const Node& node) const {
+    const TileView view = view_of(node);
+    const Node& tile = node.src(0);
+    if (!is_memory(tile, Memory::shared) || !view.pointer.is(Op::param_))
+      fail(node, "a tile is copied between shared memory and a param");
+    if (tile.dtype() != view.pointer.dtype()) fail(node, "the tile has another dtype");
+    if (view.rows % 8 != 0 || view.rows > 256 ||
+        tile.ints(1) < tile_elements(byte_size(tile.dtype()), view.rows, view.columns)) {
+      fail(node, "the tile's shape does not fit");
+    }
+    for (std::size_t i = 2; i < node.srcs().size(); ++i) {
+      if (node.src(i).dtype() != DType::int64 || node.src(i).lanes() != 1)
+        fail(node, "a coordinate is one int64");
+    }
+    const auto i = static_cast<std::size_t>(view.pointer.ints(0));
+    if (i >= params_.size() + workspace_) fail(node, "no such param");
+    if (i < params_.size() && node.is(Op::store_tile_) && !params_[i].written)
+      fail(node, "the param is not written");
+    if (i < params_.size() && node.is(Op::load_tile_) && !params_[i].read)
+      fail(node, "the param is not read");
+  }
+
+  void product(const Node& node) const {
+    const MatrixStep step = step_of(node);
+    const Node& sums = node.src(0);
+    const Node& a = node.src(1);
+    const Node& b = node.src(2);
+    const bool in_registers = is_memory(a, Memory::registers);
+    if (!is_memory(sums, Memory::registers) || (!in_registers && !is_memory(a, Memory::shared)) ||
+        !is_memory(b, Memory::shared)) {
+      fail(node, "multiplies tiles in shared memory into registers");
+    }
+    const bool integers = is_integer(a.dtype());
+    if (byte_size(a.dtype()) != byte_size(b.dtype()) || integers != is_integer(b.dtype()) ||
+        sums.dtype() != (integers ? DType::int32 : DType::float32)) {
+      fail(node, "no such product of dtypes");
+    }
+    if (step.threads % 32 != 0 || step.rows % (step.threads / 2) != 0 || step.columns % 8 != 0 ||
+        sums.ints(1) < step.rows * step.columns / step.threads) {
+      fail(node, "the shape does not fit the threads");
+    }
+    if (node.src(3).dtype() != DType::boolean || node.src(3).lanes() != 1)
+      fail(node, "whether it accumulates is one bool");
   }
 
   void local(const Node& access, const Node& pointer) const {
@@ -272,8 +343,8 @@ class Statements {
   explicit Statements(Checker& checker) : checker_(checker) {}
 
   void phase(const Node& statement) {
-    if (statement.is(Op::loop_) &&
-        statement.ints(0) == static_cast<std::int64_t>(LoopKind::parallel)) {
+    grouped_ = threads_of(statement) > 1;
+    if (is_loop(statement, LoopKind::parallel)) {
       loop(statement);
     } else {
       visit(statement);
@@ -287,35 +358,64 @@ class Statements {
         for (const Node& part : statement.srcs()) visit(part);
         break;
       case Op::loop_:
-        if (statement.ints(0) == static_cast<std::int64_t>(LoopKind::parallel)) {
+        if (is_loop(statement, LoopKind::parallel)) {
           checker_.fail(statement, "parallel loops stand only at the top of phases");
         }
         loop(statement);
+        break;
+      case Op::load_tile_:
+      case Op::store_tile_:
+      case Op::matrix_step_: checker_.bound(statement, ranges_); [[fallthrough]];
+      case Op::group_reduce_:
+        if (in_thread_) checker_.fail(statement, "belongs to the group, not to a thread");
         break;
       case Op::branch_:
         if (statement.src(0).dtype() != DType::boolean || statement.src(0).lanes() != 1) {
           checker_.fail(statement, "the condition is not one bool");
         }
+        same_everywhere(statement.src(0));
         checker_.bound(statement.src(0), ranges_);
         visit(statement.src(1));
         break;
       case Op::store_:
-      case Op::prefetch_: checker_.bound(statement, ranges_); break;
+      case Op::prefetch_:
+        if (grouped_ && !in_thread_) checker_.fail(statement, "which thread of the group runs it?");
+        checker_.bound(statement, ranges_);
+        break;
       default: checker_.fail(statement, "is no statement");
     }
   }
 
   void loop(const Node& statement) {
-    if (statement.attr().ints.size() != 1 || statement.ints(0) < 0 || statement.ints(0) > 2) {
+    const std::size_t described = is_loop(statement, LoopKind::pipeline) ? 3 : 1;
+    if (statement.attr().ints.size() != described || statement.ints(0) < 0 ||
+        statement.ints(0) > 4) {
       checker_.fail(statement, "the attribute is not a LoopKind");
     }
+    const bool threads = is_loop(statement, LoopKind::threads);
+    if (threads && in_thread_) checker_.fail(statement, "a thread is no group of threads");
+    if (threads && !Size(statement.src(0).src(0)).is_constant())
+      checker_.fail(statement, "a group has a constant number of threads");
+    if (!is_loop(statement, LoopKind::parallel)) same_everywhere(statement.src(0).src(0));
     checker_.bind(statement.src(0), ranges_);
+    in_thread_ = in_thread_ || threads;
     visit(statement.src(1));
+    in_thread_ = in_thread_ && !threads;
     ranges_.pop_back();
+  }
+
+  // Conditions and sizes around the threads of a group: what threads change is not read there.
+  void same_everywhere(const Node& expression) const {
+    if (!grouped_ || in_thread_) return;
+    for (const Node& node : topological_order({&expression, 1})) {
+      if (node.is(Op::local_)) checker_.fail(expression, "threads of a group may differ here");
+    }
   }
 
   Checker& checker_;
   RangeList ranges_;
+  bool grouped_ = false;    // the phase's tasks are groups of threads
+  bool in_thread_ = false;  // inside a loop of threads
 };
 
 }  // namespace

@@ -8,7 +8,6 @@ namespace brisk {
 
 namespace {
 
-constexpr std::int64_t partial_results = 16;
 constexpr double few_operations = 1 << 16;
 
 double points(const std::vector<Node>& ranges) {
@@ -67,6 +66,7 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
   std::vector<Part> before;
   const double outputs = points(part.outer);
   const double tasks_wanted = 2.0 * workshop.target().threads;
+  const std::int64_t partial_results = workshop.target().partial_results;
   bool changed = true;
   while (changed) {
     changed = false;

@@ -7,6 +7,7 @@
 #include "graph/integer.h"
 #include "optimize/analysis.h"
 #include "optimize/hoist.h"
+#include "optimize/spread.h"
 #include "optimize/strategies/strategy.h"
 
 namespace brisk {
@@ -42,23 +43,33 @@ Apart compute_apart(const Node& value, const std::vector<Node>& ranges, Workshop
   part.stages.push_back({{}, {store_to(memory, at, value)}});
   int next_range = workshop.reserve_ranges(2 * static_cast<int>(ranges.size()) + 8);
   merge_ranges(part, next_range);
-  const Schedule first = *loops(part, workshop);
+  const Schedule first = *loops(part, workshop);  // whatever the target: a map, nearly always
   schedule.phases.insert(schedule.phases.end(), first.phases.begin(), first.phases.end());
   return {memory, load_from(memory, at)};
 }
 
 namespace {
 
-constexpr std::array<Strategy, 5> strategies = {matrix_vector, contraction, transposition, ranking,
+// Asked in this order: strategies whose tasks are threads, and groups of threads.
+constexpr std::array<Strategy, 5> of_threads = {matrix_vector, contraction, transposition, ranking,
                                                 loops};
+constexpr std::array<Strategy, 1> of_groups = {loops};
 
-bool is_parallel(const Node& phase) {
-  return phase.is(Op::loop_) && phase.ints(0) == static_cast<std::int64_t>(LoopKind::parallel);
+std::span<const Strategy> strategies_for(const Target& target) {
+  if (target.group_threads > 0) return of_groups;
+  return of_threads;
 }
 
+bool is_parallel(const Node& phase) { return is_loop(phase, LoopKind::parallel); }
+
 Schedule schedule_part(const Part& part, Workshop& workshop) {
-  for (const Strategy strategy : strategies) {
-    if (std::optional<Schedule> schedule = strategy(part, workshop)) return std::move(*schedule);
+  for (const Strategy strategy : strategies_for(workshop.target())) {
+    std::optional<Schedule> schedule = strategy(part, workshop);
+    if (!schedule) continue;
+    if (workshop.target().group_threads > 0) {
+      for (Node& phase : schedule->phases) phase = spread_over_threads(phase, workshop);
+    }
+    return std::move(*schedule);
   }
   unreachable("loops takes every part");
 }
@@ -89,7 +100,8 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
     int next_range = workshop.reserve_ranges(1000);
     split_ranges(part, next_range);
     merge_ranges(part, next_range);
-    std::optional<Schedule> whole = attention(part, workshop);
+    std::optional<Schedule> whole;
+    if (target.group_threads == 0) whole = attention(part, workshop);
     std::vector<Part> sequence;
     if (!whole) sequence = hoist_reductions(part, workshop);
     sequence.push_back(part);

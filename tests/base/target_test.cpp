@@ -27,6 +27,17 @@ TEST(Target, NamedCpusHaveTheAbilitiesOfTheirLevel) {
   EXPECT_FALSE(arm.has_bfloat16_dot);
 }
 
+TEST(Target, TasksOfGpusAreGroupsOfThreads) {
+  for (const char* cpu : {"sm_75", "sm_80", "sm_86", "sm_89", "sm_90a"}) {
+    const Target gpu = target_for(cpu);
+    EXPECT_EQ(gpu.isa, Isa::nvptx);
+    EXPECT_EQ(gpu.group_threads % gpu.group_step, 0);
+    EXPECT_GT(gpu.shared_bytes, 0);
+    EXPECT_EQ(gpu.has_matrix_step, gpu.cpu != "sm_75");
+  }
+  EXPECT_EQ(target_for("x86-64-v3").group_threads, 0);
+}
+
 TEST(Target, AnUnknownCpuIsNamedWithTheKnownOnes) {
   try {
     target_for("8086");
@@ -34,7 +45,8 @@ TEST(Target, AnUnknownCpuIsNamedWithTheKnownOnes) {
   } catch (const UserError& error) {
     EXPECT_EQ(std::string(error.what()),
               "target: \"8086\" is not a known CPU; known are x86-64-v2, x86-64-v3, x86-64-v4, "
-              "znver4, sapphirerapids, cortex-a76, neoverse-n1, neoverse-v1");
+              "znver4, sapphirerapids, cortex-a76, neoverse-n1, neoverse-v1, sm_75, sm_80, sm_86, "
+              "sm_89, sm_90a");
   }
 }
 

@@ -86,6 +86,71 @@ TEST(Interpret, statementsSeeTheMemoryThatEarlierOnesWrote) {
   EXPECT_EQ(data, (std::vector<float>{4, 3, 2, 1}));
 }
 
+// Threads hand their values to the one opposite through shared memory, and add up.
+Kernel group_kernel(const Node& at_task, std::int64_t width) {
+  const Node p = make_param(0, DType::float32);
+  const Node a = make_param(1, DType::float32);
+  const Node task = make_range(0, 2);
+  const Node one = make_range(1, 8);
+  const Node other = make_range(2, 8);
+  const Node sum = make_local(0, DType::float32, 2, Memory::registers);
+  const Node shared = make_local(1, DType::float32, 8, Memory::shared);
+  Kernel kernel{"groups", {out_float, in_float}, {}, {}, {}};
+  const Node x = load_from(a, add(mul(task, number(8)), one));
+  std::vector<Node> statements = {
+      loop(LoopKind::threads, one,
+           block({store_to(shared, one, x), store_to(sum, number(0), x),
+                  store_to(sum, number(1), mul(x, constant_float(10)))})),
+      group_reduce(ReduceOp::add, sum, 0, 2, width, 8),
+      loop(LoopKind::threads, other,
+           store_to(p, add(mul(task, number(8)), other),
+                    add(load_from(shared, integer_sub(number(7), other)),
+                        add(load_from(sum, number(0)), load_from(sum, number(1))))))};
+  if (at_task) statements.push_back(at_task);
+  kernel.body = loop(LoopKind::parallel, task, block(std::move(statements)));
+  return kernel;
+}
+
+TEST(Interpret, threadsOfAGroupMeetBetweenTheirLoops) {
+  std::vector<float> out(16, -1);
+  std::vector<float> in = {1, 2, 3, 4, 5, 6, 7, 8, 10, 20, 30, 40, 50, 60, 70, 80};
+  const Kernel all = group_kernel({}, 8);
+  run(all, {over(out), over(in)});
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(out[i], in[7 - i] + 36 * 11);
+    EXPECT_EQ(out[8 + i], in[15 - i] + 360 * 11);
+  }
+  run(group_kernel({}, 2), {over(out), over(in)});
+  EXPECT_EQ(out[0], in[7] + (1 + 2) * 11);
+  EXPECT_EQ(out[5], in[2] + (5 + 6) * 11);
+  EXPECT_EQ(threads_of(all.body), 8);
+}
+
+TEST(Interpret, whatNoThreadRunsIsNoStatementOfAGroup) {
+  const Node p = make_param(0, DType::float32);
+  const Node sum = make_local(0, DType::float32, 2, Memory::registers);
+  const auto says = [](const Kernel& kernel, const std::string& what) {
+    try {
+      verify_kernel(kernel, "test");
+      ADD_FAILURE() << "expected: " << what;
+    } catch (const InternalError& error) {
+      EXPECT_NE(std::string(error.what()).find(what), std::string::npos) << error.what();
+    }
+  };
+  says(group_kernel(store_to(p, number(0), constant_float(0)), 8), "which thread of the group");
+  says(group_kernel(branch(cmplt(load_from(sum, number(0)), constant_float(0)),
+                           loop(LoopKind::threads, make_range(3, 8),
+                                store_to(p, number(0), constant_float(0)))),
+                    8),
+       "threads of a group may differ here");
+  says(group_kernel(loop(LoopKind::threads, make_range(3, 4),
+                         loop(LoopKind::threads, make_range(4, 4),
+                              store_to(p, number(0), constant_float(0)))),
+                    8),
+       "a thread is no group of threads");
+  says(group_kernel({}, 3), "no power of two that divides the threads");
+}
+
 TEST(Interpret, gathersScattersAndGatesGoLaneByLane) {
   const Node p = make_param(0, DType::float32);
   const Node a = make_param(1, DType::float32);

@@ -27,7 +27,7 @@ TEST_P(OptimizeRandom, kernelsHaveTheGraphsValues) {
 
 INSTANTIATE_TEST_SUITE_P(Targets, OptimizeRandom,
                          testing::Values("x86-64-v2", "x86-64-v3", "x86-64-v4", "sapphirerapids",
-                                         "neoverse-n1"),
+                                         "neoverse-n1", "sm_75", "sm_90a"),
                          [](const auto& param) {
                            std::string name = param.param;
                            for (char& c : name) c = c == '-' ? '_' : c;

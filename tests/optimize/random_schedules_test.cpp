@@ -16,5 +16,16 @@ TEST(ScheduleRandom, programsHaveTheGraphsValues) {
   EXPECT_GT(kernels, 1'000);
 }
 
+TEST(ScheduleRandom, programsOfGroupsOfThreadsHaveTheGraphsValues) {
+  const char* processors[] = {"sm_75", "sm_80", "sm_90a"};
+  int kernels = 0;
+  for (unsigned seed = 2'000; seed < 2'400 && !HasFailure(); ++seed) {
+    expect_the_programs_values(
+        seed, target_for(processors[seed % 3]), kernels,
+        [](const Kernel& kernel, const auto& buffers) { interpret(kernel, buffers, {}); });
+  }
+  EXPECT_GT(kernels, 400);
+}
+
 }  // namespace
 }  // namespace brisk

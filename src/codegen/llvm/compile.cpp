@@ -31,6 +31,16 @@ namespace brisk {
 
 namespace {
 
+std::string triple_of(Isa isa) {
+  switch (isa) {
+    case Isa::x86_64: return "x86_64-unknown-linux-gnu";
+    case Isa::aarch64: return "aarch64-unknown-linux-gnu";
+    case Isa::nvptx: return "nvptx64-nvidia-cuda";
+    case Isa::opencl_c: break;
+  }
+  unreachable("a target of LLVM's");
+}
+
 std::unique_ptr<llvm::TargetMachine> machine_for(const Target& target) {
   static std::once_flag once;
   std::call_once(once, [] {
@@ -42,6 +52,10 @@ std::unique_ptr<llvm::TargetMachine> machine_for(const Target& target) {
     LLVMInitializeAArch64Target();
     LLVMInitializeAArch64TargetMC();
     LLVMInitializeAArch64AsmPrinter();
+    LLVMInitializeNVPTXTargetInfo();
+    LLVMInitializeNVPTXTarget();
+    LLVMInitializeNVPTXTargetMC();
+    LLVMInitializeNVPTXAsmPrinter();
     // The renderer's addresses step already (render.cpp); LLVM's search for better ones has taken a
     // quarter of a second for a kernel of forty lines.
     auto options = llvm::cl::getRegisteredOptions();
@@ -49,9 +63,7 @@ std::unique_ptr<llvm::TargetMachine> machine_for(const Target& target) {
       lsr->addOccurrence(0, "disable-lsr", "true");
     }
   });
-  const bool x86 = target.isa == Isa::x86_64;
-  check(x86 || target.isa == Isa::aarch64, "a CPU target");
-  const std::string triple = x86 ? "x86_64-unknown-linux-gnu" : "aarch64-unknown-linux-gnu";
+  const std::string triple = triple_of(target.isa);
   std::string error;
   const llvm::Target* found = llvm::TargetRegistry::lookupTarget(triple, error);
   if (found == nullptr) throw InternalError("LLVM: " + error);
@@ -149,7 +161,11 @@ struct Compiled {
 
 CodeObject compile(const Kernel& kernel, const Target& target) {
   Compiled compiled(kernel, target);
-  const auto bytes = compiled.emit(llvm::CodeGenFileType::ObjectFile);
+  // A driver takes PTX as text and makes machine code of it.
+  const bool as_text = target.isa == Isa::nvptx;
+  auto bytes = compiled.emit(as_text ? llvm::CodeGenFileType::AssemblyFile
+                                     : llvm::CodeGenFileType::ObjectFile);
+  if (as_text) bytes.push_back('\0');
   CodeObject result;
   const auto* first = reinterpret_cast<const std::byte*>(bytes.data());
   result.object.assign(first, first + bytes.size());

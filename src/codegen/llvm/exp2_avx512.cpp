@@ -45,6 +45,7 @@ Value* piece(Emitter& e, Value* x) {
 
 bool has_native_exp2(const Target& target, const Node& node) {
   const int lanes = node.lanes();
+  if (target.has_native_exp2) return node.is(Op::exp2_) && node.dtype() == DType::float32;
   return target.isa == Isa::x86_64 && target.has_masks && node.is(Op::exp2_) &&
          node.dtype() == DType::float32 && (lanes == 4 || lanes == 8 || lanes % 16 == 0);
 }

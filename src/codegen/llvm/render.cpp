@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "codegen/decompose.h"
+#include "codegen/llvm/group.h"
 #include "codegen/llvm/streaming.h"
 #include "codegen/llvm/values.h"
 
@@ -91,6 +92,10 @@ class Renderer {
     });
     std::vector<Node> phases = {body};
     if (body.is(Op::block_)) phases = body.srcs();
+    if (in_groups()) {
+      for (std::size_t i = 0; i < phases.size(); ++i) group_phase(phases[i], i);
+      return;
+    }
     // In the kernel's order, so that scratch_bytes holds whatever the phases use.
     for (const Node& node : topological_order({&body, 1})) {
       if (!node.is(Op::local_) || memory_of(node) != Memory::scratch) continue;
@@ -128,6 +133,7 @@ class Renderer {
     std::vector<Node> variables;
     std::vector<Node> scratch;
     std::vector<Node> registers;
+    std::vector<Node> shared;
   };
 
   static Memory memory_of(const Node& local) { return static_cast<Memory>(local.ints(2)); }
@@ -138,7 +144,11 @@ class Renderer {
       if (node.is(Op::param_)) uses.params.push_back(node);
       if (node.is(Op::variable_)) uses.variables.push_back(node);
       if (!node.is(Op::local_)) continue;
-      (memory_of(node) == Memory::scratch ? uses.scratch : uses.registers).push_back(node);
+      switch (memory_of(node)) {
+        case Memory::scratch: uses.scratch.push_back(node); break;
+        case Memory::registers: uses.registers.push_back(node); break;
+        case Memory::shared: uses.shared.push_back(node); break;
+      }
     }
     return uses;
   }
@@ -232,14 +242,7 @@ class Renderer {
     function_ = function(type, llvm::GlobalValue::InternalLinkage,
                          fmt::format("{}_{}", symbol_of(kernel_), suffix));
     function_->addFnAttr(llvm::Attribute::NoInline);
-
-    cache_.clear();
-    addresses_.clear();
-    pointers_.clear();
-    scopes_ = {{next_scope_++, 0}};
-    region_ends_.clear();
-    floor_ = 0;
-    b_.SetInsertPoint(BasicBlock::Create(context_, "", function_));
+    begin_function();
     bind_arguments(uses);
     if (body.is(Op::loop_) && kind_of(body) == LoopKind::parallel) {
       llvm::Argument* begin = function_->getArg(function_->arg_size() - 2);
@@ -252,6 +255,16 @@ class Renderer {
     if (!streamed_.empty()) b_.CreateIntrinsic(llvm::Intrinsic::x86_sse_sfence, {}, {});
     b_.CreateRetVoid();
     return function_;
+  }
+
+  void begin_function() {
+    cache_.clear();
+    addresses_.clear();
+    pointers_.clear();
+    scopes_ = {{next_scope_++, 0}};
+    region_ends_.clear();
+    floor_ = 0;
+    b_.SetInsertPoint(BasicBlock::Create(context_, "", function_));
   }
 
   void bind_arguments(const Uses& uses) {
@@ -267,13 +280,256 @@ class Renderer {
       function_->addParamAttr(next, llvm::Attribute::getWithAlignment(context_, llvm::Align(64)));
       pointers_[local] = function_->getArg(next++);
     }
-    for (const Node& local : uses.registers) {
-      auto* type = llvm::ArrayType::get(memory_type(context_, local.dtype()),
-                                        static_cast<std::uint64_t>(local.ints(1)));
-      auto* memory = b_.CreateAlloca(type);
-      memory->setAlignment(llvm::Align(64));
-      pointers_[local] = memory;
+    for (const Node& local : uses.registers) bind_registers(local);
+  }
+
+  void bind_registers(const Node& local) {
+    auto* type = llvm::ArrayType::get(memory_type(context_, local.dtype()),
+                                      static_cast<std::uint64_t>(local.ints(1)));
+    auto* memory = b_.CreateAlloca(type);
+    memory->setAlignment(llvm::Align(64));
+    pointers_[local] = memory;
+  }
+
+  // ---- groups of threads (see codegen/llvm/group.h) ------------------------------------------
+
+  bool in_groups() const { return e_.target.group_threads > 0; }
+
+  void group_phase(const Node& body, std::size_t index) {
+    threads_ = threads_of(body);
+    const std::size_t pointers = kernel_.params.size() + kernel_.workspace.size();
+    std::vector<llvm::Type*> types(pointers, b_.getPtrTy(global_space));
+    types.insert(types.end(), kernel_.variables.size() + 1, b_.getInt64Ty());
+    auto* type = llvm::FunctionType::get(b_.getVoidTy(), types, false);
+    function_ =
+        group_function(module_, type, fmt::format("{}_{}", symbol_of(kernel_), index), threads_);
+    begin_function();
+    accesses_ = accesses_of(body);
+    pending_ = {};
+    bind_group_arguments(uses_of(body));
+    thread_ = thread_number(e_);
+    if (is_loop(body, LoopKind::parallel)) {
+      bind(body.src(0), b_.CreateAdd(function_->getArg(function_->arg_size() - 1), group_number(e_),
+                                     "", true, true));
+      statement(body.src(1));
+    } else {
+      statement(body);
     }
+    b_.CreateRetVoid();
+  }
+
+  void bind_group_arguments(const Uses& uses) {
+    for (const Node& param : uses.params) {
+      const auto i = static_cast<unsigned>(param.ints(0));
+      const bool written = accesses_.written.contains(param);
+      // What other threads of the group may have written is not known from what this one did.
+      if (!written || !accesses_.read.contains(param))
+        function_->addParamAttr(i, llvm::Attribute::NoAlias);
+      if (!written) function_->addParamAttr(i, llvm::Attribute::ReadOnly);
+      function_->addParamAttr(i, llvm::Attribute::NoUndef);
+      function_->addParamAttr(i, llvm::Attribute::getWithAlignment(context_, group_alignment));
+      pointers_[param] = function_->getArg(i);
+    }
+    auto next = static_cast<unsigned>(kernel_.params.size() + kernel_.workspace.size());
+    for (const Node& variable : kernel_.variables) bind(variable, function_->getArg(next++));
+    for (const Node& local : uses.scratch) bind_registers(local);
+    for (const Node& local : uses.registers) bind_registers(local);
+    for (const Node& local : uses.shared) {
+      pointers_[local] = shared_array(module_, memory_type(context_, local.dtype()), local.ints(1));
+    }
+  }
+
+  // Memory that threads of a group have in common, by what is done to it.
+  struct Accesses {
+    std::unordered_set<Node, NodeHash> read, written;
+    void add(const Accesses& other) {
+      read.insert(other.read.begin(), other.read.end());
+      written.insert(other.written.begin(), other.written.end());
+    }
+    bool conflicts(const Accesses& earlier) const {
+      const auto meet = [](const auto& a, const auto& b) {
+        return std::any_of(a.begin(), a.end(), [&](const Node& n) { return b.contains(n); });
+      };
+      return meet(written, earlier.read) || meet(written, earlier.written) ||
+             meet(read, earlier.written);
+    }
+  };
+
+  static Accesses accesses_of(const Node& statement) {
+    Accesses accesses;
+    for (const Node& node : topological_order({&statement, 1})) {
+      const bool own = !node.srcs().empty() && node.src(0).is(Op::local_) &&
+                       memory_of(node.src(0)) != Memory::shared;
+      if (node.is(Op::load_) && !own) accesses.read.insert(node.src(0));
+      if (node.is(Op::store_) && !own) accesses.written.insert(node.src(0));
+      if (node.is(Op::group_reduce_)) accesses.written.insert(node);  // its exchange
+    }
+    return accesses;
+  }
+
+  // Threads meet where one may touch what another one did since they met last.
+  void meet_before(const Accesses& next) {
+    if (next.conflicts(pending_)) meet();
+    pending_.add(next);
+  }
+
+  void meet() {
+    wait_for_group(e_);
+    pending_ = {};
+  }
+
+  // A statement that may run again, or not at all: what it leaves adds to what there was.
+  template <typename Body>
+  void keeping_pending(const Accesses& before, Body&& body) {
+    const Accesses outside = pending_;
+    pending_.add(before);
+    body();
+    pending_.add(outside);
+  }
+
+  void threads_loop(const Node& node) {
+    meet_before(accesses_of(node));
+    const std::int64_t size = Size(node.src(0).src(0)).value();
+    const auto body = [&] {
+      bind(node.src(0), thread_);
+      statement(node.src(1));
+    };
+    if (size < threads_) {
+      Value* limit = b_.getInt64(static_cast<std::uint64_t>(size));
+      return guarded(b_.CreateICmpULT(thread_, limit), body);
+    }
+    scopes_.push_back({next_scope_++, region_ends_.size()});
+    body();
+    scopes_.pop_back();
+  }
+
+  // First among threads in step, by exchange; then, through shared memory, among those.
+  void group_reduce(const Node& node) {
+    const auto op = static_cast<ReduceOp>(node.ints(0));
+    const std::int64_t count = node.ints(1);
+    const std::int64_t step = std::min<std::int64_t>(node.ints(2), e_.target.group_step);
+    const std::int64_t steps = node.ints(2) / step;  // that are combined
+    const DType dtype = node.src(0).dtype();
+    std::vector<Value*> values;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const Node index = constant_int(node.src(1).int_value() + i);
+      ++statement_;
+      values.push_back(value(load_from(node.src(0), index)));
+      exchange(op, dtype, values.back(), step / 2);
+    }
+    if (steps > 1) {
+      Accesses exchanged;
+      exchanged.written.insert(node);
+      meet_before(exchanged);
+      through_memory(op, dtype, values, steps);
+      pending_ = {};
+      pending_.read.insert(node);
+    }
+    for (std::int64_t i = 0; i < count; ++i) {
+      Value* stored = values[static_cast<std::size_t>(i)];
+      if (is_bool(dtype)) stored = b_.CreateZExt(stored, b_.getInt8Ty());
+      const Node index = constant_int(node.src(1).int_value() + i);
+      ++statement_;
+      write_lanes(node.src(0), index, 1, stored, nullptr);
+    }
+  }
+
+  void exchange(ReduceOp op, DType dtype, Value*& value, std::int64_t first_distance) {
+    for (std::int64_t distance = first_distance; distance > 0; distance /= 2)
+      value = combine(e_, op, dtype, value, from_neighbour(e_, value, distance, threads_));
+  }
+
+  void through_memory(ReduceOp op, DType dtype, std::vector<Value*>& values, std::int64_t steps) {
+    const std::int64_t step = e_.target.group_step;
+    const std::int64_t all = (threads_ + step - 1) / step;
+    auto* type = memory_type(context_, dtype);
+    Value* array = shared_array(module_, type, all * static_cast<std::int64_t>(values.size()));
+    const auto number = [&](std::int64_t n) { return b_.getInt64(static_cast<std::uint64_t>(n)); };
+    Value* lane = b_.CreateAnd(thread_, number(step - 1));
+    Value* mine = b_.CreateUDiv(thread_, number(step));
+    const auto place = [&](Value* at, std::size_t i) {
+      return b_.CreateGEP(type, array,
+                          b_.CreateAdd(at, number(static_cast<std::int64_t>(i) * all)));
+    };
+    guarded(b_.CreateICmpEQ(lane, number(0)), [&] {
+      for (std::size_t i = 0; i < values.size(); ++i)
+        b_.CreateStore(is_bool(dtype) ? b_.CreateZExt(values[i], type) : values[i], place(mine, i));
+    });
+    wait_for_group(e_);
+    // Each takes one of the results that it needs, the same ones in turn.
+    Value* first = b_.CreateAnd(mine, number(~(steps - 1)));
+    Value* at = b_.CreateAdd(first, b_.CreateAnd(lane, number(steps - 1)));
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      values[i] = b_.CreateLoad(type, place(at, i));
+      if (is_bool(dtype))
+        values[i] = b_.CreateICmpNE(values[i], llvm::Constant::getNullValue(type));
+      exchange(op, dtype, values[i], steps / 2);
+    }
+  }
+
+  // What is known of where an access begins, given that memory is aligned as groups have it.
+  llvm::Align group_align(const Node& pointer, const Node& start, int lanes) const {
+    const int bytes = byte_size(pointer.dtype());
+    int known = 1;
+    while (known < lanes && 2 * known * bytes <= static_cast<int>(group_alignment.value()) &&
+           is_multiple(start, 2L * known)) {
+      known *= 2;
+    }
+    return llvm::Align(static_cast<std::uint64_t>(known) * static_cast<std::uint64_t>(bytes));
+  }
+
+  // Small elements as the largest words that the alignment allows.
+  llvm::Type* in_words(llvm::Type* type, llvm::Align align) const {
+    const unsigned bits = type->getScalarSizeInBits();
+    const auto lanes = static_cast<unsigned>(
+        type->isVectorTy() ? llvm::cast<llvm::FixedVectorType>(type)->getNumElements() : 1);
+    const auto word = std::min<unsigned>(32, static_cast<unsigned>(align.value()) * 8);
+    if (lanes == 1 || word <= bits || bits * lanes % word != 0) return type;
+    auto* one = llvm::IntegerType::get(context_, word);
+    const unsigned count = bits * lanes / word;
+    if (count == 1) return one;
+    return llvm::FixedVectorType::get(one, count);
+  }
+
+  Value* group_read(const Node& node, llvm::Type* type, Value* gate) {
+    const Node& pointer = node.src(0);
+    const Node& index = node.src(1);
+    const bool each = gate != nullptr && lane_count(gate) > 1;
+    const bool constant = pointer.is(Op::param_) && !accesses_.written.contains(pointer);
+    const auto read = [&](llvm::Type* wanted, Value* at, llvm::Align align, Value* open) -> Value* {
+      if (open != nullptr) at = b_.CreateSelect(open, at, pointers_.at(pointer));
+      auto* load = b_.CreateAlignedLoad(in_words(wanted, align), at, align);
+      if (constant) {
+        load->setMetadata(llvm::LLVMContext::MD_invariant_load, llvm::MDNode::get(context_, {}));
+      }
+      Value* value = b_.CreateBitCast(load, wanted);
+      if (open == nullptr) return value;
+      return b_.CreateSelect(open, value, llvm::Constant::getNullValue(wanted));
+    };
+    const auto at = index.lanes() == 1 ? std::optional(Affine{index, 1}) : affine(index);
+    if (at && at->stride == 1 && !each) {
+      return read(type, address(pointer, at->start), group_align(pointer, at->start, node.lanes()),
+                  gate);
+    }
+    const llvm::Align align(static_cast<std::uint64_t>(byte_size(node.dtype())));
+    llvm::Type* scalar = type->getScalarType();
+    if (at && at->stride == 0 && !each)
+      return broadcast(e_, read(scalar, address(pointer, at->start), align, gate), node.lanes());
+    Value* result = llvm::PoisonValue::get(type);
+    for (int i = 0; i < node.lanes(); ++i) {
+      const auto lane = static_cast<std::uint64_t>(i);
+      Value* place =
+          at ? element(node.dtype(), address(pointer, at->start), at->stride * i)
+             : b_.CreateGEP(memory_type(context_, pointer.dtype()), pointers_.at(pointer),
+                            b_.CreateExtractElement(value(index), lane));
+      Value* open = each ? b_.CreateExtractElement(gate, lane) : gate;
+      result = b_.CreateInsertElement(result, read(scalar, place, align, open), lane);
+    }
+    return result;
+  }
+
+  void group_write(Value* stored, Value* to, llvm::Align align) {
+    b_.CreateAlignedStore(b_.CreateBitCast(stored, in_words(stored->getType(), align)), to, align);
   }
 
   // ---- scopes ------------------------------------------------------------------------------
@@ -339,20 +595,36 @@ class Renderer {
       case Op::block_:
         for (const Node& src : node.srcs()) statement(src);
         return;
-      case Op::loop_: loop(node); return;
-      case Op::branch_: branch(node); return;
+      case Op::loop_:
+        if (kind_of(node) == LoopKind::threads) return threads_loop(node);
+        if (!has_threads(node)) return loop(node);
+        // It begins as it was found, or as one of its rounds leaves it.
+        return keeping_pending(accesses_of(node), [&] { loop(node); });
+      case Op::branch_:
+        if (!has_threads(node)) return branch(node);
+        return keeping_pending({}, [&] { branch(node); });
+      case Op::group_reduce_: return group_reduce(node);
       case Op::store_:
         ++statement_;
         store(node);
         return;
       case Op::prefetch_:
         ++statement_;
+        if (in_groups()) return;  // other threads hide the time that memory takes
         b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {b_.getPtrTy()},
                            {address(node.src(0), node.src(1)), b_.getInt32(0), b_.getInt32(3),
                             b_.getInt32(1)});  // for reading, into every cache, data
         return;
       default: unreachable("a statement");
     }
+  }
+
+  bool has_threads(const Node& statement) const {
+    if (!in_groups()) return false;
+    const std::vector<Node> nodes = topological_order({&statement, 1});
+    return std::any_of(nodes.begin(), nodes.end(), [](const Node& node) {
+      return is_loop(node, LoopKind::threads) || node.is(Op::group_reduce_);
+    });
   }
 
   void loop(const Node& node) {
@@ -461,7 +733,9 @@ class Renderer {
     auto at = index.lanes() == 1 ? std::optional(Affine{index, 1}) : affine(index);
     if (at && at->stride == 1) {
       Value* to = address(pointer, at->start);
-      if (mask == nullptr) {
+      if (mask == nullptr && in_groups()) {
+        group_write(stored, to, group_align(pointer, at->start, lanes));
+      } else if (mask == nullptr) {
         llvm::StoreInst* store = b_.CreateAlignedStore(stored, to, align);
         if (streams(pointer, at->start, lanes)) stream(store);
       } else {
@@ -538,7 +812,7 @@ class Renderer {
       case Op::horizontal_:
         return horizontal(e_, static_cast<ReduceOp>(node.ints(0)), node.dtype(), srcs[0]);
       case Op::dot_: return dot(e_, node, srcs[0], srcs[1], srcs[2]);
-      case Op::exp2_: return native_exp2(e_, srcs[0]);
+      case Op::exp2_: return in_groups() ? group_exp2(e_, srcs[0]) : native_exp2(e_, srcs[0]);
       default:
         check(is_elementwise(node.op()), "an expression of a kernel");
         for (Value*& src : srcs) src = broadcast(e_, src, node.lanes());
@@ -735,6 +1009,7 @@ class Renderer {
   }
 
   Value* read_lanes(const Node& node, llvm::Type* type, Value* gate) {
+    if (in_groups()) return group_read(node, type, gate);
     const Node& pointer = node.src(0);
     const Node& index = node.src(1);
     const int bytes = byte_size(node.dtype());
@@ -782,6 +1057,13 @@ class Renderer {
   std::unordered_map<Node, std::int64_t, NodeHash> scratch_offset_;
   std::int64_t scratch_size_ = 0;
   std::map<std::int64_t, llvm::GlobalVariable*> zeros_;
+
+  // Of the phase being rendered, where groups of threads run it.
+  static constexpr llvm::Align group_alignment = llvm::Align::Constant<16>();
+  std::int64_t threads_ = 1;
+  Value* thread_ = nullptr;
+  Accesses accesses_;  // of the whole phase
+  Accesses pending_;   // since the threads met
 
   // Of the phase being rendered.
   llvm::Function* function_ = nullptr;

@@ -53,7 +53,8 @@ llvm::Value* horizontal(Emitter& e, ReduceOp op, DType dtype, llvm::Value* vecto
 llvm::Value* shuffle(Emitter& e, const Node& node, std::span<llvm::Value*> srcs);
 llvm::Value* dot(Emitter& e, const Node& node, llvm::Value* sum, llvm::Value* a, llvm::Value* b);
 
-/// exp2 by AVX-512's own splitting and scaling of floats, for nodes that has_native_exp2 takes.
+/// Whether the machine has an exp2 that is right enough; native_exp2 is AVX-512's, by its splitting
+/// and scaling of floats.
 bool has_native_exp2(const Target& target, const Node& node);
 llvm::Value* native_exp2(Emitter& e, llvm::Value* x);
 

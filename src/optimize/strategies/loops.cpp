@@ -19,8 +19,6 @@ namespace {
 constexpr std::int64_t dear_term = 12;  // scalar operations that cost more than a store and a load
 constexpr std::int64_t page = 4096;     // bytes, at which memory stops to be one run
 constexpr std::int64_t rows_together = 8;  // whose columns are added in one go
-constexpr std::int64_t task_operations =
-    1 << 15;  // scalar operations that make a task worth a hand-over
 
 // One copy of the code being emitted: what the ranges and finished reductions are in it. In column
 // mode `vector` is the range that runs through the lanes.
@@ -313,7 +311,7 @@ class LoopNest {
     const std::int64_t cost = point_operations();
     const Size length = columns_ ? Size(vector_.src(0)) : Size(1);
     // Columns of one point per task, then points per task.
-    std::int64_t block = std::max<std::int64_t>(task_operations / cost, 1);
+    std::int64_t block = std::max<std::int64_t>(workshop_.target().task_operations / cost, 1);
     std::int64_t columns = 0;
     Size column_tasks = 1;
     if (columns_) {

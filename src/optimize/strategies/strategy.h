@@ -30,6 +30,9 @@ class Workshop {
   Node scratch(DType dtype, std::int64_t elements) {
     return make_local(next_local_++, dtype, elements, Memory::scratch);
   }
+  Node shared(DType dtype, std::int64_t elements) {
+    return make_local(next_local_++, dtype, elements, Memory::shared);
+  }
   /// Working memory that all tasks share, as a pointer.
   Node workspace(DType dtype, const Size& elements);
   const std::vector<Kernel::Workspace>& workspaces() const { return workspaces_; }

@@ -1,0 +1,107 @@
+#include "codegen/llvm/group.h"
+
+#include <llvm/IR/IntrinsicsNVPTX.h>
+
+#include "base/error.h"
+
+namespace brisk::ir {
+
+namespace {
+
+using llvm::Value;
+
+void annotate(llvm::Function* function, const char* what, std::int64_t value) {
+  llvm::LLVMContext& context = function->getContext();
+  auto* number =
+      llvm::ConstantInt::get(llvm::Type::getInt32Ty(context), static_cast<std::uint64_t>(value));
+  llvm::Metadata* parts[] = {llvm::ValueAsMetadata::get(function),
+                             llvm::MDString::get(context, what),
+                             llvm::ConstantAsMetadata::get(number)};
+  function->getParent()
+      ->getOrInsertNamedMetadata("nvvm.annotations")
+      ->addOperand(llvm::MDNode::get(context, parts));
+}
+
+// A special register, known to lie below `limit`.
+Value* special(Emitter& e, llvm::Intrinsic::ID id, std::uint32_t limit) {
+  auto* number = llvm::cast<llvm::CallInst>(e.b.CreateIntrinsic(id, {}, {}));
+  number->addRangeRetAttr(llvm::ConstantRange(llvm::APInt(32, 0), llvm::APInt(32, limit)));
+  return e.b.CreateZExt(number, e.b.getInt64Ty());
+}
+
+Value* exchange_word(Emitter& e, Value* word, std::int64_t distance, std::int64_t threads) {
+  const std::uint32_t members = threads >= 32 ? 0xffffffffU : (std::uint32_t{1} << threads) - 1;
+  return e.b.CreateIntrinsic(
+      llvm::Intrinsic::nvvm_shfl_sync_bfly_i32, {},
+      {e.b.getInt32(members), word, e.b.getInt32(static_cast<std::uint32_t>(distance)),
+       e.b.getInt32(31)});
+}
+
+}  // namespace
+
+llvm::Function* group_function(llvm::Module& module, llvm::FunctionType* type,
+                               const std::string& name, std::int64_t threads) {
+  auto* made = llvm::Function::Create(type, llvm::GlobalValue::ExternalLinkage, name, module);
+  made->setCallingConv(llvm::CallingConv::PTX_Kernel);
+  made->setDoesNotThrow();
+  made->addFnAttr("no-trapping-math", "true");
+  annotate(made, "kernel", 1);
+  annotate(made, "reqntidx", threads);
+  annotate(made, "reqntidy", 1);
+  annotate(made, "reqntidz", 1);
+  return made;
+}
+
+Value* group_number(Emitter& e) {
+  return special(e, llvm::Intrinsic::nvvm_read_ptx_sreg_ctaid_x, 0x7fffffff);
+}
+
+Value* thread_number(Emitter& e) {
+  return special(e, llvm::Intrinsic::nvvm_read_ptx_sreg_tid_x,
+                 static_cast<std::uint32_t>(e.target.group_threads));
+}
+
+void wait_for_group(Emitter& e) { e.b.CreateIntrinsic(llvm::Intrinsic::nvvm_barrier0, {}, {}); }
+
+Value* from_neighbour(Emitter& e, Value* value, std::int64_t distance, std::int64_t threads) {
+  llvm::Type* type = value->getType();
+  check(!type->isVectorTy(), "threads exchange scalars");
+  const unsigned bits = type->getScalarSizeInBits();
+  Value* whole = e.b.CreateBitCast(value, e.b.getIntNTy(bits));
+  if (bits <= 32) {
+    Value* got = exchange_word(e, e.b.CreateZExt(whole, e.b.getInt32Ty()), distance, threads);
+    return e.b.CreateBitCast(e.b.CreateTrunc(got, e.b.getIntNTy(bits)), type);
+  }
+  Value* low = exchange_word(e, e.b.CreateTrunc(whole, e.b.getInt32Ty()), distance, threads);
+  Value* high = exchange_word(e, e.b.CreateTrunc(e.b.CreateLShr(whole, 32), e.b.getInt32Ty()),
+                              distance, threads);
+  Value* joined = e.b.CreateOr(e.b.CreateZExt(low, e.b.getInt64Ty()),
+                               e.b.CreateShl(e.b.CreateZExt(high, e.b.getInt64Ty()), 32));
+  return e.b.CreateBitCast(joined, type);
+}
+
+llvm::GlobalVariable* shared_array(llvm::Module& module, llvm::Type* element, std::int64_t count) {
+  auto* type = llvm::ArrayType::get(element, static_cast<std::uint64_t>(count));
+  auto* array = new llvm::GlobalVariable(module, type, false, llvm::GlobalValue::InternalLinkage,
+                                         llvm::UndefValue::get(type), "shared", nullptr,
+                                         llvm::GlobalValue::NotThreadLocal, shared_space);
+  array->setAlignment(llvm::Align(64));
+  return array;
+}
+
+// At most 2 ulp off (CUDA C++ programming guide, table of mathematical functions), subnormals and
+// infinities included.
+Value* group_exp2(Emitter& e, Value* x) {
+  const auto one = [&](Value* value) {
+    return e.b.CreateIntrinsic(llvm::Intrinsic::nvvm_ex2_approx_f, {}, {value});
+  };
+  if (!x->getType()->isVectorTy()) return one(x);
+  Value* result = llvm::PoisonValue::get(x->getType());
+  for (int i = 0; i < lane_count(x); ++i) {
+    const auto at = static_cast<std::uint64_t>(i);
+    result = e.b.CreateInsertElement(result, one(e.b.CreateExtractElement(x, at)), at);
+  }
+  return result;
+}
+
+}  // namespace brisk::ir

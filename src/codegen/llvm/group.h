@@ -1,0 +1,33 @@
+// What threads of a group do together, on processors that have groups (NVPTX): who they are, where
+// they wait for each other, what they hand to their neighbours, the memory they share. One kernel
+// function a phase, with the arguments
+//   params and workspaces as pointers to global memory, variables as i64, the first task as i64.
+#pragma once
+
+#include <llvm/IR/Module.h>
+
+#include <string>
+
+#include "codegen/llvm/values.h"
+
+namespace brisk::ir {
+
+constexpr unsigned global_space = 1;  // LLVM's address spaces of NVPTX
+constexpr unsigned shared_space = 3;
+
+/// A kernel function that groups of exactly `threads` threads run.
+llvm::Function* group_function(llvm::Module& module, llvm::FunctionType* type,
+                               const std::string& name, std::int64_t threads);
+llvm::Value* group_number(Emitter& e);   // i64
+llvm::Value* thread_number(Emitter& e);  // i64, below the group's threads
+void wait_for_group(Emitter& e);
+/// The value that the thread whose number differs in the bits of `distance` has; that thread runs
+/// in step with this one. `threads` is the size of the group.
+llvm::Value* from_neighbour(Emitter& e, llvm::Value* value, std::int64_t distance,
+                            std::int64_t threads);
+llvm::GlobalVariable* shared_array(llvm::Module& module, llvm::Type* element, std::int64_t count);
+
+/// 2 to the power of float32s, by the processor's own instruction.
+llvm::Value* group_exp2(Emitter& e, llvm::Value* x);
+
+}  // namespace brisk::ir

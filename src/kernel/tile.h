@@ -1,0 +1,96 @@
+// Tiles: matrices in shared memory as the units that copy and multiply them want them, and the
+// statements of a group of threads that do so. Where a kernel's other statements read or write a
+// tile, tile_index says where an element lies.
+//
+// A tile of `rows` × `columns` elements consists of strips of 128 bytes of every row, one strip
+// after the other; in a strip, row r is 128 bytes at 128·r, and its eight chunks of 16 bytes are
+// permuted: chunk c lies where chunk c xor (r mod 8) would (so that neither neighbouring rows nor
+// neighbouring columns meet in one bank).
+//
+// Fragments: the result of a matrix step lies in the registers of `threads` threads, each 32 of
+// them (a warp) taking 16 rows, block after block of threads / 2 rows. In a warp, element
+// (r, c) of its rows lies in thread 4 (r mod 8) + (c mod 8) / 2, in the register
+//   (block · columns + c / 8 · 8) / 2 + r mod 16 / 8 · 2 + c mod 2
+// (PTX ISA, "Register Fragments and Shared Memory Matrix Layouts" of wgmma and mma.m16n8).
+#pragma once
+
+#include <vector>
+
+#include "kernel/kernel.h"
+
+namespace brisk {
+
+constexpr std::int64_t strip_bytes = 128;
+constexpr std::int64_t chunk_bytes = 16;
+
+/// Where element (row, column) of a tile lies; the columns of a whole chunk lie in order.
+std::int64_t tile_index(int element_bytes, std::int64_t rows, std::int64_t row,
+                        std::int64_t column);
+Node tile_index(int element_bytes, std::int64_t rows, const Node& row, const Node& column);
+/// Elements of a tile; columns may end within a strip.
+std::int64_t tile_elements(int element_bytes, std::int64_t rows, std::int64_t columns);
+
+/// Boxes of rows × columns elements of an array in memory. Its dimensions are columns (contiguous),
+/// rows, and up to three more; strides are those of rows and of these.
+struct TileView {
+  Node pointer;  // param
+  Size start;    // of the array in it, in elements
+  std::vector<Size> sizes;
+  std::vector<Size> strides;  // in elements, one less than sizes
+  std::int64_t rows = 1;
+  std::int64_t columns = 1;
+  bool operator==(const TileView&) const = default;
+};
+
+/// Copies the box whose first element is at these coordinates (columns, rows, …) into the tile;
+/// zeros where the box reaches out of the array in its columns or rows.
+Node load_tile(const Node& tile, const TileView& view, const std::vector<Node>& at);
+/// The other way; what reaches out is not written.
+Node store_tile(const Node& tile, const TileView& view, const std::vector<Node>& at);
+/// Of a load_tile or store_tile.
+TileView view_of(const Node& statement);
+/// Every different one of the kernel.
+std::vector<TileView> tile_views(const Kernel& kernel);
+
+/// A product of matrices A (rows × depth) and B (depth × columns).
+struct MatrixStep {
+  std::int64_t rows = 0, columns = 0, depth = 0;
+  std::int64_t threads = 0;  // of the group, from the first on
+  bool a_by_depth = false;   // A's tile has depth rows; otherwise depth columns
+  bool b_by_depth = false;   // B's tile has depth rows; otherwise depth columns
+  bool operator==(const MatrixStep&) const = default;
+};
+
+/// fragments = A·B, or where `accumulate` (a bool) holds, fragments + A·B; in float32 or int32. `a`
+/// is a tile, or registers that hold it as fragments of a rows × depth result.
+Node matrix_step(const MatrixStep& step, const Node& fragments, const Node& a, const Node& b,
+                 const Node& accumulate);
+MatrixStep step_of(const Node& statement);
+
+/// Thread and register of element (row, column) of `columns` fragments.
+struct FragmentPlace {
+  std::int64_t thread, index;
+};
+FragmentPlace fragment_place(std::int64_t threads, std::int64_t columns, std::int64_t row,
+                             std::int64_t column);
+/// The row and column that a thread holds in register `index`, which is even: its neighbour holds
+/// the next column.
+struct FragmentElement {
+  Node row, column;
+};
+FragmentElement fragment_element(std::int64_t threads, std::int64_t columns, const Node& thread,
+                                 std::int64_t index);
+
+/// What a launch must know of a phase, and where its shared memory lies.
+struct PhaseMemory {
+  std::vector<std::pair<Node, std::int64_t>> offsets;  // of shared locals, in bytes
+  std::vector<std::pair<Node, std::int64_t>> stages;   // of a pipeline: bytes of one of its stages
+  std::vector<std::pair<Node, std::int64_t>> signals;  // of a pipeline: offset of its barriers
+  std::int64_t bytes = 0;
+  std::int64_t offset(const Node& local) const;
+};
+/// Of a phase with tiles; others have no need of a layout.
+PhaseMemory phase_memory(const Node& phase);
+bool has_tiles(const Node& phase);
+
+}  // namespace brisk

@@ -1,0 +1,67 @@
+// Kernels for NVIDIA's processors as far as they go without one: PTX, assembled for each of them.
+#include "codegen/ptx.h"
+
+#include "codegen/run_kernel.h"
+#include "graph/integer.h"
+#include "optimize/random_program.h"
+
+namespace brisk {
+namespace {
+
+constexpr std::array<const char*, 5> processors = {"sm_75", "sm_80", "sm_86", "sm_89", "sm_90a"};
+
+class Ptx : public testing::TestWithParam<const char*> {
+ protected:
+  Target target_ = target_for(GetParam());
+};
+
+Node number(std::int64_t value) { return constant_int(value); }
+
+TEST_P(Ptx, threadsOfAGroupShareMemoryAndAddUp) {
+  BRISK_WANT_PTXAS();
+  const Node in = make_param(0, DType::float32);
+  const Node out = make_param(1, DType::float32);
+  const Node group = make_range(0, 10);
+  const Node one = make_range(1, 256);
+  const Node other = make_range(2, 256);
+  const Node sum = make_local(0, DType::float32, 1, Memory::registers);
+  const Node shared = make_local(1, DType::float32, 256, Memory::shared);
+  const Node at = add(mul(group, number(256)), one);
+  Kernel kernel = test::kernel_of(
+      "sums", {DType::float32, DType::float32},
+      loop(LoopKind::parallel, group,
+           block({loop(LoopKind::threads, one,
+                       block({store_to(shared, one, load_from(in, at)),
+                              store_to(sum, number(0), load_from(in, at))})),
+                  group_reduce(ReduceOp::add, sum, 0, 1, 256, 256),
+                  loop(LoopKind::threads, other,
+                       store_to(out, add(mul(group, number(256)), other),
+                                add(load_from(shared, integer_sub(number(255), other)),
+                                    load_from(sum, number(0)))))})));
+  verify_kernel(kernel, "test");
+  const std::string text = assembly(kernel, target_);
+  EXPECT_NE(text.find("bar.sync"), std::string::npos) << text;
+  EXPECT_NE(text.find("shfl.sync.bfly.b32"), std::string::npos) << text;
+  EXPECT_NE(text.find("ld.global.nc.f32"), std::string::npos) << text;
+  test::assemble(kernel, target_);
+}
+
+TEST_P(Ptx, programsOfRandomGraphsAssemble) {
+  BRISK_WANT_PTXAS();
+  int kernels = 0;
+  const unsigned first = 1000 * static_cast<unsigned>(GetParam()[4] - '0');
+  for (unsigned seed = first; seed < first + 15 && !HasFailure(); ++seed) {
+    expect_the_programs_values(seed, target_, kernels,
+                               [&](const Kernel& kernel, const auto& buffers) {
+                                 interpret(kernel, buffers, {});
+                                 test::assemble(kernel, target_);
+                               });
+  }
+  EXPECT_GT(kernels, 15);
+}
+
+INSTANTIATE_TEST_SUITE_P(Processors, Ptx, testing::ValuesIn(processors),
+                         [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace brisk
