@@ -41,6 +41,7 @@ enum Ability : unsigned {
   neon_bf16 = 1U << 10,  // FEAT_BF16
   ptx = 1U << 11,        // sm_75: Turing
   ptx_bf16 = 1U << 12,   // sm_80: Ampere's asynchronous copies, bfloat16
+  ptx_tiles = 1U << 13,  // sm_90a: Hopper's copies and products of tiles
 };
 
 struct Known {
@@ -61,7 +62,7 @@ constexpr std::array<Known, 13> known_cpus = {{
     {"sm_80", ptx | ptx_bf16},
     {"sm_86", ptx | ptx_bf16},
     {"sm_89", ptx | ptx_bf16},
-    {"sm_90a", ptx | ptx_bf16},
+    {"sm_90a", ptx | ptx_bf16 | ptx_tiles},
 }};
 
 // A group's 48 KB of shared memory are what every GPU gives without being asked for more; its
@@ -78,7 +79,8 @@ Target describe_gpu(std::string_view cpu, unsigned has) {
   target.has_matrix_step = has & ptx_bf16;
   target.group_threads = 1024;
   target.group_step = 32;
-  target.shared_bytes = 48 << 10;
+  target.shared_bytes = has & ptx_tiles ? 227 << 10 : 48 << 10;
+  target.copying_threads = has & ptx_tiles ? 128 : 0;
   target.threads = 128;
   target.task_operations = 1;
   target.partial_results = 1024;
@@ -308,12 +310,12 @@ std::string fingerprint(const Target& t) {
   constexpr std::array<std::string_view, 4> isas = {"x86_64", "aarch64", "nvptx", "opencl_c"};
   return fmt::format(
       "{} {} {} vector {}x{} fma{:d} dot{:d}{:d}{:d} half{:d} gather{:d} masks{:d} "
-      "float64{:d} threads {} caches {} {} exp2{:d} group {} {} {} matrix{:d} tasks {} {}",
+      "float64{:d} threads {} caches {} {} exp2{:d} group {} {} {} {} matrix{:d} tasks {} {}",
       isas[static_cast<std::size_t>(t.isa)], t.cpu, t.features, t.vector_bytes, t.vector_registers,
       t.has_fma, t.has_int8_dot, t.has_signed_dot, t.has_bfloat16_dot, t.has_half_convert,
       t.has_gather, t.has_masks, t.has_float64, t.threads, t.l1_bytes, t.l2_bytes,
-      t.has_native_exp2, t.group_threads, t.group_step, t.shared_bytes, t.has_matrix_step,
-      t.task_operations, t.partial_results);
+      t.has_native_exp2, t.group_threads, t.group_step, t.shared_bytes, t.copying_threads,
+      t.has_matrix_step, t.task_operations, t.partial_results);
 }
 
 }  // namespace brisk

@@ -4,6 +4,7 @@
 #include "codegen/run_kernel.h"
 #include "graph/integer.h"
 #include "optimize/random_program.h"
+#include "optimize/tile_program.h"
 
 namespace brisk {
 namespace {
@@ -59,6 +60,24 @@ TEST_P(Ptx, programsOfRandomGraphsAssemble) {
   }
   EXPECT_GT(kernels, 15);
 }
+
+class PtxTiles : public testing::TestWithParam<test::TileCase> {};
+
+TEST_P(PtxTiles, productsAssembleWithoutSpills) {
+  BRISK_WANT_PTXAS();
+  test::TileProgram program(GetParam());
+  const Target target = target_for("sm_90a");
+  program.run(target, [&](const Kernel& kernel, const auto&) {
+    const std::string said = test::assemble(kernel, target);
+    EXPECT_EQ(said.find("C75"), std::string::npos) << said;
+    for (std::size_t at = said.find("bytes spill stores"); at != std::string::npos;
+         at = said.find("bytes spill stores", at + 1)) {
+      EXPECT_EQ(said.substr(at - 2, 2), "0 ") << said;
+    }
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, PtxTiles, testing::ValuesIn(test::tile_cases()), test::name_of);
 
 INSTANTIATE_TEST_SUITE_P(Processors, Ptx, testing::ValuesIn(processors),
                          [](const auto& info) { return info.param; });

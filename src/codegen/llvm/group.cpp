@@ -10,6 +10,8 @@ namespace {
 
 using llvm::Value;
 
+constexpr std::uint64_t map_bytes = 128;  // of the driver's tensor map
+
 void annotate(llvm::Function* function, const char* what, std::int64_t value) {
   llvm::LLVMContext& context = function->getContext();
   auto* number =
@@ -20,6 +22,16 @@ void annotate(llvm::Function* function, const char* what, std::int64_t value) {
   function->getParent()
       ->getOrInsertNamedMetadata("nvvm.annotations")
       ->addOperand(llvm::MDNode::get(context, parts));
+}
+
+llvm::Function* kernel_function(llvm::Module& module, llvm::FunctionType* type,
+                                const std::string& name) {
+  auto* made = llvm::Function::Create(type, llvm::GlobalValue::ExternalLinkage, name, module);
+  made->setCallingConv(llvm::CallingConv::PTX_Kernel);
+  made->setDoesNotThrow();
+  made->addFnAttr("no-trapping-math", "true");
+  annotate(made, "kernel", 1);
+  return made;
 }
 
 // A special register, known to lie below `limit`.
@@ -39,13 +51,32 @@ Value* exchange_word(Emitter& e, Value* word, std::int64_t distance, std::int64_
 
 }  // namespace
 
+llvm::Function* tile_function(llvm::Module& module, llvm::FunctionType* type,
+                              const std::string& name, std::int64_t threads, unsigned first_map) {
+  llvm::LLVMContext& context = module.getContext();
+  llvm::Function* made = kernel_function(module, type, name);
+  annotate(made, "maxntidx", threads);
+  annotate(made, "minctasm", 1);
+  auto* map = llvm::ArrayType::get(llvm::Type::getInt8Ty(context), map_bytes);
+  std::vector<llvm::Metadata*> numbers;  // from 1
+  for (unsigned i = first_map; i < made->arg_size(); ++i) {
+    made->addParamAttr(i, llvm::Attribute::getWithByValType(context, map));
+    made->addParamAttr(i, llvm::Attribute::getWithAlignment(context, llvm::Align(64)));
+    numbers.push_back(llvm::ConstantAsMetadata::get(
+        llvm::ConstantInt::get(llvm::Type::getInt32Ty(context), i + 1)));
+  }
+  if (numbers.empty()) return made;
+  llvm::Metadata* parts[] = {llvm::ValueAsMetadata::get(made),
+                             llvm::MDString::get(context, "grid_constant"),
+                             llvm::MDNode::get(context, numbers)};
+  module.getOrInsertNamedMetadata("nvvm.annotations")
+      ->addOperand(llvm::MDNode::get(context, parts));
+  return made;
+}
+
 llvm::Function* group_function(llvm::Module& module, llvm::FunctionType* type,
                                const std::string& name, std::int64_t threads) {
-  auto* made = llvm::Function::Create(type, llvm::GlobalValue::ExternalLinkage, name, module);
-  made->setCallingConv(llvm::CallingConv::PTX_Kernel);
-  made->setDoesNotThrow();
-  made->addFnAttr("no-trapping-math", "true");
-  annotate(made, "kernel", 1);
+  llvm::Function* made = kernel_function(module, type, name);
   annotate(made, "reqntidx", threads);
   annotate(made, "reqntidy", 1);
   annotate(made, "reqntidz", 1);
@@ -54,6 +85,10 @@ llvm::Function* group_function(llvm::Module& module, llvm::FunctionType* type,
 
 Value* group_number(Emitter& e) {
   return special(e, llvm::Intrinsic::nvvm_read_ptx_sreg_ctaid_x, 0x7fffffff);
+}
+
+Value* group_count(Emitter& e) {
+  return special(e, llvm::Intrinsic::nvvm_read_ptx_sreg_nctaid_x, 0x7fffffff);
 }
 
 Value* thread_number(Emitter& e) {
@@ -78,6 +113,17 @@ Value* from_neighbour(Emitter& e, Value* value, std::int64_t distance, std::int6
   Value* joined = e.b.CreateOr(e.b.CreateZExt(low, e.b.getInt64Ty()),
                                e.b.CreateShl(e.b.CreateZExt(high, e.b.getInt64Ty()), 32));
   return e.b.CreateBitCast(joined, type);
+}
+
+llvm::GlobalVariable* launch_memory(llvm::Module& module) {
+  constexpr const char* name = "launch_memory";
+  if (llvm::GlobalVariable* known = module.getGlobalVariable(name)) return known;
+  auto* type = llvm::ArrayType::get(llvm::Type::getInt8Ty(module.getContext()), 0);
+  auto* memory =
+      new llvm::GlobalVariable(module, type, false, llvm::GlobalValue::ExternalLinkage, nullptr,
+                               name, nullptr, llvm::GlobalValue::NotThreadLocal, shared_space);
+  memory->setAlignment(llvm::Align(1024));
+  return memory;
 }
 
 llvm::GlobalVariable* shared_array(llvm::Module& module, llvm::Type* element, std::int64_t count) {

@@ -18,13 +18,19 @@ constexpr unsigned shared_space = 3;
 /// A kernel function that groups of exactly `threads` threads run.
 llvm::Function* group_function(llvm::Module& module, llvm::FunctionType* type,
                                const std::string& name, std::int64_t threads);
+/// One of at most `threads` threads, whose arguments from `first_map` on are tensor maps.
+llvm::Function* tile_function(llvm::Module& module, llvm::FunctionType* type,
+                              const std::string& name, std::int64_t threads, unsigned first_map);
 llvm::Value* group_number(Emitter& e);   // i64
+llvm::Value* group_count(Emitter& e);    // i64
 llvm::Value* thread_number(Emitter& e);  // i64, below the group's threads
 void wait_for_group(Emitter& e);
 /// The value that the thread whose number differs in the bits of `distance` has; that thread runs
 /// in step with this one. `threads` is the size of the group.
 llvm::Value* from_neighbour(Emitter& e, llvm::Value* value, std::int64_t distance,
                             std::int64_t threads);
+/// The shared memory that the launch gives, at a multiple of 1024 bytes.
+llvm::GlobalVariable* launch_memory(llvm::Module& module);
 llvm::GlobalVariable* shared_array(llvm::Module& module, llvm::Type* element, std::int64_t count);
 
 /// 2 to the power of float32s, by the processor's own instruction.

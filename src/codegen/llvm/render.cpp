@@ -17,6 +17,7 @@
 #include "codegen/decompose.h"
 #include "codegen/llvm/group.h"
 #include "codegen/llvm/streaming.h"
+#include "codegen/llvm/tiles.h"
 #include "codegen/llvm/values.h"
 
 namespace brisk::ir {
@@ -93,7 +94,9 @@ class Renderer {
     std::vector<Node> phases = {body};
     if (body.is(Op::block_)) phases = body.srcs();
     if (in_groups()) {
-      for (std::size_t i = 0; i < phases.size(); ++i) group_phase(phases[i], i);
+      for (std::size_t i = 0; i < phases.size(); ++i) {
+        has_tiles(phases[i]) ? tile_phase(phases[i], i) : group_phase(phases[i], i);
+      }
       return;
     }
     // In the kernel's order, so that scratch_bytes holds whatever the phases use.
@@ -297,10 +300,8 @@ class Renderer {
 
   void group_phase(const Node& body, std::size_t index) {
     threads_ = threads_of(body);
-    const std::size_t pointers = kernel_.params.size() + kernel_.workspace.size();
-    std::vector<llvm::Type*> types(pointers, b_.getPtrTy(global_space));
-    types.insert(types.end(), kernel_.variables.size() + 1, b_.getInt64Ty());
-    auto* type = llvm::FunctionType::get(b_.getVoidTy(), types, false);
+    copying_ = 0;
+    auto* type = llvm::FunctionType::get(b_.getVoidTy(), group_types(), false);
     function_ =
         group_function(module_, type, fmt::format("{}_{}", symbol_of(kernel_), index), threads_);
     begin_function();
@@ -309,14 +310,28 @@ class Renderer {
     bind_group_arguments(uses_of(body));
     thread_ = thread_number(e_);
     if (is_loop(body, LoopKind::parallel)) {
-      bind(body.src(0), b_.CreateAdd(function_->getArg(function_->arg_size() - 1), group_number(e_),
-                                     "", true, true));
+      bind(body.src(0), b_.CreateAdd(first_task(), group_number(e_), "", true, true));
       statement(body.src(1));
     } else {
       statement(body);
     }
     b_.CreateRetVoid();
   }
+
+  std::vector<llvm::Type*> group_types() {
+    const std::size_t pointers = kernel_.params.size() + kernel_.workspace.size();
+    std::vector<llvm::Type*> types(pointers, b_.getPtrTy(global_space));
+    types.insert(types.end(), kernel_.variables.size() + 2, b_.getInt64Ty());
+    types.insert(types.end(), tile_views(kernel_).size(), b_.getPtrTy());
+    return types;
+  }
+
+  unsigned task_argument() const {
+    return static_cast<unsigned>(kernel_.params.size() + kernel_.workspace.size() +
+                                 kernel_.variables.size());
+  }
+  Value* first_task() const { return function_->getArg(task_argument()); }
+  Value* end_of_tasks() const { return function_->getArg(task_argument() + 1); }
 
   void bind_group_arguments(const Uses& uses) {
     for (const Node& param : uses.params) {
@@ -335,6 +350,7 @@ class Renderer {
     for (const Node& local : uses.scratch) bind_registers(local);
     for (const Node& local : uses.registers) bind_registers(local);
     for (const Node& local : uses.shared) {
+      if (copying_ > 0) continue;  // in the launch's memory
       pointers_[local] = shared_array(module_, memory_type(context_, local.dtype()), local.ints(1));
     }
   }
@@ -363,6 +379,15 @@ class Renderer {
       if (node.is(Op::load_) && !own) accesses.read.insert(node.src(0));
       if (node.is(Op::store_) && !own) accesses.written.insert(node.src(0));
       if (node.is(Op::group_reduce_)) accesses.written.insert(node);  // its exchange
+      if (node.is(Op::load_tile_)) accesses.read.insert(node.src(1));
+      if (node.is(Op::store_tile_)) {
+        accesses.read.insert(node.src(0));
+        accesses.written.insert(node.src(1));
+      }
+      if (!node.is(Op::matrix_step_)) continue;
+      for (std::size_t i = 1; i < 3; ++i) {
+        if (memory_of(node.src(i)) == Memory::shared) accesses.read.insert(node.src(i));
+      }
     }
     return accesses;
   }
@@ -374,7 +399,12 @@ class Renderer {
   }
 
   void meet() {
-    wait_for_group(e_);
+    if (copying_ > 0) {
+      show_to_copies(e_);
+      ir::meet(e_, computing_barrier, threads_);
+    } else {
+      wait_for_group(e_);
+    }
     pending_ = {};
   }
 
@@ -388,7 +418,16 @@ class Renderer {
   }
 
   void threads_loop(const Node& node) {
-    meet_before(accesses_of(node));
+    const Accesses accesses = accesses_of(node);
+    const bool reused = std::any_of(stored_.begin(), stored_.end(), [&](const Node& local) {
+      return accesses.written.contains(local);
+    });
+    // One thread's stores read it until this thread knows that they do not.
+    if (reused) {
+      guarded(is_first_thread(), [&] { wait_for_reads(e_); });
+      meet();
+    }
+    meet_before(accesses);
     const std::int64_t size = Size(node.src(0).src(0)).value();
     const auto body = [&] {
       bind(node.src(0), thread_);
@@ -455,7 +494,7 @@ class Renderer {
       for (std::size_t i = 0; i < values.size(); ++i)
         b_.CreateStore(is_bool(dtype) ? b_.CreateZExt(values[i], type) : values[i], place(mine, i));
     });
-    wait_for_group(e_);
+    meet();
     // Each takes one of the results that it needs, the same ones in turn.
     Value* first = b_.CreateAnd(mine, number(~(steps - 1)));
     Value* at = b_.CreateAdd(first, b_.CreateAnd(lane, number(steps - 1)));
@@ -532,6 +571,252 @@ class Renderer {
     b_.CreateAlignedStore(b_.CreateBitCast(stored, in_words(stored->getType(), align)), to, align);
   }
 
+  // ---- phases with tiles (see codegen/llvm/tiles.h) ------------------------------------------
+
+  // Some warps of the group do nothing but issue the copies of pipelines; the others do all else.
+  // Both go through the same tasks and loops, and signal to each other which stage of a pipeline is
+  // filled, and which one free again.
+  enum class Role : std::uint8_t { all, copies, computes };
+
+  // Of a pipeline, in one role.
+  struct Ring {
+    Value* stage;   // allocas of i32
+    Value* parity;  // how often the ring went round, modulo 2
+  };
+
+  void tile_phase(const Node& body, std::size_t index) {
+    threads_ = threads_of(body);
+    copying_ = copying_threads_of(body);
+    check(copying_ > 0, "tiles of a target whose groups have threads that copy");
+    auto* type = llvm::FunctionType::get(b_.getVoidTy(), group_types(), false);
+    function_ = tile_function(module_, type, fmt::format("{}_{}", symbol_of(kernel_), index),
+                              threads_ + copying_, task_argument() + 2);
+    begin_function();
+    memory_ = phase_memory(body);
+    accesses_ = accesses_of(body);
+    pending_ = {};
+    stored_.clear();
+    loaded_.clear();
+    for (const Node& node : topological_order({&body, 1})) {
+      if (node.is(Op::store_tile_)) stored_.insert(node.src(0));
+      if (node.is(Op::load_tile_)) loaded_.insert(node.src(0));
+    }
+    bind_group_arguments(uses_of(body));
+    bind_tiles(uses_of(body));
+    thread_ = thread_number(e_);
+    warp_ = warp_number(e_, thread_);
+    guarded(is_first_thread(), [&] { make_signals(); });
+    signals_made(e_);
+    Value* copies = b_.CreateICmpUGE(warp_, b_.getInt32(static_cast<unsigned>(threads_ / 32)));
+    either(
+        copies, [&] { copying_role(body); }, [&] { computing_role(body); });
+    role_ = Role::all;
+    copying_ = 0;
+    stored_.clear();
+    b_.CreateRetVoid();
+  }
+
+  Value* is_first_thread() { return b_.CreateICmpEQ(thread_, b_.getInt64(0)); }
+  Value* word(std::int64_t value) { return b_.getInt32(static_cast<std::uint32_t>(value)); }
+
+  void bind_tiles(const Uses& uses) {
+    shared_ = launch_memory(module_);
+    shared_address_ = b_.CreatePtrToInt(shared_, b_.getInt32Ty());
+    for (const Node& local : uses.shared) place_tile(local, word(memory_.offset(local)));
+    maps_.clear();
+    for (unsigned i = task_argument() + 2; i < function_->arg_size(); ++i)
+      maps_.push_back(b_.CreatePtrToInt(function_->getArg(i), b_.getInt64Ty()));
+    for (const auto& [pipeline, bytes] : memory_.stages) {
+      for (const Role role : {Role::copies, Role::computes}) {
+        Ring& ring = rings_[{pipeline.get(), role}];
+        ring = {b_.CreateAlloca(b_.getInt32Ty()), b_.CreateAlloca(b_.getInt32Ty())};
+        b_.CreateStore(b_.getInt32(0), ring.stage);
+        b_.CreateStore(b_.getInt32(0), ring.parity);
+      }
+    }
+  }
+
+  void place_tile(const Node& local, Value* offset) {
+    tiles_[local] = b_.CreateAdd(shared_address_, offset);
+    pointers_[local] =
+        b_.CreateGEP(b_.getInt8Ty(), shared_, b_.CreateZExt(offset, b_.getInt64Ty()));
+  }
+
+  void make_signals() {
+    for (const auto& [pipeline, offset] : memory_.signals) {
+      for (std::int64_t i = 0; i < pipeline.ints(1); ++i) {
+        make_signal(e_, filled(pipeline, word(i)), 1);
+        make_signal(e_, freed(pipeline, word(i)), threads_ / 32);
+      }
+    }
+  }
+
+  Value* filled(const Node& pipeline, Value* stage) {
+    const auto found = std::find_if(memory_.signals.begin(), memory_.signals.end(),
+                                    [&](const auto& entry) { return entry.first == pipeline; });
+    return b_.CreateAdd(b_.CreateAdd(shared_address_, word(found->second)), b_.CreateShl(stage, 4));
+  }
+  Value* freed(const Node& pipeline, Value* stage) {
+    return b_.CreateAdd(filled(pipeline, stage), word(8));
+  }
+
+  // Registers go from the threads that copy to those that compute, where there are too few for all.
+  void copying_role(const Node& body) {
+    role_ = Role::copies;
+    if (threads_ + copying_ > 256) set_registers(e_, false, threads_ > 256 ? 32 : 40);
+    Value* one = b_.CreateICmpEQ(thread_, b_.getInt64(static_cast<std::uint64_t>(threads_)));
+    guarded(one, [&] { each_task(body); });
+  }
+
+  void computing_role(const Node& body) {
+    role_ = Role::computes;
+    if (threads_ + copying_ > 256) set_registers(e_, true, threads_ > 256 ? 160 : 232);
+    each_task(body);
+    // What stores read must live until they have.
+    if (!stored_.empty()) guarded(is_first_thread(), [&] { wait_for_stores(e_); });
+  }
+
+  // A group takes every n-th task of a grid of n.
+  void each_task(const Node& body) {
+    if (!is_loop(body, LoopKind::parallel)) return statement(body);
+    Value* begin = b_.CreateAdd(first_task(), group_number(e_), "", true, true);
+    Value* step = group_count(e_);
+    keeping_pending(accesses_of(body), [&] {
+      BasicBlock* before = b_.GetInsertBlock();
+      auto* round = BasicBlock::Create(context_, "", function_);
+      auto* after = BasicBlock::Create(context_, "", function_);
+      llvm::Instruction* enter =
+          b_.CreateCondBr(b_.CreateICmpSLT(begin, end_of_tasks()), round, after);
+      b_.SetInsertPoint(round);
+      llvm::PHINode* task = b_.CreatePHI(b_.getInt64Ty(), 2);
+      task->addIncoming(begin, before);
+      in_region(enter, [&] {
+        const std::size_t floor = std::exchange(floor_, top());
+        bind(body.src(0), task);
+        statement(body.src(1));
+        floor_ = floor;
+      });
+      Value* next = b_.CreateAdd(task, step, "", true, true);
+      task->addIncoming(next, b_.GetInsertBlock());
+      b_.CreateCondBr(b_.CreateICmpSLT(next, end_of_tasks()), round, after);
+      b_.SetInsertPoint(after);
+    });
+  }
+
+  void pipeline_round(const Node& pipeline) {
+    const Ring& ring = rings_.at({pipeline.get(), role_});
+    Value* stage = b_.CreateLoad(b_.getInt32Ty(), ring.stage);
+    Value* parity = b_.CreateLoad(b_.getInt32Ty(), ring.parity);
+    const auto stage_bytes =
+        std::find_if(memory_.stages.begin(), memory_.stages.end(), [&](const auto& entry) {
+          return entry.first == pipeline;
+        })->second;
+    Value* shift = b_.CreateMul(stage, word(stage_bytes));
+    std::int64_t bytes = 0;
+    for (const Node& node : topological_order({&pipeline.src(1), 1})) {
+      if (!node.is(Op::load_tile_)) continue;
+      place_tile(node.src(0), b_.CreateAdd(shift, word(memory_.offset(node.src(0)))));
+      bytes += tile_elements(1, node.ints(0), node.ints(1) * byte_size(node.src(0).dtype()));
+    }
+    if (role_ == Role::copies) {
+      wait_for_signal(e_, freed(pipeline, stage), b_.CreateXor(parity, word(1)));
+      signal_ = filled(pipeline, stage);
+      signal_with_bytes(e_, signal_, bytes);
+      statement(pipeline.src(1));
+    } else {
+      wait_for_signal(e_, filled(pipeline, stage), parity);
+      statement(pipeline.src(1));
+      Value* lane = b_.CreateAnd(thread_, b_.getInt64(31));
+      guarded(b_.CreateICmpEQ(lane, b_.getInt64(0)), [&] { signal(e_, freed(pipeline, stage)); });
+    }
+    Value* next = b_.CreateAdd(stage, word(1));
+    Value* wraps = b_.CreateICmpEQ(next, word(pipeline.ints(1)));
+    b_.CreateStore(b_.CreateSelect(wraps, word(0), next), ring.stage);
+    b_.CreateStore(b_.CreateXor(parity, b_.CreateZExt(wraps, b_.getInt32Ty())), ring.parity);
+  }
+
+  std::size_t map_number(const Node& statement) const {
+    const std::vector<TileView> views = tile_views(kernel_);
+    const auto found = std::find(views.begin(), views.end(), view_of(statement));
+    return static_cast<std::size_t>(found - views.begin());
+  }
+
+  // Calls f(strip's address, its coordinates) for each strip of the tile.
+  template <typename F>
+  void each_strip(const Node& node, F&& f) {
+    const std::int64_t strip = strip_bytes / byte_size(node.src(0).dtype());
+    ++statement_;
+    std::vector<Value*> at;
+    for (std::size_t i = 2; i < node.srcs().size(); ++i)
+      at.push_back(b_.CreateTrunc(value(node.src(i)), b_.getInt32Ty()));
+    const Value* first = at[0];
+    for (std::int64_t column = 0; column < node.ints(1); column += strip) {
+      at[0] = b_.CreateAdd(const_cast<Value*>(first), word(column));
+      f(b_.CreateAdd(tiles_.at(node.src(0)), word(column / strip * node.ints(0) * strip_bytes)),
+        at);
+    }
+  }
+
+  void load_tile(const Node& node) {
+    check(role_ == Role::copies, "tiles are loaded in pipelines");
+    each_strip(node, [&](Value* to, const std::vector<Value*>& at) {
+      load_strip(e_, to, maps_[map_number(node)], at, signal_);
+    });
+  }
+
+  void store_tile(const Node& node) {
+    meet_before(accesses_of(node));
+    guarded(is_first_thread(), [&] {
+      each_strip(node, [&](Value* from, const std::vector<Value*>& at) {
+        store_strip(e_, from, maps_[map_number(node)], at);
+      });
+      stores_issued(e_);
+    });
+  }
+
+  void matrix_step(const Node& node) {
+    const MatrixStep step = step_of(node);
+    Accesses accesses = accesses_of(node);
+    for (const Node& tile : loaded_) accesses.read.erase(tile);  // signals say when they are there
+    meet_before(accesses);
+    ++statement_;
+    const auto count = static_cast<std::size_t>(step.rows * step.columns / step.threads);
+    llvm::Type* type = memory_type(context_, node.src(0).dtype());
+    const auto place = [&](std::size_t i) {
+      return b_.CreateConstGEP1_64(type, pointers_.at(node.src(0)), i);
+    };
+    std::vector<Value*> sums;
+    for (std::size_t i = 0; i < count; ++i) sums.push_back(b_.CreateLoad(type, place(i)));
+    Operands operands;
+    operands.a_dtype = node.src(1).dtype();
+    operands.b_dtype = node.src(2).dtype();
+    operands.a = tiles_.at(node.src(1));
+    operands.b = tiles_.at(node.src(2));
+    operands.warps = b_.CreateLShr(warp_, 2);
+    multiply(e_, step, operands, value(node.src(3)), sums);
+    for (std::size_t i = 0; i < count; ++i) b_.CreateStore(sums[i], place(i));
+  }
+
+  template <typename A, typename B>
+  void either(Value* condition, A&& a, B&& b) {
+    auto* then = BasicBlock::Create(context_, "", function_);
+    auto* otherwise = BasicBlock::Create(context_, "", function_);
+    auto* after = BasicBlock::Create(context_, "", function_);
+    llvm::Instruction* enter = b_.CreateCondBr(condition, then, otherwise);
+    const auto branch_of = [&](BasicBlock* start, auto& body) {
+      b_.SetInsertPoint(start);
+      in_region(enter, [&] {
+        const std::size_t floor = std::exchange(floor_, top());
+        body();
+        floor_ = floor;
+      });
+      b_.CreateBr(after);
+    };
+    branch_of(then, a);
+    branch_of(otherwise, b);
+    b_.SetInsertPoint(after);
+  }
+
   // ---- scopes ------------------------------------------------------------------------------
 
   // Where a value may live: the function (0) and each loop or branch around the statement. Scopes
@@ -591,6 +876,7 @@ class Renderer {
   // ---- statements --------------------------------------------------------------------------
 
   void statement(const Node& node) {
+    if (role_ == Role::copies && !loads_tiles(node)) return;
     switch (node.op()) {
       case Op::block_:
         for (const Node& src : node.srcs()) statement(src);
@@ -604,6 +890,11 @@ class Renderer {
         if (!has_threads(node)) return branch(node);
         return keeping_pending({}, [&] { branch(node); });
       case Op::group_reduce_: return group_reduce(node);
+      case Op::load_tile_:
+        if (role_ == Role::copies) load_tile(node);
+        return;
+      case Op::store_tile_: return store_tile(node);
+      case Op::matrix_step_: return matrix_step(node);
       case Op::store_:
         ++statement_;
         store(node);
@@ -623,8 +914,15 @@ class Renderer {
     if (!in_groups()) return false;
     const std::vector<Node> nodes = topological_order({&statement, 1});
     return std::any_of(nodes.begin(), nodes.end(), [](const Node& node) {
-      return is_loop(node, LoopKind::threads) || node.is(Op::group_reduce_);
+      return is_loop(node, LoopKind::threads) || node.is(Op::group_reduce_) ||
+             node.is(Op::store_tile_) || node.is(Op::matrix_step_);
     });
+  }
+
+  static bool loads_tiles(const Node& statement) {
+    const std::vector<Node> nodes = topological_order({&statement, 1});
+    return std::any_of(nodes.begin(), nodes.end(),
+                       [](const Node& node) { return node.is(Op::load_tile_); });
   }
 
   void loop(const Node& node) {
@@ -633,7 +931,8 @@ class Renderer {
     ++statement_;
     Value* count = value(node.src(0).src(0));
     const auto* constant = llvm::dyn_cast<llvm::ConstantInt>(count);
-    if (constant != nullptr && (kind == LoopKind::unrolled || constant->getSExtValue() <= 1)) {
+    if (constant != nullptr && kind != LoopKind::pipeline &&
+        (kind == LoopKind::unrolled || constant->getSExtValue() <= 1)) {
       for (std::int64_t i = 0; i < constant->getSExtValue(); ++i) {
         scopes_.push_back({next_scope_++, region_ends_.size()});
         bind(node.src(0), b_.getInt64(static_cast<std::uint64_t>(i)));
@@ -667,7 +966,7 @@ class Renderer {
     loops_.insert_or_assign(range, CountedLoop{before, latch, counter, begin, {}});
     in_region(enter, [&] {
       bind(range, counter);
-      statement(node.src(1));
+      kind_of(node) == LoopKind::pipeline ? pipeline_round(node) : statement(node.src(1));
     });
     loops_.erase(range);
     b_.CreateBr(latch);
@@ -1064,6 +1363,20 @@ class Renderer {
   Value* thread_ = nullptr;
   Accesses accesses_;  // of the whole phase
   Accesses pending_;   // since the threads met
+
+  // Of the phase being rendered, where it has tiles.
+  static constexpr int computing_barrier = 1;
+  std::int64_t copying_ = 0;  // threads that only copy
+  Role role_ = Role::all;
+  PhaseMemory memory_;
+  Value* shared_ = nullptr;  // the launch's memory, as a pointer and as i32
+  Value* shared_address_ = nullptr;
+  Value* warp_ = nullptr;                               // i32
+  Value* signal_ = nullptr;                             // that copies of the round go to
+  std::vector<Value*> maps_;                            // i64
+  std::unordered_map<Node, Value*, NodeHash> tiles_;    // addresses, i32
+  std::unordered_set<Node, NodeHash> loaded_, stored_;  // locals that are tiles of copies
+  std::map<std::pair<const NodeData*, Role>, Ring> rings_;
 
   // Of the phase being rendered.
   llvm::Function* function_ = nullptr;

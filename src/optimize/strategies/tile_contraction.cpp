@@ -1,0 +1,455 @@
+// Contractions on matrix units that multiply tiles of shared memory (kernel/tile.h): sums over
+// products of two operands of 8 or 16 bits, X over output ranges M and Y over N, both over the
+// summed ranges K and the batch. N holds the range along which the output is contiguous.
+//
+// A task is one tile of the output. A pipeline over K brings tiles of X and Y and multiplies them
+// into fragments; what follows the sum is computed on these, goes to shared memory as a tile of the
+// output and from there to the output, by a copy of its own where the output's rows allow it.
+// Operands are copied from where they lie if they are plain matrices with aligned rows; otherwise
+// they are computed into working memory first.
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "kernel/tile.h"
+#include "optimize/analysis.h"
+#include "optimize/product.h"
+#include "optimize/strategies/strategy.h"
+
+namespace brisk {
+
+namespace {
+
+using Ranges = std::vector<Node>;
+
+constexpr std::int64_t strip_of_tiles = 16;  // M-tiles whose rows of X stay in the cache together
+constexpr std::int64_t most_staged_bytes = 64 << 10;  // of a tile of the output
+constexpr std::int64_t slack_bytes = 4 << 10;  // of shared memory, for barriers and exchanges
+constexpr std::int64_t most_stages = 6;
+
+Node number(std::int64_t value) { return constant_int(value); }
+Node clipped(const Node& at, const Size& end) { return integer_min(at, (end - 1).node()); }
+
+// An array with dimensions columns, rows and others, and the others' coordinates.
+struct Array {
+  TileView view;
+  std::vector<Node> outside;
+};
+
+std::vector<Node> terms_of(const Node& sum) {
+  if (!sum.is(Op::add_)) return {sum};
+  std::vector<Node> terms = terms_of(sum.src(0));
+  const std::vector<Node> more = terms_of(sum.src(1));
+  terms.insert(terms.end(), more.begin(), more.end());
+  return terms;
+}
+
+// term = factor · (what is left), the factor a constant.
+std::pair<Node, std::int64_t> without_constant(const Node& term) {
+  if (term.is_constant()) return {constant_int(1), term.int_value()};
+  if (term.is(Op::mul_) && term.src(1).is_constant()) return {term.src(0), term.src(1).int_value()};
+  if (term.is(Op::mul_) && term.src(0).is_constant()) return {term.src(1), term.src(0).int_value()};
+  return {term, 1};
+}
+
+// The access as boxes of rows and columns, where its index moves so and its rows are aligned as
+// copies of tiles want them.
+std::optional<Array> array_of(const Node& pointer, const Node& index, const Node& row,
+                              const Node& column) {
+  const std::int64_t aligned = chunk_bytes / byte_size(pointer.dtype());
+  Array array;
+  array.view.pointer = pointer;
+  std::int64_t start = 0;
+  std::int64_t pitch = 0;
+  bool columns = false;
+  Shape sizes;
+  Shape strides;
+  for (const Node& term : terms_of(index)) {
+    const auto [rest, factor] = without_constant(term);
+    if (rest == column) {
+      if (factor != 1) return std::nullopt;
+      columns = true;
+    } else if (rest == row) {
+      pitch = factor;
+    } else if (rest.is_constant()) {
+      start += rest.int_value() * factor;
+    } else if (depends_on(rest, row) || depends_on(rest, column)) {
+      return std::nullopt;
+    } else {
+      const Bounds known = bounds(rest);
+      if (known.least < 0 || factor % aligned != 0 || factor <= 0) return std::nullopt;
+      array.outside.push_back(rest);
+      sizes.emplace_back(known.greatest + 1);
+      strides.emplace_back(factor);
+    }
+  }
+  const bool fits = columns && pitch > 0 && pitch % aligned == 0 && start % aligned == 0 &&
+                    start >= 0 && array.outside.size() <= 3;
+  if (!fits || !pointer.is(Op::param_)) return std::nullopt;
+  array.view.start = start;
+  array.view.sizes = {Size(column.src(0)), Size(row.src(0))};
+  array.view.strides = {pitch};
+  array.view.sizes.insert(array.view.sizes.end(), sizes.begin(), sizes.end());
+  array.view.strides.insert(array.view.strides.end(), strides.begin(), strides.end());
+  return array;
+}
+
+class TileContraction {
+ public:
+  TileContraction(const Part& part, Workshop& workshop)
+      : part_(part), workshop_(workshop), stores_(part.stages[0].stores) {}
+
+  bool recognise() {
+    return workshop_.target().copying_threads > 0 && find_product() && find_columns() && orient() &&
+           classify_ranges() && worth_it();
+  }
+
+  Schedule run() {
+    Schedule schedule;
+    schedule.name = "tiles_" + std::string(name(x_.value.dtype()));
+    choose_tile();
+    prepare(x_, m_, tile_rows_, schedule);
+    prepare(y_, n_, tile_columns_, schedule);
+    schedule.phases.push_back(main_phase());
+    return schedule;
+  }
+
+ private:
+  struct Operand {
+    Node value;   // of an element, in the dtype that is multiplied
+    Array array;  // where its tiles come from
+    bool by_depth = false;
+    Node tile;
+  };
+
+  // ---- recognition ---------------------------------------------------------------------------
+
+  // The value of 8 or 16 bits that is converted for the product.
+  static Node narrow(const Node& factor) {
+    const Node& value = factor.is(Op::cast_) ? factor.src(0) : factor;
+    return byte_size(value.dtype()) <= 2 && (is_float(value.dtype()) || is_integer(value.dtype()))
+               ? value
+               : Node();
+  }
+
+  bool find_product() {
+    const std::vector<Node> sums = outermost_reductions(stores_);
+    if (sums.size() != 1) return false;
+    const std::optional<Product> product = product_of(sums[0]);
+    if (!product || product->grouped()) return false;
+    sum_ = sums[0];
+    k_ = product->ranges;
+    x_.value = narrow(product->a);
+    y_.value = narrow(product->b);
+    if (!x_.value || !y_.value) return false;
+    const DType a = x_.value.dtype();
+    const DType b = y_.value.dtype();
+    const bool bytes = a == DType::int8 && b == DType::int8 && sum_.dtype() == DType::int32;
+    const bool halves = byte_size(a) == 2 && is_float(a) && a == b;
+    const bool quarters = byte_size(a) == 1 && is_float(a) && byte_size(b) == 1 && is_float(b);
+    return bytes || ((halves || quarters) && sum_.dtype() == DType::float32);
+  }
+
+  bool find_columns() {
+    for (const Node& range : part_.outer) {
+      const bool along = std::all_of(stores_.begin(), stores_.end(), [&](const Node& store) {
+        return stride(store.src(1), range) == 1 && !is_scatter(store);
+      });
+      if (along) contiguous_ = range;
+    }
+    return static_cast<bool>(contiguous_);
+  }
+
+  bool orient() {
+    if (!depends_on(y_.value, contiguous_)) std::swap(x_, y_);
+    if (depends_on(x_.value, contiguous_) || !depends_on(y_.value, contiguous_)) return false;
+    for (const Node& range : k_) {
+      if (!depends_on(x_.value, range) || !depends_on(y_.value, range)) return false;
+    }
+    return find_all({x_.value, y_.value}, Op::reduce_).empty();
+  }
+
+  bool classify_ranges() {
+    for (const Node& range : part_.outer) {
+      const bool in_x = depends_on(x_.value, range);
+      const bool in_y = depends_on(y_.value, range);
+      if (!in_x && !in_y) return false;
+      (in_x && in_y ? batch_ : in_x ? m_ : n_).push_back(range);
+    }
+    return n_.size() == 1 && n_[0] == contiguous_ && !m_.empty();
+  }
+
+  bool worth_it() const {
+    const Size n = extent(n_);
+    const Size k = extent(k_);
+    return k.is_constant() && n.is_constant() && n.value() >= 32 && k.value() >= 32 &&
+           extent(m_).upper() >= 32;
+  }
+
+  // ---- decisions -----------------------------------------------------------------------------
+
+  std::int64_t element_bytes() const { return byte_size(x_.value.dtype()); }
+
+  // Cycles of a processor: the matrix unit's, or those in which a tile's operands come from the
+  // cache, for every tile of the busiest processor.
+  void choose_tile() {
+    constexpr double unit = 4096 * 2;   // multiplications of bytes in a cycle
+    constexpr double cache_bytes = 48;  // in a cycle
+    constexpr double beginning = 1500;  // cycles in which nothing is multiplied
+    const auto k = static_cast<double>(extent(k_).value());
+    const Size m = extent(m_);
+    const auto rows = m.is_constant() ? m.value() : std::min<std::int64_t>(m.upper(), 2048);
+    const std::int64_t n = extent(n_).value();
+    const auto batch = static_cast<double>(std::max<std::int64_t>(1, extent(batch_).upper()));
+    double best = 0;
+    for (const std::int64_t tile_rows : {128, 64}) {
+      for (const std::int64_t tile_columns : {256, 192, 128, 96, 64, 32}) {
+        const double tiles = batch * static_cast<double>((rows + tile_rows - 1) / tile_rows) *
+                             static_cast<double>((n + tile_columns - 1) / tile_columns);
+        const double processors = workshop_.target().threads;
+        const double rounds = std::floor((tiles + processors - 1) / processors);
+        const auto bytes = static_cast<double>(element_bytes());
+        const double multiplying = k * static_cast<double>(tile_rows * tile_columns) * bytes /
+                                   unit * (tile_rows == 64 ? 1.1 : 1.0);
+        const double copying =
+            k * bytes * static_cast<double>(tile_rows + tile_columns) / cache_bytes;
+        const double cycles = rounds * (std::max(multiplying, copying) + beginning);
+        if (best != 0 && cycles >= best) continue;
+        best = cycles;
+        tile_rows_ = tile_rows;
+        tile_columns_ = tile_columns;
+      }
+    }
+    depth_ = strip_bytes / element_bytes();
+    threads_ = 2 * tile_rows_;
+    const std::int64_t stage = (tile_rows_ + tile_columns_) * strip_bytes;
+    const std::int64_t room = workshop_.target().shared_bytes - slack_bytes - staged_bytes();
+    stages_ = std::clamp<std::int64_t>(room / stage, 2, most_stages);
+  }
+
+  std::int64_t widest_output() const {
+    int widest = 1;
+    for (const Node& store : stores_) widest = std::max(widest, byte_size(store.src(0).dtype()));
+    return widest;
+  }
+
+  // Columns of the output that are in shared memory at once.
+  std::int64_t staged_columns() const {
+    std::int64_t columns = tile_columns_;
+    while (tile_rows_ * columns * widest_output() > most_staged_bytes && columns % 16 == 0)
+      columns /= 2;
+    return columns;
+  }
+  std::int64_t staged_bytes() const {
+    std::int64_t bytes = 0;
+    std::vector<DType> seen;
+    for (const Node& store : stores_) {
+      const DType dtype = store.src(0).dtype();
+      if (std::find(seen.begin(), seen.end(), dtype) != seen.end()) continue;
+      seen.push_back(dtype);
+      bytes += tile_elements(byte_size(dtype), tile_rows_, staged_columns()) * byte_size(dtype);
+    }
+    return bytes;
+  }
+
+  // ---- operands ------------------------------------------------------------------------------
+
+  // Tiles of `rows` rows or columns along the range.
+  void prepare(Operand& operand, const Ranges& along, std::int64_t rows, Schedule& schedule) {
+    if (!lies_ready(operand, along)) compute(operand, along, schedule);
+    const std::int64_t columns = operand.by_depth ? rows : depth_;
+    operand.array.view.rows = operand.by_depth ? depth_ : rows;
+    operand.array.view.columns = columns;
+    operand.tile = workshop_.shared(
+        operand.value.dtype(),
+        tile_elements(byte_size(operand.value.dtype()), operand.array.view.rows, columns));
+  }
+
+  bool lies_ready(Operand& operand, const Ranges& along) const {
+    const Node& value = operand.value;
+    if (!value.is(Op::load_) || value.srcs().size() != 2 || along.size() != 1 || k_.size() != 1)
+      return false;
+    if (const auto plain = array_of(value.src(0), value.src(1), along[0], k_[0])) {
+      operand.array = *plain;
+      return true;
+    }
+    if (element_bytes() != 2) return false;
+    const auto turned = array_of(value.src(0), value.src(1), k_[0], along[0]);
+    if (!turned) return false;
+    operand.array = *turned;
+    operand.by_depth = true;
+    return true;
+  }
+
+  // Into working memory, [batch, along, K], with aligned rows.
+  void compute(Operand& operand, const Ranges& along, Schedule& schedule) {
+    Ranges batch;
+    for (const Node& range : batch_) {
+      if (depends_on(operand.value, range)) batch.push_back(range);
+    }
+    Ranges order = batch;
+    order.insert(order.end(), along.begin(), along.end());
+    order.insert(order.end(), k_.begin(), k_.end());
+    const std::int64_t aligned = chunk_bytes / byte_size(operand.value.dtype());
+    const std::int64_t k = extent(k_).value();
+    const std::int64_t pitch = (k + aligned - 1) / aligned * aligned;
+    const Apart apart =
+        compute_apart(operand.value, order, workshop_, schedule, k_.size(), pitch - k);
+    TileView& view = operand.array.view;
+    view = {apart.memory, 0, {k, extent(along)}, {pitch}, 1, 1};
+    operand.array.outside.clear();
+    operand.by_depth = false;
+    if (batch.empty()) return;
+    view.sizes.push_back(extent(batch));
+    view.strides.push_back(extent(along) * pitch);
+    operand.array.outside.push_back(position(batch));
+  }
+
+  Node load(const Operand& operand, const Node& along, const Node& k) const {
+    std::vector<Node> at = {operand.by_depth ? along : k, operand.by_depth ? k : along};
+    for (const Node& coordinate : operand.array.outside) at.push_back(outside(coordinate));
+    return load_tile(operand.tile, operand.array.view, at);
+  }
+
+  // ---- the product ---------------------------------------------------------------------------
+
+  Node outside(const Node& expression) const {
+    Substitution values = outside_;
+    return substitute(expression, values);
+  }
+
+  Node main_phase() {
+    const Size m = extent(m_);
+    const Size rows = (m + (tile_rows_ - 1)) / tile_rows_;
+    const std::int64_t columns = (extent(n_).value() + tile_columns_ - 1) / tile_columns_;
+    const Size tiles = rows * columns;
+    const Size tasks = extent(batch_) * tiles;
+    const Node task = workshop_.range(tasks);
+    const Node in_batch = batch_.empty() ? task : mod(task, tiles.node());
+    place(outside_, batch_, idiv(task, tiles.node()));
+    // Strips of M-tiles, N-tile after N-tile in each.
+    const std::int64_t strip = strip_of_tiles * columns;
+    const Node first = mul(idiv(in_batch, number(strip)), number(strip_of_tiles));
+    const Node height = integer_min(integer_sub(rows.node(), first), number(strip_of_tiles));
+    const Node in_strip = mod(in_batch, number(strip));
+    m0_ = mul(add(first, mod(in_strip, height)), number(tile_rows_));
+    n0_ = mul(idiv(in_strip, height), number(tile_columns_));
+
+    sums_ = workshop_.registers(sum_.dtype(), tile_rows_ * tile_columns_ / threads_);
+    const std::int64_t depth = extent(k_).value();
+    const Node k = workshop_.range((depth + depth_ - 1) / depth_);
+    const Node at_k = mul(k, number(depth_));
+    const MatrixStep step = {tile_rows_, tile_columns_, depth_, threads_, x_.by_depth, y_.by_depth};
+    std::vector<Node> statements = {
+        pipeline(k,
+                 block({load(x_, m0_, at_k), load(y_, n0_, at_k),
+                        matrix_step(step, sums_, x_.tile, y_.tile, integer_less(number(0), k))}),
+                 stages_, workshop_.target().copying_threads)};
+    for (const Node& store : stores_) finish(store, statements);
+    return loop(LoopKind::parallel, task, block(std::move(statements)));
+  }
+
+  // ---- what follows the sum ------------------------------------------------------------------
+
+  Node staging(DType dtype) {
+    for (const Node& local : staged_) {
+      if (local.dtype() == dtype) return local;
+    }
+    staged_.push_back(
+        workshop_.shared(dtype, tile_elements(byte_size(dtype), tile_rows_, staged_columns())));
+    return staged_.back();
+  }
+
+  void finish(const Node& store, std::vector<Node>& statements) {
+    const Node memory = staging(store.src(0).dtype());
+    const std::optional<Array> output = store.srcs().size() == 3 && m_.size() == 1
+                                            ? array_of(store.src(0), store.src(1), m_[0], n_[0])
+                                            : std::nullopt;
+    for (std::int64_t first = 0; first < tile_columns_; first += staged_columns()) {
+      statements.push_back(fill(store, memory, first));
+      statements.push_back(output ? copy_out(*output, memory, first)
+                                  : write_out(store, memory, first));
+    }
+  }
+
+  // Columns first … of the tile into shared memory.
+  Node fill(const Node& store, const Node& memory, std::int64_t first) {
+    const int bytes = byte_size(memory.dtype());
+    const Size n = extent(n_);
+    const bool ragged = n.value() % tile_columns_ != 0;
+    const Node thread = workshop_.range(threads_);
+    std::vector<Node> stores;
+    for (std::int64_t block = 0; block < 2 * tile_rows_ / threads_; ++block) {
+      for (std::int64_t i = first / 2; i < (first + staged_columns()) / 2; i += 2) {
+        const std::int64_t index = block * tile_columns_ / 2 + i;
+        const FragmentElement element = fragment_element(threads_, tile_columns_, thread, index);
+        Substitution at = outside_;
+        place(at, m_, clipped(add(m0_, element.row), extent(m_)));
+        at[sum_] = load_from(sums_, number(index), {}, 2);
+        const Node value = vectorise(store.src(2), n_[0], add(n0_, element.column), 2, at,
+                                     ragged ? n.node() : Node());
+        const Node place =
+            tile_index(bytes, tile_rows_, element.row, integer_sub(element.column, number(first)));
+        stores.push_back(store_to(memory, place, splat(value, 2)));
+      }
+    }
+    return loop(LoopKind::threads, thread, brisk::block(std::move(stores)));
+  }
+
+  Node copy_out(const Array& output, const Node& memory, std::int64_t first) const {
+    TileView view = output.view;
+    view.rows = tile_rows_;
+    view.columns = staged_columns();
+    std::vector<Node> at = {add(n0_, number(first)), m0_};
+    for (const Node& coordinate : output.outside) at.push_back(outside(coordinate));
+    return store_tile(memory, view, at);
+  }
+
+  // Neighbouring threads write neighbouring elements.
+  Node write_out(const Node& store, const Node& memory, std::int64_t first) {
+    const std::int64_t columns = staged_columns();
+    const Node thread = workshop_.range(threads_);
+    const Node round = workshop_.range(tile_rows_ * columns / threads_);
+    const Node element = add(mul(round, number(threads_)), thread);
+    const Node row = idiv(element, number(columns));
+    const Node column = mod(element, number(columns));
+    const Node at_row = add(m0_, row);
+    const Node at_column = add(n0_, add(column, number(first)));
+    Substitution at = outside_;
+    place(at, m_, at_row);
+    at[n_[0]] = at_column;
+    Node inside = logical_and(integer_less(at_row, extent(m_).node()),
+                              integer_less(at_column, extent(n_).node()));
+    if (store.srcs().size() == 4) inside = logical_and(inside, substitute(store.src(3), at));
+    const Node value =
+        load_from(memory, tile_index(byte_size(memory.dtype()), tile_rows_, row, column));
+    const Node body = branch(inside, store_to(store.src(0), substitute(store.src(1), at), value));
+    return loop(LoopKind::threads, thread, loop(LoopKind::serial, round, body));
+  }
+
+  const Part& part_;
+  Workshop& workshop_;
+  const std::vector<Node>& stores_;
+  Node sum_, contiguous_;
+  Operand x_, y_;
+  Ranges batch_, m_, n_, k_;
+  std::int64_t tile_rows_ = 128;
+  std::int64_t tile_columns_ = 256;
+  std::int64_t depth_ = 64;
+  std::int64_t threads_ = 256;
+  std::int64_t stages_ = 3;
+  // Of the main phase.
+  Substitution outside_;
+  Node m0_, n0_, sums_;
+  std::vector<Node> staged_;
+};
+
+}  // namespace
+
+std::optional<Schedule> tile_contraction(const Part& part, Workshop& workshop) {
+  TileContraction strategy(part, workshop);
+  if (!strategy.recognise()) return std::nullopt;
+  return strategy.run();
+}
+
+}  // namespace brisk

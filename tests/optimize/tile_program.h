@@ -1,0 +1,147 @@
+// Matrix products of narrow numbers for the strategies of matrix units: graphs with data, and their
+// kernels for a target.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <unordered_map>
+
+#include "graph/elementwise.h"
+#include "graph/evaluate.h"
+#include "graph/rules_simplify.h"
+#include "kernel/interpret.h"
+#include "kernel/lower.h"
+#include "kernel/print.h"
+#include "kernel/verify.h"
+#include "optimize/optimize.h"
+#include "schedule/fuse.h"
+
+namespace brisk::test {
+
+/// A product of X (batch × m × k) and Y (batch × n × k), either lying transposed.
+struct TileCase {
+  const char* name;
+  DType dtype = DType::bfloat16;
+  DType result = DType::bfloat16;
+  std::int64_t batch = 1, m = 128, n = 128, k = 128;
+  bool x_turned = false;
+  bool y_turned = false;
+  bool fused = false;  // a factor of X before it, a bias, a residual and a maximum after it
+};
+
+class TileProgram {
+ public:
+  explicit TileProgram(const TileCase& c) {
+    const Node x = operand(c.dtype, c.batch, c.m, c.k, c.x_turned);
+    const Node y = operand(c.dtype, c.batch, c.n, c.k, c.y_turned);
+    const DType sum = is_integer(c.dtype) ? DType::int32 : DType::float32;
+    const Shape cube = {c.batch, c.m, c.n, c.k};
+    Node factor = x;
+    if (c.fused) factor = cast(mul(cast(x, sum), constant_float(0.5)), c.dtype);
+    const Node a = expand(reshape(cast(factor, sum), {c.batch, c.m, 1, c.k}), cube);
+    const Node b = expand(reshape(cast(y, sum), {c.batch, 1, c.n, c.k}), cube);
+    Node result = reshape(reduce(ReduceOp::add, mul(a, b), {3}), {c.batch, c.m, c.n});
+    if (c.fused) {
+      const Shape all = {c.batch, c.m, c.n};
+      const Node bias = expand(reshape(leaf(DType::float32, {c.n}), {1, 1, c.n}), all);
+      const Node residual = cast(leaf(c.dtype, {c.batch, c.m, c.n}), sum);
+      result = max(add(add(result, bias), residual),
+                   expand(reshape(constant_float(-3), {1, 1, 1}), all));
+    }
+    root = c.result == sum ? result : cast(result, c.result);
+  }
+
+  /// Runs `run(kernel, buffers)` for each kernel; gives their names.
+  template <typename Run>
+  std::vector<std::string> run(const Target& target, const Run& run_kernel) {
+    const std::vector<Node> simple = simplify({&root, 1});
+    const KernelList list = fuse(simple);
+    std::vector<std::string> names;
+    for (const ScheduledKernel& scheduled : list.kernels) {
+      const Lowering lowering = lower(scheduled.outputs, list.stored);
+      const Kernel kernel = optimize(lowering.kernel, target);
+      text += print(kernel);
+      verify_kernel(kernel, "optimize");
+      std::vector<HostBuffer> buffers;
+      for (const Node& argument : lowering.arguments) buffers.push_back(memory(argument));
+      run_kernel(kernel, buffers);
+      names.push_back(kernel.name);
+    }
+    result = memory(memory_of(simple[0]));
+    return names;
+  }
+
+  Array wanted() const {
+    return evaluate(root, {{}, [&](const Node& b) { return arrays_.at(b); }});
+  }
+
+  Node root;
+  HostBuffer result;
+  std::string text;  // of the kernels
+
+ private:
+  // Small whole numbers and halves, which every narrow dtype holds.
+  Node leaf(DType dtype, std::vector<std::int64_t> sizes) {
+    const Node node = buffer(dtype, Shape(sizes.begin(), sizes.end()), nullptr);
+    std::int64_t count = 1;
+    for (const std::int64_t size : sizes) count *= size;
+    std::vector<float> values(static_cast<std::size_t>(count));
+    for (float& value : values) {
+      value = static_cast<float>(static_cast<int>(random_() % 9) - 4);
+      if (is_float(dtype)) value /= 2;
+    }
+    Array array{dtype, std::move(sizes), {}};
+    array.bytes.resize(static_cast<std::size_t>(count * byte_size(dtype)));
+    const Operand all{DType::float32, reinterpret_cast<const std::byte*>(values.data()), 1};
+    apply(Op::cast_, dtype, {&all, 1}, count, array.bytes.data());
+    arrays_.emplace(node, std::move(array));
+    return node;
+  }
+
+  Node operand(DType dtype, std::int64_t batch, std::int64_t rows, std::int64_t k, bool turned) {
+    if (!turned) return leaf(dtype, {batch, rows, k});
+    return permute(leaf(dtype, {batch, k, rows}), {0, 2, 1});
+  }
+
+  HostBuffer memory(const Node& argument) {
+    auto found = arrays_.find(argument);
+    if (found == arrays_.end()) {
+      Array array{argument.dtype(), static_shape(argument.shape()), {}};
+      const std::int64_t count = element_count(argument.shape()).value();
+      array.bytes.resize(static_cast<std::size_t>(count * byte_size(argument.dtype())),
+                         std::byte{0xff});
+      found = arrays_.emplace(argument, std::move(array)).first;
+    }
+    auto& bytes = found->second.bytes;
+    return {bytes.data(), static_cast<std::int64_t>(bytes.size())};
+  }
+
+  std::mt19937 random_{1};
+  std::unordered_map<Node, Array, NodeHash> arrays_;
+};
+
+inline const std::vector<TileCase>& tile_cases() {
+  static const std::vector<TileCase> cases = {
+      {.name = "plain"},
+      {.name = "wide", .m = 256, .n = 512, .k = 192},
+      {.name = "x_turned", .x_turned = true},
+      {.name = "y_turned", .y_turned = true},
+      {.name = "both_turned", .x_turned = true, .y_turned = true},
+      {.name = "ragged", .m = 200, .n = 136, .k = 104},
+      {.name = "odd", .m = 131, .n = 67, .k = 99},
+      {.name = "odd_turned", .m = 65, .n = 99, .k = 77, .x_turned = true, .y_turned = true},
+      {.name = "batched", .batch = 3, .m = 72, .n = 64, .k = 64},
+      {.name = "fused", .m = 130, .n = 96, .k = 80, .fused = true},
+      {.name = "to_float32", .result = DType::float32, .m = 64, .n = 256},
+      {.name = "halves", .dtype = DType::float16, .result = DType::float16},
+      {.name = "bytes", .dtype = DType::int8, .result = DType::int32, .k = 256},
+      {.name = "e4m3", .dtype = DType::float8_e4m3, .result = DType::float32, .k = 256},
+      {.name = "e5m2_turned", .dtype = DType::float8_e5m2, .y_turned = true},
+  };
+  return cases;
+}
+
+inline std::string name_of(const testing::TestParamInfo<TileCase>& info) { return info.param.name; }
+
+}  // namespace brisk::test
