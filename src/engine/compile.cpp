@@ -157,7 +157,7 @@ TileMap tile_map(const TileView& view, const Variables& values) {
   for (const Size& stride : view.strides)
     map.strides.push_back(evaluate_size(stride, values) * byte_size(dtype));
   map.box_rows = view.rows;
-  map.box_columns = std::min(view.columns, strip_bytes / byte_size(dtype));
+  map.box_columns = strip_bytes / byte_size(dtype);
   return map;
 }
 

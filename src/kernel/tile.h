@@ -45,7 +45,7 @@ struct TileView {
 /// Copies the box whose first element is at these coordinates (columns, rows, …) into the tile;
 /// zeros where the box reaches out of the array in its columns or rows.
 Node load_tile(const Node& tile, const TileView& view, const std::vector<Node>& at);
-/// The other way; what reaches out is not written.
+/// The other way, whole strips of columns; what reaches out is not written.
 Node store_tile(const Node& tile, const TileView& view, const std::vector<Node>& at);
 /// Of a load_tile or store_tile.
 TileView view_of(const Node& statement);

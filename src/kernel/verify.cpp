@@ -259,6 +259,8 @@ class Checker {
         tile.ints(1) < tile_elements(byte_size(tile.dtype()), view.rows, view.columns)) {
       fail(node, "the tile's shape does not fit");
     }
+    if (node.is(Op::store_tile_) && view.columns * byte_size(tile.dtype()) % strip_bytes != 0)
+      fail(node, "stores a part of a strip");
     for (std::size_t i = 2; i < node.srcs().size(); ++i) {
       if (node.src(i).dtype() != DType::int64 || node.src(i).lanes() != 1)
         fail(node, "a coordinate is one int64");

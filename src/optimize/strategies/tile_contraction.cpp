@@ -193,7 +193,7 @@ class TileContraction {
   // Cycles of a processor: the matrix unit's, or those in which a tile's operands come from the
   // cache, for every tile of the busiest processor.
   void choose_tile() {
-    constexpr double unit = 4096 * 2;   // multiplications of bytes in a cycle
+    constexpr double unit = 4096;       // multiplications of bytes in a cycle
     constexpr double cache_bytes = 48;  // in a cycle
     constexpr double beginning = 1500;  // cycles in which nothing is multiplied
     const auto k = static_cast<double>(extent(k_).value());
@@ -362,7 +362,9 @@ class TileContraction {
 
   void finish(const Node& store, std::vector<Node>& statements) {
     const Node memory = staging(store.src(0).dtype());
-    const std::optional<Array> output = store.srcs().size() == 3 && m_.size() == 1
+    const bool whole_strips = staged_columns() * byte_size(memory.dtype()) % strip_bytes == 0;
+    const std::optional<Array> output = !whole_strips ? std::nullopt
+                                        : store.srcs().size() == 3 && m_.size() == 1
                                             ? array_of(store.src(0), store.src(1), m_[0], n_[0])
                                             : std::nullopt;
     for (std::int64_t first = 0; first < tile_columns_; first += staged_columns()) {
