@@ -319,7 +319,24 @@ class GpuProgram final : public Program {
   }
   const std::string& symbol() const { return symbol_; }
 
+  /// The i-th of a launch's arrays at this address, made by `make` where the last launch had
+  /// another.
+  template <typename Make>
+  TensorMap tensor_map(std::size_t i, const TileMap& tile, Address first, const Make& make) const {
+    const std::lock_guard lock(maps_mutex_);
+    if (maps_.size() <= i) maps_.resize(i + 1);
+    Map& known = maps_[i];
+    if (known.first != first || !(known.tile == tile)) known = {tile, first, make()};
+    return known.map;
+  }
+
  private:
+  struct Map {
+    TileMap tile;
+    Address first = 0;
+    TensorMap map{};
+  };
+
   std::shared_ptr<GpuContext> context_;
   // An ELF file.
   static bool is_machine_code(std::span<const std::byte> object) {
@@ -331,6 +348,8 @@ class GpuProgram final : public Program {
   std::vector<std::byte> binary_;  // where it was made here
   Module module_ = nullptr;
   std::vector<Function> phases_;
+  mutable std::mutex maps_mutex_;
+  mutable std::vector<Map> maps_;
 };
 
 // The target (base/target.h) whose code the device runs best; empty where there is none.
@@ -442,8 +461,8 @@ class CudaDevice final : public Device {
     std::uint64_t& first = values[values.size() - 2];
     std::uint64_t& end = values.back();
     std::vector<TensorMap> maps;
-    for (const TileMap& tile : launch.tiles)
-      maps.push_back(tensor_map(tile, launch.buffers, program.symbol()));
+    for (std::size_t i = 0; i < launch.tiles.size(); ++i)
+      maps.push_back(tensor_map(i, launch, program));
     if (values.size() * sizeof(std::uint64_t) + maps.size() * sizeof(TensorMap) > most_arguments) {
       device_error("{}: kernel '{}' has {} arguments, which is more than the device takes",
                    context_->id(), program.symbol(), values.size() + maps.size());
@@ -499,8 +518,16 @@ class CudaDevice final : public Device {
     }
   }
 
-  TensorMap tensor_map(const TileMap& tile, std::span<void* const> buffers,
-                       const std::string& symbol) const {
+  // The driver takes a microsecond for one: a program keeps those of its last launch.
+  TensorMap tensor_map(std::size_t i, const Launch& launch, const GpuProgram& program) const {
+    const TileMap& tile = launch.tiles[i];
+    const Address first =
+        reinterpret_cast<Address>(launch.buffers[tile.buffer]) + static_cast<Address>(tile.start);
+    return program.tensor_map(i, tile, first,
+                              [&] { return encode(tile, first, program.symbol()); });
+  }
+
+  TensorMap encode(const TileMap& tile, Address first, const std::string& symbol) const {
     TensorMap map{};
     std::vector<std::uint64_t> sizes(tile.sizes.begin(), tile.sizes.end());
     std::vector<std::uint64_t> strides(tile.strides.begin(), tile.strides.end());
@@ -508,8 +535,6 @@ class CudaDevice final : public Device {
     std::vector<std::uint32_t> steps(sizes.size(), 1);
     box[0] = static_cast<std::uint32_t>(tile.box_columns);
     box[1] = static_cast<std::uint32_t>(tile.box_rows);
-    const Address first =
-        reinterpret_cast<Address>(buffers[tile.buffer]) + static_cast<Address>(tile.start);
     if (driver().tensor_map == nullptr) {
       device_error(
           "{}: NVIDIA's driver is too old for the device; brisk needs one of CUDA 12.0 or "
