@@ -43,8 +43,10 @@ Apart compute_apart(const Node& value, const std::vector<Node>& ranges, Workshop
   part.stages.push_back({{}, {store_to(memory, at, value)}});
   int next_range = workshop.reserve_ranges(2 * static_cast<int>(ranges.size()) + 8);
   merge_ranges(part, next_range);
-  const Schedule first = *loops(part, workshop);  // whatever the target: a map, nearly always
-  schedule.phases.insert(schedule.phases.end(), first.phases.begin(), first.phases.end());
+  std::optional<Schedule> first;  // a map, nearly always
+  if (workshop.target().group_threads > 0) first = group_map(part, workshop);
+  if (!first) first = loops(part, workshop);
+  schedule.phases.insert(schedule.phases.end(), first->phases.begin(), first->phases.end());
   return {memory, load_from(memory, at)};
 }
 
@@ -53,7 +55,7 @@ namespace {
 // Asked in this order: strategies whose tasks are threads, and groups of threads.
 constexpr std::array<Strategy, 5> of_threads = {matrix_vector, contraction, transposition, ranking,
                                                 loops};
-constexpr std::array<Strategy, 2> of_groups = {tile_contraction, loops};
+constexpr std::array<Strategy, 4> of_groups = {tile_contraction, group_map, group_rows, loops};
 
 std::span<const Strategy> strategies_for(const Target& target) {
   if (target.group_threads > 0) return of_groups;

@@ -1,6 +1,7 @@
-// Every operator case of ../shared/data/ops (PyTorch's values) on the evaluator and the engine.
-// Input: ops.json and ops.safetensors; output: one test for each case and executor. The engine's
-// device is what BRISK_DEVICE says: brisk_device_tests in CMakeLists.txt runs them on others.
+// Every operator case of ../shared/data/ops (PyTorch's values) on the evaluator, the engine, and
+// the interpreter of a GPU's kernels. Input: ops.json and ops.safetensors; output: one test for
+// each case and executor. The engine's device is what BRISK_DEVICE says: brisk_device_tests in
+// CMakeLists.txt runs them on others.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -9,6 +10,7 @@
 #include <fstream>
 
 #include "formats/safetensors.h"
+#include "ops/interpreted.h"
 #include "ops/op_table.h"
 #include "tensor/realize.h"
 
@@ -26,6 +28,7 @@ const Backend backends[] = {
     {"evaluator", evaluator},
 #ifndef BRISK_NO_ENGINE
     {"engine", engine_executor},
+    {"groups", [] { return std::unique_ptr<Executor>(new Interpreted("sm_90a")); }},
 #endif
 };
 

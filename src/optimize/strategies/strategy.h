@@ -76,6 +76,9 @@ std::optional<Schedule> tile_contraction(const Part& part, Workshop& workshop);
 std::optional<Schedule> transposition(const Part& part, Workshop& workshop);
 /// Places in the order of a row's keys (graph/idioms.h), and what is stored there: a sort.
 std::optional<Schedule> ranking(const Part& part, Workshop& workshop);
+/// For groups of threads: elementwise work; reductions and what is computed from them.
+std::optional<Schedule> group_map(const Part& part, Workshop& workshop);
+std::optional<Schedule> group_rows(const Part& part, Workshop& workshop);
 /// Everything: elementwise chains, row and column reductions and what follows them, gathers,
 /// scatters.
 std::optional<Schedule> loops(const Part& part, Workshop& workshop);

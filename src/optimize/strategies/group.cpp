@@ -1,0 +1,41 @@
+#include "optimize/strategies/group.h"
+
+#include <algorithm>
+
+#include "optimize/analysis.h"
+
+namespace brisk {
+
+int lanes_along(const std::vector<Node>& expressions, const Node& range, const Target& target) {
+  const Size size(range.src(0));
+  if (!size.is_constant()) return 1;
+  int widest = 0;  // bytes of an element of the contiguous accesses
+  int narrowest = 16;
+  const auto note = [&](const Node& index, DType dtype) {
+    if (stride(index, range) != 1) return;
+    widest = std::max(widest, byte_size(dtype));
+    narrowest = std::min(narrowest, byte_size(dtype));
+  };
+  for (const Node& node : topological_order(expressions)) {
+    if (node.is(Op::load_)) note(node.src(1), node.dtype());
+    if (node.is(Op::store_)) note(node.src(1), node.src(0).dtype());
+  }
+  if (widest == 0) return 1;
+  // Bytes beside words: two words of those, so that the bytes are not read one by one.
+  int lanes = target.lanes(std::max(widest, 2));
+  if (narrowest < widest) lanes = std::min(2 * lanes, target.lanes(std::max(narrowest, 2)));
+  while (lanes > 1 && size.value() % lanes != 0) lanes /= 2;
+  return lanes;
+}
+
+Node store_vector(const Node& store, const Node& range, const Node& base, int lanes,
+                  const Substitution& values) {
+  Substitution scalars = values;
+  scalars[range] = base;
+  const Node gate =
+      store.srcs().size() == 4 ? vectorise(store.src(3), range, base, lanes, values) : Node();
+  const Node value = splat(vectorise(store.src(2), range, base, lanes, values), lanes);
+  return store_to(store.src(0), substitute(store.src(1), scalars), value, gate);
+}
+
+}  // namespace brisk

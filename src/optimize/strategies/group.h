@@ -1,0 +1,20 @@
+// What the strategies for groups of threads share.
+#pragma once
+
+#include <vector>
+
+#include "base/target.h"
+#include "graph/integer.h"
+#include "kernel/kernel.h"
+
+namespace brisk {
+
+/// Elements along the range that a thread should take at once: what the widest access holds, in a
+/// number that divides the range; 1 where the range's size is a variable or nothing is contiguous.
+int lanes_along(const std::vector<Node>& expressions, const Node& range, const Target& target);
+
+/// The store for `lanes` counters of `range` from `base` on, along which it is contiguous.
+Node store_vector(const Node& store, const Node& range, const Node& base, int lanes,
+                  const Substitution& values);
+
+}  // namespace brisk

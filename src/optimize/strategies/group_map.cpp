@@ -1,0 +1,115 @@
+// Elementwise work by groups of threads: neighbouring threads take neighbouring vectors of 16 bytes
+// along the range in which the stores are contiguous, each thread several of them where that comes
+// out even, so that enough memory is under way.
+#include <algorithm>
+
+#include "optimize/analysis.h"
+#include "optimize/strategies/group.h"
+#include "optimize/strategies/strategy.h"
+
+namespace brisk {
+
+namespace {
+
+constexpr std::int64_t threads = 256;
+constexpr std::int64_t most_vectors = 2;  // of a thread
+
+class GroupMap {
+ public:
+  GroupMap(const Part& part, Workshop& workshop)
+      : part_(part), workshop_(workshop), stores_(part.stages[0].stores) {}
+
+  // No reductions, and every store goes to a place of its own.
+  bool recognise() {
+    if (!find_all(stores_, Op::reduce_).empty()) return false;
+    for (const Node& store : stores_) {
+      if (is_scatter(store)) return false;
+      for (const Node& range : part_.outer) {
+        if (!depends_on(store.src(1), range)) return false;
+      }
+    }
+    return true;
+  }
+
+  Schedule run() {
+    order_ranges();
+    const Size vectors = extent(order_) / lanes_;  // exact: lanes divide the last range
+    std::int64_t each = 1;
+    while (each < most_vectors && vectors.is_constant() &&
+           vectors.value() % (2 * each * threads) == 0 && vectors.value() >= enough(2 * each)) {
+      each *= 2;
+    }
+    const std::int64_t span = threads * each;
+    const Size groups = (vectors + (span - 1)) / span;
+    const Node group = workshop_.range(groups);
+    const Node thread = workshop_.range(threads);
+    const bool even = vectors.is_constant() && vectors.value() % span == 0;
+    std::vector<Node> statements;
+    for (std::int64_t i = 0; i < each; ++i) {
+      const Node at = add(add(mul(group, constant_int(span)), constant_int(i * threads)), thread);
+      Node body = vector_at(at);
+      statements.push_back(even ? body : branch(integer_less(at, vectors.node()), body));
+    }
+    Schedule schedule;
+    schedule.name = "group_map";
+    schedule.phases = {loop(LoopKind::parallel, group,
+                            loop(LoopKind::threads, thread, block(std::move(statements))))};
+    return schedule;
+  }
+
+ private:
+  // Vectors of which every processor still gets a few groups.
+  std::int64_t enough(std::int64_t each) const {
+    return 4 * each * threads * workshop_.target().threads;
+  }
+
+  // The contiguous range last; lanes that divide it.
+  void order_ranges() {
+    order_ = part_.outer;
+    for (const Node& range : part_.outer) {
+      const bool along = std::all_of(stores_.begin(), stores_.end(), [&](const Node& store) {
+        return stride(store.src(1), range) == 1;
+      });
+      if (!along) continue;
+      std::rotate(std::find(order_.begin(), order_.end(), range),
+                  std::find(order_.begin(), order_.end(), range) + 1, order_.end());
+      lanes_ = lanes_along(stores_, range, workshop_.target());
+      return;
+    }
+  }
+
+  Node vector_at(const Node& at) const {
+    Substitution values;
+    if (lanes_ == 1) {
+      place(values, order_, at);
+      std::vector<Node> statements;
+      for (const Node& store : stores_) statements.push_back(substitute(store, values));
+      return block(std::move(statements));
+    }
+    const Node& last = order_.back();
+    std::vector<Node> outside(order_.begin(), order_.end() - 1);
+    const Node row = (Size(last.src(0)) / lanes_).node();
+    place(values, outside, outside.empty() ? at : idiv(at, row));
+    const Node base = mul(outside.empty() ? at : mod(at, row), constant_int(lanes_));
+    std::vector<Node> statements;
+    for (const Node& store : stores_)
+      statements.push_back(store_vector(store, last, base, lanes_, values));
+    return block(std::move(statements));
+  }
+
+  const Part& part_;
+  Workshop& workshop_;
+  const std::vector<Node>& stores_;
+  std::vector<Node> order_;
+  int lanes_ = 1;
+};
+
+}  // namespace
+
+std::optional<Schedule> group_map(const Part& part, Workshop& workshop) {
+  GroupMap strategy(part, workshop);
+  if (!strategy.recognise()) return std::nullopt;
+  return strategy.run();
+}
+
+}  // namespace brisk

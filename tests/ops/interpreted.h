@@ -1,0 +1,85 @@
+// The executor over kernels as a target gets them, interpreted: schedule, lower, optimize, then
+// kernel/interpret. So what a processor would run is compared where there is none. Input: roots;
+// output: buffers in host memory. Variables have no values here.
+#pragma once
+
+#include "engine/plan_record.h"
+#include "engine/structure.h"
+#include "kernel/interpret.h"
+#include "kernel/verify.h"
+#include "optimize/optimize.h"
+#include "tensor/host_storage.h"
+#include "tensor/realize.h"
+
+namespace brisk::ops_test {
+
+class Interpreted : public Executor {
+ public:
+  explicit Interpreted(const std::string& cpu) : target_(target_for(cpu)) {}
+
+  std::vector<Node> realize(std::span<const Node> roots, const VariableValues&) override {
+    std::vector<Node> wanted;
+    for (const Node& root : roots) {
+      if (!root.is(Op::buffer_)) wanted.push_back(root);
+    }
+    std::vector<Node> buffers;
+    std::string structure;
+    append_structure(structure, wanted, buffers);
+    std::vector<LoweredKernel> kernels;
+    const PlanRecord record = schedule_graph(wanted, buffers, target_, kernels);
+    std::vector<Node> temporaries;
+    for (const auto& [dtype, shape] : record.temporaries)
+      temporaries.push_back(allocate(dtype, shape));
+    const auto memory = [&](const PlanRecord::Place& place) {
+      return (place.temporary ? temporaries : buffers)[static_cast<std::size_t>(place.number)];
+    };
+    for (std::size_t i = 0; i < kernels.size(); ++i) {
+      std::vector<Node> arguments;
+      for (const auto& place : record.steps[i].arguments) arguments.push_back(memory(place));
+      run(kernels[i], arguments);
+    }
+    std::vector<Node> result;
+    std::size_t next = 0;
+    for (const Node& root : roots)
+      result.push_back(root.is(Op::buffer_) ? root : memory(record.roots[next++]));
+    return result;
+  }
+
+  std::vector<std::byte> read(const Node& node) override {
+    const auto bytes = host_storage(node)->bytes();
+    return {bytes.begin(), bytes.end()};
+  }
+  void write(const Node& node, std::span<const std::byte> bytes) override {
+    host_storage(node)->assign({bytes.begin(), bytes.end()});
+  }
+  Node upload(DType dtype, const Shape& shape, std::span<const std::byte> bytes,
+              std::shared_ptr<const void>) override {
+    return buffer(
+        dtype, shape,
+        std::make_shared<HostStorage>(std::vector<std::byte>(bytes.begin(), bytes.end())));
+  }
+  Node allocate(DType dtype, const Shape& shape) override {
+    const auto bytes = static_cast<std::size_t>(element_count(shape).value() * byte_size(dtype));
+    return buffer(dtype, shape, std::make_shared<HostStorage>(std::vector<std::byte>(bytes)));
+  }
+
+ private:
+  void run(const LoweredKernel& lowered, const std::vector<Node>& arguments) {
+    const Kernel kernel = optimize(lowered, target_);
+    verify_kernel(kernel, "optimize");
+    std::vector<std::vector<std::byte>> memory;
+    std::vector<HostBuffer> buffers;
+    for (const Node& argument : arguments) {
+      memory.push_back(read(argument));
+      buffers.push_back({memory.back().data(), static_cast<std::int64_t>(memory.back().size())});
+    }
+    interpret(kernel, buffers, {});
+    for (std::size_t i = 0; i < arguments.size(); ++i) {
+      if (lowered.params[i].written) write(arguments[i], memory[i]);
+    }
+  }
+
+  Target target_;
+};
+
+}  // namespace brisk::ops_test
