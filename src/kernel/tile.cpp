@@ -131,6 +131,13 @@ bool has_tiles(const Node& phase) {
   });
 }
 
+std::vector<Node> loads_of(const Node& pipeline) {
+  std::vector<Node> statements = {pipeline.src(1)};
+  if (pipeline.src(1).is(Op::block_)) statements = pipeline.src(1).srcs();
+  std::erase_if(statements, [](const Node& node) { return !node.is(Op::load_tile_); });
+  return statements;
+}
+
 PhaseMemory phase_memory(const Node& phase) {
   PhaseMemory memory;
   const auto reserve = [&](const Node& local) {
@@ -146,9 +153,7 @@ PhaseMemory phase_memory(const Node& phase) {
   for (const Node& node : nodes) {
     if (!is_loop(node, LoopKind::pipeline)) continue;
     const std::int64_t begin = memory.bytes;
-    for (const Node& statement : topological_order({&node.src(1), 1})) {
-      if (statement.is(Op::load_tile_) && !known(statement.src(0))) reserve(statement.src(0));
-    }
+    for (const Node& load : loads_of(node)) reserve(load.src(0));
     const std::int64_t stage = memory.bytes - begin;
     memory.stages.emplace_back(node, stage);
     memory.bytes = begin + stage * node.ints(1);

@@ -81,6 +81,9 @@ struct FragmentElement {
 FragmentElement fragment_element(std::int64_t threads, std::int64_t columns, const Node& thread,
                                  std::int64_t index);
 
+/// The load_tile statements of a pipeline's rounds, without those of pipelines inside it.
+std::vector<Node> loads_of(const Node& pipeline);
+
 /// What a launch must know of a phase, and where its shared memory lies.
 struct PhaseMemory {
   std::vector<std::pair<Node, std::int64_t>> offsets;  // of shared locals, in bytes

@@ -103,7 +103,7 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
     split_ranges(part, next_range);
     merge_ranges(part, next_range);
     std::optional<Schedule> whole;
-    if (target.group_threads == 0) whole = attention(part, workshop);
+    whole = target.group_threads == 0 ? attention(part, workshop) : tile_attention(part, workshop);
     std::vector<Part> sequence;
     if (!whole) sequence = hoist_reductions(part, workshop);
     sequence.push_back(part);

@@ -67,7 +67,8 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
     const Tensor mask = group ? grouped_mask(options.mask, key.size(-3)) : options.mask;
     scores = is_bool(mask.dtype()) ? where(mask, scores, hidden) : scores + mask;
   }
-  const Tensor weights = softmax(scores, -1);
+  // As the products of narrow dtypes take them.
+  const Tensor weights = softmax(scores, -1).cast(dtype);
   // The sum over keys, with value's keys as the last axis.
   const Tensor turned = transpose(v.cast(weights.dtype()), -1, -2);
   Tensor result = tensor_of(product_by_rows(node_of(weights), node_of(turned)));

@@ -61,11 +61,8 @@ TEST_P(Ptx, programsOfRandomGraphsAssemble) {
   EXPECT_GT(kernels, 15);
 }
 
-class PtxTiles : public testing::TestWithParam<test::TileCase> {};
-
-TEST_P(PtxTiles, productsAssembleWithoutSpills) {
-  BRISK_WANT_PTXAS();
-  test::TileProgram program(GetParam());
+// Matrix products whose sums lie in registers and stay there.
+void assembles_without_spills(test::TileProgram program) {
   const Target target = target_for("sm_90a");
   program.run(target, [&](const Kernel& kernel, const auto&) {
     const std::string said = test::assemble(kernel, target);
@@ -77,7 +74,22 @@ TEST_P(PtxTiles, productsAssembleWithoutSpills) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, PtxTiles, testing::ValuesIn(test::tile_cases()), test::name_of);
+class PtxTiles : public testing::TestWithParam<test::TileCase> {};
+TEST_P(PtxTiles, productsAssembleWithoutSpills) {
+  BRISK_WANT_PTXAS();
+  assembles_without_spills(test::TileProgram(GetParam()));
+}
+
+class PtxAttention : public testing::TestWithParam<test::AttentionCase> {};
+TEST_P(PtxAttention, tilesAssembleWithoutSpills) {
+  BRISK_WANT_PTXAS();
+  assembles_without_spills(test::TileProgram(GetParam()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, PtxAttention, testing::ValuesIn(test::attention_cases()),
+                         [](const auto& info) { return test::name_of(info); });
+INSTANTIATE_TEST_SUITE_P(Cases, PtxTiles, testing::ValuesIn(test::tile_cases()),
+                         [](const auto& info) { return test::name_of(info); });
 
 INSTANTIATE_TEST_SUITE_P(Processors, Ptx, testing::ValuesIn(processors),
                          [](const auto& info) { return info.param; });

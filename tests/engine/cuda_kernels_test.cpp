@@ -75,7 +75,22 @@ TEST_P(CudaTiles, productsHaveTheGraphsValues) {
   EXPECT_EQ(wrong, 0U) << "bytes of " << got.size() << "\n" << program.text;
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, CudaTiles, testing::ValuesIn(test::tile_cases()), test::name_of);
+INSTANTIATE_TEST_SUITE_P(Cases, CudaTiles, testing::ValuesIn(test::tile_cases()),
+                         [](const auto& info) { return test::name_of(info); });
+
+class CudaAttention : public testing::TestWithParam<test::AttentionCase> {};
+
+TEST_P(CudaAttention, tilesHaveTheGraphsValues) {
+  BRISK_WANT_GPU();
+  Gpu gpu;
+  test::TileProgram program(GetParam());
+  program.run(gpu.target(),
+              [&](const Kernel& kernel, const auto& buffers) { gpu.run(kernel, buffers); });
+  EXPECT_LE(test::largest_difference(program.result, program.wanted()), 0.016) << program.text;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, CudaAttention, testing::ValuesIn(test::attention_cases()),
+                         [](const auto& info) { return test::name_of(info); });
 
 TEST(CudaRandom, programsHaveTheGraphsValues) {
   BRISK_WANT_GPU();

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
 #include <random>
 #include <unordered_map>
 
@@ -30,8 +32,62 @@ struct TileCase {
   bool fused = false;  // a factor of X before it, a bias, a residual and a maximum after it
 };
 
+/// Attention of `heads` times queries × width with keys × width, and values of `columns`.
+struct AttentionCase {
+  const char* name;
+  DType dtype = DType::bfloat16;
+  DType result = DType::bfloat16;
+  std::int64_t heads = 1, queries = 128, keys = 128, width = 64, columns = 64;
+  bool causal = false;
+  bool masked = false;      // by numbers that are added
+  std::int64_t shared = 1;  // heads of queries that share keys
+};
+
 class TileProgram {
  public:
+  explicit TileProgram(const AttentionCase& c) {
+    const auto as_float = [&](std::vector<std::int64_t> sizes) {
+      return cast(leaf(c.dtype, std::move(sizes)), DType::float32);
+    };
+    const std::int64_t groups = c.heads / c.shared;
+    const Shape scored = {groups, c.shared, c.queries, c.keys};
+    const auto product = [](const Node& a, const Node& b, const Shape& cube) {
+      const Shape to = {cube[0], cube[1], cube[2], cube[3], cube[4]};
+      return mul(expand(a, to), expand(b, to));
+    };
+    const Node query =
+        reshape(as_float({c.heads, c.queries, c.width}), {groups, c.shared, c.queries, 1, c.width});
+    const Node keys = reshape(as_float({groups, c.keys, c.width}), {groups, 1, 1, c.keys, c.width});
+    const Node score = reduce(
+        ReduceOp::add, product(query, keys, {groups, c.shared, c.queries, c.keys, c.width}), {4});
+    Node scores = mul(reshape(score, scored), constant(0.125F, scored));
+    if (c.masked) {
+      const Node mask = cast(leaf(DType::float32, {c.queries, c.keys}), DType::float32);
+      scores = add(scores, expand(reshape(mask, {1, 1, c.queries, c.keys}), scored));
+    }
+    if (c.causal) {
+      const Node last = expand(reshape(iota(c.queries), {1, 1, c.queries, 1}), scored);
+      const Node key = expand(reshape(iota(c.keys), {1, 1, 1, c.keys}), scored);
+      const Node hides = expand(reshape(constant_int(1, DType::boolean), {1, 1, 1, 1}), scored);
+      scores = where(cmpne(cmplt(last, key), hides), scores,
+                     constant(-std::numeric_limits<float>::infinity(), scored));
+    }
+    const Shape column = {groups, c.shared, c.queries, 1};
+    const Node greatest = expand(reshape(reduce(ReduceOp::max, scores, {3}), column), scored);
+    const Node below = add(scores, mul(greatest, constant(-1, scored)));
+    const Node e = exp2(mul(below, constant(1.4426950408889634F, scored)));
+    const Node total = reshape(reduce(ReduceOp::add, e, {3}), column);
+    const Node weight = cast(mul(e, expand(recip(total), scored)), c.dtype);
+    const Node value = permute(as_float({groups, c.keys, c.columns}), {0, 2, 1});
+    const Node weights =
+        reshape(cast(weight, DType::float32), {groups, c.shared, c.queries, 1, c.keys});
+    const Node values = reshape(value, {groups, 1, 1, c.columns, c.keys});
+    const Node sum =
+        reduce(ReduceOp::add,
+               product(weights, values, {groups, c.shared, c.queries, c.columns, c.keys}), {4});
+    root = cast(reshape(sum, {c.heads, c.queries, c.columns}), c.result);
+  }
+
   explicit TileProgram(const TileCase& c) {
     const Node x = operand(c.dtype, c.batch, c.m, c.k, c.x_turned);
     const Node y = operand(c.dtype, c.batch, c.n, c.k, c.y_turned);
@@ -81,6 +137,11 @@ class TileProgram {
   std::string text;  // of the kernels
 
  private:
+  static Node constant(float value, const Shape& shape) {
+    Shape ones(shape.size(), 1);
+    return expand(reshape(constant_float(value), ones), shape);
+  }
+
   // Small whole numbers and halves, which every narrow dtype holds.
   Node leaf(DType dtype, std::vector<std::int64_t> sizes) {
     const Node node = buffer(dtype, Shape(sizes.begin(), sizes.end()), nullptr);
@@ -142,6 +203,53 @@ inline const std::vector<TileCase>& tile_cases() {
   return cases;
 }
 
+inline const std::vector<AttentionCase>& attention_cases() {
+  static const std::vector<AttentionCase> cases = {
+      {.name = "full", .heads = 2, .queries = 192, .keys = 256},
+      {.name = "causal", .heads = 2, .queries = 384, .keys = 384, .causal = true},
+      {.name = "wide_causal",
+       .queries = 256,
+       .keys = 256,
+       .width = 128,
+       .columns = 128,
+       .causal = true},
+      {.name = "widest", .queries = 128, .keys = 128, .width = 256, .columns = 256},
+      {.name = "ragged", .heads = 3, .queries = 100, .keys = 77, .width = 80, .columns = 48},
+      {.name = "ragged_causal",
+       .queries = 200,
+       .keys = 200,
+       .width = 128,
+       .columns = 128,
+       .causal = true},
+      {.name = "grouped", .heads = 4, .queries = 130, .keys = 130, .causal = true, .shared = 2},
+      {.name = "masked", .queries = 64, .keys = 192, .masked = true},
+      {.name = "halves",
+       .dtype = DType::float16,
+       .result = DType::float32,
+       .queries = 96,
+       .keys = 96},
+  };
+  return cases;
+}
+
+/// Of two arrays of floats.
+inline double largest_difference(const HostBuffer& got, const Array& wanted) {
+  double largest = 0;
+  const std::int64_t count = got.size / byte_size(wanted.dtype);
+  std::vector<float> a(static_cast<std::size_t>(count)), b(a);
+  const Operand first{wanted.dtype, got.bytes, 1}, second{wanted.dtype, wanted.bytes.data(), 1};
+  apply(Op::cast_, DType::float32, {&first, 1}, count, reinterpret_cast<std::byte*>(a.data()));
+  apply(Op::cast_, DType::float32, {&second, 1}, count, reinterpret_cast<std::byte*>(b.data()));
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double difference = std::fabs(static_cast<double>(a[i]) - b[i]);
+    largest = difference <= largest ? largest : difference;  // NaN is largest
+  }
+  return largest;
+}
+
+inline std::string name_of(const testing::TestParamInfo<AttentionCase>& info) {
+  return info.param.name;
+}
 inline std::string name_of(const testing::TestParamInfo<TileCase>& info) { return info.param.name; }
 
 }  // namespace brisk::test

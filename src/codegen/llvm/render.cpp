@@ -713,8 +713,7 @@ class Renderer {
         })->second;
     Value* shift = b_.CreateMul(stage, word(stage_bytes));
     std::int64_t bytes = 0;
-    for (const Node& node : topological_order({&pipeline.src(1), 1})) {
-      if (!node.is(Op::load_tile_)) continue;
+    for (const Node& node : loads_of(pipeline)) {
       place_tile(node.src(0), b_.CreateAdd(shift, word(memory_.offset(node.src(0)))));
       bytes += tile_elements(1, node.ints(0), node.ints(1) * byte_size(node.src(0).dtype()));
     }
@@ -790,11 +789,28 @@ class Renderer {
     Operands operands;
     operands.a_dtype = node.src(1).dtype();
     operands.b_dtype = node.src(2).dtype();
-    operands.a = tiles_.at(node.src(1));
+    if (memory_of(node.src(1)) == Memory::shared) {
+      operands.a = tiles_.at(node.src(1));
+    } else {
+      operands.a_words = words_of(node.src(1));
+    }
     operands.b = tiles_.at(node.src(2));
     operands.warps = b_.CreateLShr(warp_, 2);
     multiply(e_, step, operands, value(node.src(3)), sums);
     for (std::size_t i = 0; i < count; ++i) b_.CreateStore(sums[i], place(i));
+  }
+
+  // Registers of 8 or 16 bits, as words.
+  std::vector<Value*> words_of(const Node& registers) {
+    llvm::Type* type = memory_type(context_, registers.dtype());
+    const std::int64_t of_word = 4 / byte_size(registers.dtype());
+    std::vector<Value*> words;
+    for (std::int64_t i = 0; i < registers.ints(1); i += of_word) {
+      Value* place =
+          b_.CreateConstGEP1_64(type, pointers_.at(registers), static_cast<std::uint64_t>(i));
+      words.push_back(b_.CreateLoad(b_.getInt32Ty(), place));
+    }
+    return words;
   }
 
   template <typename A, typename B>

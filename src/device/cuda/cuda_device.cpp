@@ -513,7 +513,7 @@ class CudaDevice final : public Device {
       case DType::float16: return 6;
       case DType::float32: return 7;
       case DType::bfloat16: return 9;
-      case DType::int32: return 4;
+      case DType::int32: return 3;
       default: check(byte_size(dtype) == 1, "a dtype of tiles"); return 0;
     }
   }

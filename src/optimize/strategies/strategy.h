@@ -66,6 +66,8 @@ using Strategy = std::optional<Schedule> (*)(const Part&, Workshop&);
 
 /// Softmax of a contraction, contracted with a third operand.
 std::optional<Schedule> attention(const Part& part, Workshop& workshop);
+/// The same on matrix units that multiply tiles of shared memory.
+std::optional<Schedule> tile_attention(const Part& part, Workshop& workshop);
 /// Products of few rows with a matrix that lies along the summed ranges, quantised or not.
 std::optional<Schedule> matrix_vector(const Part& part, Workshop& workshop);
 /// Contractions: sums over products of two operands, with everything fused around them.

@@ -11,10 +11,9 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "kernel/tile.h"
 #include "optimize/analysis.h"
 #include "optimize/product.h"
-#include "optimize/strategies/strategy.h"
+#include "optimize/tile_array.h"
 
 namespace brisk {
 
@@ -29,70 +28,6 @@ constexpr std::int64_t most_stages = 6;
 
 Node number(std::int64_t value) { return constant_int(value); }
 Node clipped(const Node& at, const Size& end) { return integer_min(at, (end - 1).node()); }
-
-// An array with dimensions columns, rows and others, and the others' coordinates.
-struct Array {
-  TileView view;
-  std::vector<Node> outside;
-};
-
-std::vector<Node> terms_of(const Node& sum) {
-  if (!sum.is(Op::add_)) return {sum};
-  std::vector<Node> terms = terms_of(sum.src(0));
-  const std::vector<Node> more = terms_of(sum.src(1));
-  terms.insert(terms.end(), more.begin(), more.end());
-  return terms;
-}
-
-// term = factor · (what is left), the factor a constant.
-std::pair<Node, std::int64_t> without_constant(const Node& term) {
-  if (term.is_constant()) return {constant_int(1), term.int_value()};
-  if (term.is(Op::mul_) && term.src(1).is_constant()) return {term.src(0), term.src(1).int_value()};
-  if (term.is(Op::mul_) && term.src(0).is_constant()) return {term.src(1), term.src(0).int_value()};
-  return {term, 1};
-}
-
-// The access as boxes of rows and columns, where its index moves so and its rows are aligned as
-// copies of tiles want them.
-std::optional<Array> array_of(const Node& pointer, const Node& index, const Node& row,
-                              const Node& column) {
-  const std::int64_t aligned = chunk_bytes / byte_size(pointer.dtype());
-  Array array;
-  array.view.pointer = pointer;
-  std::int64_t start = 0;
-  std::int64_t pitch = 0;
-  bool columns = false;
-  Shape sizes;
-  Shape strides;
-  for (const Node& term : terms_of(index)) {
-    const auto [rest, factor] = without_constant(term);
-    if (rest == column) {
-      if (factor != 1) return std::nullopt;
-      columns = true;
-    } else if (rest == row) {
-      pitch = factor;
-    } else if (rest.is_constant()) {
-      start += rest.int_value() * factor;
-    } else if (depends_on(rest, row) || depends_on(rest, column)) {
-      return std::nullopt;
-    } else {
-      const Bounds known = bounds(rest);
-      if (known.least < 0 || factor % aligned != 0 || factor <= 0) return std::nullopt;
-      array.outside.push_back(rest);
-      sizes.emplace_back(known.greatest + 1);
-      strides.emplace_back(factor);
-    }
-  }
-  const bool fits = columns && pitch > 0 && pitch % aligned == 0 && start % aligned == 0 &&
-                    start >= 0 && array.outside.size() <= 3;
-  if (!fits || !pointer.is(Op::param_)) return std::nullopt;
-  array.view.start = start;
-  array.view.sizes = {Size(column.src(0)), Size(row.src(0))};
-  array.view.strides = {pitch};
-  array.view.sizes.insert(array.view.sizes.end(), sizes.begin(), sizes.end());
-  array.view.strides.insert(array.view.strides.end(), strides.begin(), strides.end());
-  return array;
-}
 
 class TileContraction {
  public:
@@ -116,8 +51,8 @@ class TileContraction {
 
  private:
   struct Operand {
-    Node value;   // of an element, in the dtype that is multiplied
-    Array array;  // where its tiles come from
+    Node value;       // of an element, in the dtype that is multiplied
+    TileArray array;  // where its tiles come from
     bool by_depth = false;
     Node tile;
   };
@@ -256,7 +191,9 @@ class TileContraction {
 
   // Tiles of `rows` rows or columns along the range.
   void prepare(Operand& operand, const Ranges& along, std::int64_t rows, Schedule& schedule) {
-    if (!lies_ready(operand, along)) compute(operand, along, schedule);
+    if (!lies_ready(operand, along)) {
+      operand.array = compute_array(operand.value, batch_, along, k_, workshop_, schedule);
+    }
     const std::int64_t columns = operand.by_depth ? rows : depth_;
     operand.array.view.rows = operand.by_depth ? depth_ : rows;
     operand.array.view.columns = columns;
@@ -269,54 +206,24 @@ class TileContraction {
     const Node& value = operand.value;
     if (!value.is(Op::load_) || value.srcs().size() != 2 || along.size() != 1 || k_.size() != 1)
       return false;
-    if (const auto plain = array_of(value.src(0), value.src(1), along[0], k_[0])) {
+    if (const auto plain = tile_array(value.src(0), value.src(1), along[0], k_[0])) {
       operand.array = *plain;
       return true;
     }
     if (element_bytes() != 2) return false;
-    const auto turned = array_of(value.src(0), value.src(1), k_[0], along[0]);
+    const auto turned = tile_array(value.src(0), value.src(1), k_[0], along[0]);
     if (!turned) return false;
     operand.array = *turned;
     operand.by_depth = true;
     return true;
   }
 
-  // Into working memory, [batch, along, K], with aligned rows.
-  void compute(Operand& operand, const Ranges& along, Schedule& schedule) {
-    Ranges batch;
-    for (const Node& range : batch_) {
-      if (depends_on(operand.value, range)) batch.push_back(range);
-    }
-    Ranges order = batch;
-    order.insert(order.end(), along.begin(), along.end());
-    order.insert(order.end(), k_.begin(), k_.end());
-    const std::int64_t aligned = chunk_bytes / byte_size(operand.value.dtype());
-    const std::int64_t k = extent(k_).value();
-    const std::int64_t pitch = (k + aligned - 1) / aligned * aligned;
-    const Apart apart =
-        compute_apart(operand.value, order, workshop_, schedule, k_.size(), pitch - k);
-    TileView& view = operand.array.view;
-    view = {apart.memory, 0, {k, extent(along)}, {pitch}, 1, 1};
-    operand.array.outside.clear();
-    operand.by_depth = false;
-    if (batch.empty()) return;
-    view.sizes.push_back(extent(batch));
-    view.strides.push_back(extent(along) * pitch);
-    operand.array.outside.push_back(position(batch));
-  }
-
   Node load(const Operand& operand, const Node& along, const Node& k) const {
-    std::vector<Node> at = {operand.by_depth ? along : k, operand.by_depth ? k : along};
-    for (const Node& coordinate : operand.array.outside) at.push_back(outside(coordinate));
-    return load_tile(operand.tile, operand.array.view, at);
+    return operand.by_depth ? load_of(operand.tile, operand.array, k, along, outside_)
+                            : load_of(operand.tile, operand.array, along, k, outside_);
   }
 
   // ---- the product ---------------------------------------------------------------------------
-
-  Node outside(const Node& expression) const {
-    Substitution values = outside_;
-    return substitute(expression, values);
-  }
 
   Node main_phase() {
     const Size m = extent(m_);
@@ -363,10 +270,11 @@ class TileContraction {
   void finish(const Node& store, std::vector<Node>& statements) {
     const Node memory = staging(store.src(0).dtype());
     const bool whole_strips = staged_columns() * byte_size(memory.dtype()) % strip_bytes == 0;
-    const std::optional<Array> output = !whole_strips ? std::nullopt
-                                        : store.srcs().size() == 3 && m_.size() == 1
-                                            ? array_of(store.src(0), store.src(1), m_[0], n_[0])
-                                            : std::nullopt;
+    const std::optional<TileArray> output =
+        !whole_strips ? std::nullopt
+        : store.srcs().size() == 3 && m_.size() == 1
+            ? tile_array(store.src(0), store.src(1), m_[0], n_[0])
+            : std::nullopt;
     for (std::int64_t first = 0; first < tile_columns_; first += staged_columns()) {
       statements.push_back(fill(store, memory, first));
       statements.push_back(output ? copy_out(*output, memory, first)
@@ -398,13 +306,11 @@ class TileContraction {
     return loop(LoopKind::threads, thread, brisk::block(std::move(stores)));
   }
 
-  Node copy_out(const Array& output, const Node& memory, std::int64_t first) const {
-    TileView view = output.view;
-    view.rows = tile_rows_;
-    view.columns = staged_columns();
-    std::vector<Node> at = {add(n0_, number(first)), m0_};
-    for (const Node& coordinate : output.outside) at.push_back(outside(coordinate));
-    return store_tile(memory, view, at);
+  Node copy_out(const TileArray& output, const Node& memory, std::int64_t first) const {
+    TileArray array = output;
+    array.view.rows = tile_rows_;
+    array.view.columns = staged_columns();
+    return store_of(memory, array, m0_, add(n0_, number(first)), outside_);
   }
 
   // Neighbouring threads write neighbouring elements.

@@ -1,0 +1,411 @@
+// Attention on matrix units that multiply tiles of shared memory: the scores of a tile of queries
+// with one block of keys after another, their exponentials and the sum over values in fragments.
+//
+// Nothing is known of later keys while a block's exponentials are made, so these are taken below
+// the greatest argument so far; what was summed before is scaled when a greater one comes:
+//   exp(a - greatest) = exp(a - before) · exp(before - greatest)
+// (Milakov and Gimelshein 2018, "Online normalizer calculation for softmax"). Blocks that a causal
+// mask hides from all rows of a tile are left out; only blocks that it cuts are masked.
+#include <algorithm>
+#include <limits>
+
+#include "base/error.h"
+#include "optimize/analysis.h"
+#include "optimize/attention_form.h"
+#include "optimize/tile_array.h"
+
+namespace brisk {
+
+namespace {
+
+constexpr std::int64_t least_rows = 32;
+constexpr std::int64_t widest = 256;             // head
+constexpr std::int64_t section_bytes = 8 << 20;  // of keys and values that tasks in turn share
+constexpr std::int64_t slack_bytes = 4 << 10;    // of shared memory
+constexpr std::int64_t query_stages = 2;
+constexpr std::int64_t most_stages = 4;
+constexpr std::int64_t threads_of_row = 4;  // in fragments
+
+Node number(std::int64_t value) { return constant_int(value); }
+Node either(const Node& a, const Node& b) {
+  if (!a || !b) return a ? a : b;
+  return make_node(Op::or_, DType::boolean, {a, b});
+}
+
+// The value of 16 bits that is converted for a product.
+Node narrow(const Node& factor) {
+  if (!factor.is(Op::cast_)) return {};
+  const DType dtype = factor.src(0).dtype();
+  return is_float(dtype) && byte_size(dtype) == 2 ? factor.src(0) : Node();
+}
+
+class TileAttention {
+ public:
+  TileAttention(const AttentionForm& form, const Part& part, Workshop& workshop)
+      : form_(form), workshop_(workshop), store_(part.stages[0].stores[0]) {}
+
+  bool fits() {
+    if (form_.rows.empty() || !dtypes_fit() || !is_weight_of_softmax()) return false;
+    row_ = form_.rows.back();
+    outer_ = form_.batch;
+    outer_.insert(outer_.end(), form_.rows.begin(), form_.rows.end() - 1);
+    const std::int64_t width = Size(form_.width.src(0)).value();
+    const std::int64_t columns = Size(form_.column.src(0)).value();
+    return width % 16 == 0 && columns % 16 == 0 && width <= widest && columns <= widest &&
+           Size(row_.src(0)).upper() >= least_rows && Size(form_.key.src(0)).upper() >= least_rows;
+  }
+
+  Schedule run() {
+    Schedule schedule;
+    schedule.name = "tiles_attention";
+    choose_tile();
+    query_ = prepare(narrow(form_.query), row_, form_.width, tile_rows_, schedule);
+    keys_ = prepare(narrow(form_.keys), form_.key, form_.width, block_keys_, schedule);
+    values_ = prepare(narrow(form_.value), form_.key, form_.column, block_keys_, schedule);
+    choose_stages();
+    schedule.phases.push_back(main_phase());
+    return schedule;
+  }
+
+ private:
+  struct Operand {
+    TileArray array;
+    Node tile;
+  };
+
+  // ---- recognition ---------------------------------------------------------------------------
+
+  bool dtypes_fit() const {
+    const Node query = narrow(form_.query);
+    const Node keys = narrow(form_.keys);
+    const Node value = narrow(form_.value);
+    return query && keys && value && query.dtype() == keys.dtype() &&
+           keys.dtype() == value.dtype() && narrow(form_.weight) &&
+           narrow(form_.weight).dtype() == value.dtype() &&
+           find_all({query, keys, value}, Op::reduce_).empty();
+  }
+
+  // weight = exponential / total, rounded.
+  bool is_weight_of_softmax() const {
+    Node weight = form_.weight;
+    while (weight.is(Op::cast_)) weight = weight.src(0);
+    if (!weight.is(Op::mul_)) return false;
+    const Node inverse = recip(form_.total);
+    return (weight.src(0) == form_.exponential && weight.src(1) == inverse) ||
+           (weight.src(1) == form_.exponential && weight.src(0) == inverse);
+  }
+
+  // ---- decisions -----------------------------------------------------------------------------
+
+  std::int64_t width() const { return Size(form_.width.src(0)).value(); }
+  std::int64_t columns() const { return Size(form_.column.src(0)).value(); }
+  Size length() const { return Size(form_.key.src(0)); }
+
+  // Registers: rows · (keys + columns) / threads sums, and half as many for the weights.
+  void choose_tile() {
+    const std::int64_t wide = std::max(width(), columns());
+    tile_rows_ = wide <= 96 ? 192 : 128;
+    block_keys_ = wide <= 128 ? 128 : 64;
+    threads_ = 2 * tile_rows_;
+  }
+
+  Operand prepare(const Node& value, const Node& row, const Node& column, std::int64_t rows,
+                  Schedule& schedule) {
+    Operand operand;
+    std::optional<TileArray> plain;
+    if (value.is(Op::load_) && value.srcs().size() == 2)
+      plain = tile_array(value.src(0), value.src(1), row, column);
+    operand.array =
+        plain ? *plain : compute_array(value, outer_, {row}, {column}, workshop_, schedule);
+    operand.array.view.rows = rows;
+    operand.array.view.columns = Size(column.src(0)).value();
+    operand.tile = workshop_.shared(
+        value.dtype(), tile_elements(byte_size(value.dtype()), rows, operand.array.view.columns));
+    return operand;
+  }
+
+  static std::int64_t bytes_of(const Node& tile) { return tile.ints(1) * byte_size(tile.dtype()); }
+
+  void choose_stages() {
+    const DType dtype = store_.src(0).dtype();
+    staging_ = workshop_.shared(dtype, tile_elements(byte_size(dtype), tile_rows_, columns()));
+    const std::int64_t room = workshop_.target().shared_bytes - slack_bytes - bytes_of(staging_) -
+                              query_stages * bytes_of(query_.tile);
+    const std::int64_t stage = bytes_of(keys_.tile) + bytes_of(values_.tile);
+    stages_ = std::clamp<std::int64_t>(room / stage, 1, most_stages);
+  }
+
+  // ---- tasks ---------------------------------------------------------------------------------
+
+  // Sections of heads whose keys and values stay in the cache; in each, the last tile of queries
+  // first, which a causal mask leaves most keys.
+  Node main_phase() {
+    const Size rows = Size(row_.src(0));
+    const Size tiles = (rows + (tile_rows_ - 1)) / tile_rows_;
+    const Size heads = extent(outer_);
+    const Node task = workshop_.range(heads * tiles);
+    const std::int64_t head_bytes =
+        length().upper() * (width() + columns()) * byte_size(narrow(form_.keys).dtype());
+    const std::int64_t section = std::max<std::int64_t>(1, section_bytes / head_bytes);
+    const Node section_tasks = (tiles * section).node();
+    const Node first = mul(idiv(task, section_tasks), number(section));
+    const Node side = integer_min(integer_sub(heads.node(), first), number(section));
+    const Node in_section = mod(task, section_tasks);
+    place(outside_, outer_, add(first, mod(in_section, side)));
+    const Node tile = integer_sub((tiles - 1).node(), idiv(in_section, side));
+    row0_ = mul(tile, number(tile_rows_));
+
+    make_registers();
+    std::vector<Node> statements = {pipeline(
+        workshop_.range(1),
+        block({load_of(query_.tile, query_.array, row0_, number(0), outside_), begin(), blocks()}),
+        query_stages, workshop_.target().copying_threads)};
+    finish(statements);
+    return loop(LoopKind::parallel, task, block(std::move(statements)));
+  }
+
+  void make_registers() {
+    const auto floats = [&](std::int64_t count) {
+      return workshop_.registers(DType::float32, count);
+    };
+    scores_ = floats(tile_rows_ * block_keys_ / threads_);
+    sums_ = floats(tile_rows_ * columns() / threads_);
+    weights_ =
+        workshop_.registers(narrow(form_.value).dtype(), tile_rows_ * block_keys_ / threads_);
+    greatest_ = floats(halves);
+    fresh_ = floats(halves);
+    total_ = floats(halves);
+    pairs_ = floats(2 * halves);
+  }
+
+  // ---- what a thread holds -------------------------------------------------------------------
+
+  static constexpr std::int64_t halves = 2;  // rows of a thread: r and r + 8 of its warp's
+
+  Node threads_loop(const Node& thread, std::vector<Node> statements) const {
+    return loop(LoopKind::threads, thread, block(std::move(statements)));
+  }
+
+  static Node at(const Node& registers, std::int64_t index, int lanes = 1) {
+    return load_from(registers, number(index), {}, lanes);
+  }
+  static Node set(const Node& registers, std::int64_t index, const Node& value) {
+    return store_to(registers, number(index), value);
+  }
+  static std::int64_t half_of(std::int64_t index) { return index % 4 / 2; }
+
+  Node begin() {
+    std::vector<Node> statements;
+    for (std::int64_t i = 0; i < sums_.ints(1); i += 2)
+      statements.push_back(set(sums_, i, splat(constant_float(0), 2)));
+    for (std::int64_t half = 0; half < halves; ++half) {
+      // Not -inf, so that the difference of two of them is a number.
+      statements.push_back(
+          set(greatest_, half, constant_float(std::numeric_limits<float>::lowest())));
+      statements.push_back(set(total_, half, constant_float(0)));
+    }
+    return threads_loop(workshop_.range(threads_), std::move(statements));
+  }
+
+  // ---- a block of keys -----------------------------------------------------------------------
+
+  Substitution row_values(const Node& row) const {
+    Substitution values = outside_;
+    values[row_] = integer_min(row, (Size(row_.src(0)) - 1).node());
+    return values;
+  }
+
+  // The last key that any row up to this one sees.
+  Node last_key(const Node& row) const {
+    Substitution values = row_values(row);
+    return substitute(form_.last_key(), values);
+  }
+
+  Node blocks() {
+    Size keys = length();
+    if (form_.last_key()) {
+      const Node last = last_key(add(row0_, number(tile_rows_ - 1)));
+      keys = Size(integer_min(keys.node(), add(last, number(1))));
+    }
+    const Node round = workshop_.range((keys + (block_keys_ - 1)) / block_keys_);
+    key0_ = mul(round, number(block_keys_));
+    const MatrixStep score = {tile_rows_, block_keys_, width(), threads_, false, false};
+    const MatrixStep sum = {tile_rows_, columns(), block_keys_, threads_, false, true};
+    std::vector<Node> statements = {
+        load_of(keys_.tile, keys_.array, key0_, number(0), outside_),
+        load_of(values_.tile, values_.array, key0_, number(0), outside_),
+        matrix_step(score, scores_, query_.tile, keys_.tile, constant_int(0, DType::boolean))};
+    arguments(statements);
+    greatest(statements);
+    exponentials(statements);
+    statements.push_back(
+        matrix_step(sum, sums_, weights_, values_.tile, constant_int(1, DType::boolean)));
+    return pipeline(round, block(std::move(statements)), stages_,
+                    workshop_.target().copying_threads);
+  }
+
+  // What the softmax is of, over the scores: plainly where the block is seen whole.
+  void arguments(std::vector<Node>& statements) {
+    const Node end = add(key0_, number(block_keys_));
+    Node cut;
+    const Size keys = length();
+    if (!keys.is_constant() || keys.value() % block_keys_ != 0)
+      cut = integer_less(keys.node(), end);
+    if (form_.last_key()) {
+      // Rows may differ in what they see, but none before the first sees more.
+      cut = either(cut, integer_less(last_key(row0_), add(end, number(-1))));
+    }
+    const Node whole = form_.last_key() ? form_.seen() : form_.argument;
+    if (!cut) return statements.push_back(argument(whole, false));
+    statements.push_back(
+        branch(cmpne(cut, constant_int(1, DType::boolean)), argument(whole, false)));
+    statements.push_back(branch(cut, argument(form_.argument, true)));
+  }
+
+  Node argument(const Node& expression, bool up_to_length) {
+    const Node thread = workshop_.range(threads_);
+    const Node limit = up_to_length ? length().node() : Node();
+    std::vector<Node> statements;
+    for (std::int64_t i = 0; i < scores_.ints(1); i += 2) {
+      const FragmentElement element = fragment_element(threads_, block_keys_, thread, i);
+      Substitution values = row_values(add(row0_, element.row));
+      values[form_.score] = at(scores_, i, 2);
+      const Node key = add(key0_, element.column);
+      Node value = splat(vectorise(expression, form_.key, key, 2, values, limit), 2);
+      if (up_to_length) {
+        const Node inside = make_node(Op::cmplt_, DType::boolean, {ramp(key, 2), limit}, {}, 2);
+        const Node none = constant_float(-std::numeric_limits<double>::infinity());
+        value = make_node(Op::where_, DType::float32, {inside, value, none}, {}, 2);
+      }
+      statements.push_back(set(scores_, i, value));
+    }
+    return threads_loop(thread, std::move(statements));
+  }
+
+  void greatest(std::vector<Node>& statements) {
+    std::vector<Node> mine;
+    for (std::int64_t half = 0; half < halves; ++half)
+      mine.push_back(set(pairs_, 2 * half, splat(at(greatest_, half), 2)));
+    for (std::int64_t i = 0; i < scores_.ints(1); i += 2) {
+      const std::int64_t pair = 2 * half_of(i);
+      mine.push_back(set(pairs_, pair, max(at(pairs_, pair, 2), at(scores_, i, 2))));
+    }
+    for (std::int64_t half = 0; half < halves; ++half)
+      mine.push_back(set(fresh_, half, horizontal(ReduceOp::max, at(pairs_, 2 * half, 2))));
+    statements.push_back(threads_loop(workshop_.range(threads_), std::move(mine)));
+    statements.push_back(group_reduce(ReduceOp::max, fresh_, 0, halves, threads_of_row, threads_));
+  }
+
+  // The weights, their sum, and what was summed before below the new greatest.
+  void exponentials(std::vector<Node>& statements) {
+    std::vector<Node> mine;
+    const auto exponential = [&](const Node& argument, std::int64_t half, int lanes) {
+      Substitution values = {{form_.argument, argument}, {form_.greatest, at(fresh_, half)}};
+      return splat(vectorise(form_.exponential, form_.key, key0_, lanes, values), lanes);
+    };
+    std::vector<Node> scale;
+    for (std::int64_t half = 0; half < halves; ++half) {
+      const Node kept = workshop_.registers(DType::float32, 1);
+      mine.push_back(set(kept, 0, exponential(at(greatest_, half), half, 1)));
+      mine.push_back(set(greatest_, half, at(fresh_, half)));
+      mine.push_back(set(pairs_, 2 * half, splat(constant_float(0), 2)));
+      scale.push_back(at(kept, 0));
+    }
+    for (std::int64_t i = 0; i < scores_.ints(1); i += 2) {
+      const std::int64_t pair = 2 * half_of(i);
+      mine.push_back(set(scores_, i, exponential(at(scores_, i, 2), half_of(i), 2)));
+      mine.push_back(set(pairs_, pair, add(at(pairs_, pair, 2), at(scores_, i, 2))));
+      mine.push_back(set(weights_, i, cast(at(scores_, i, 2), weights_.dtype())));
+    }
+    for (std::int64_t half = 0; half < halves; ++half) {
+      const Node here = horizontal(ReduceOp::add, at(pairs_, 2 * half, 2));
+      mine.push_back(set(total_, half,
+                         add(mul(at(total_, half), scale[static_cast<std::size_t>(half)]), here)));
+    }
+    for (std::int64_t i = 0; i < sums_.ints(1); i += 2) {
+      const Node& by = scale[static_cast<std::size_t>(half_of(i))];
+      mine.push_back(set(sums_, i, mul(at(sums_, i, 2), splat(by, 2))));
+    }
+    statements.push_back(threads_loop(workshop_.range(threads_), std::move(mine)));
+  }
+
+  // ---- what follows the sum ------------------------------------------------------------------
+
+  void finish(std::vector<Node>& statements) {
+    statements.push_back(group_reduce(ReduceOp::add, total_, 0, halves, threads_of_row, threads_));
+    const Node thread = workshop_.range(threads_);
+    const int bytes = byte_size(staging_.dtype());
+    std::vector<Node> fill;
+    std::vector<Node> inverse;
+    for (std::int64_t half = 0; half < halves; ++half) {
+      const Node kept = workshop_.registers(DType::float32, 1);
+      fill.push_back(set(kept, 0, recip(at(total_, half))));
+      inverse.push_back(at(kept, 0));
+    }
+    for (std::int64_t i = 0; i < sums_.ints(1); i += 2) {
+      const FragmentElement element = fragment_element(threads_, columns(), thread, i);
+      Substitution values = row_values(add(row0_, element.row));
+      const Node& by = inverse[static_cast<std::size_t>(half_of(i))];
+      values[form_.weighted] = mul(at(sums_, i, 2), splat(by, 2));
+      const Node value =
+          splat(vectorise(store_.src(2), form_.column, element.column, 2, values), 2);
+      fill.push_back(
+          store_to(staging_, tile_index(bytes, tile_rows_, element.row, element.column), value));
+    }
+    statements.push_back(threads_loop(thread, std::move(fill)));
+    statements.push_back(write());
+  }
+
+  Node write() {
+    const int bytes = byte_size(staging_.dtype());
+    const bool whole_strips = columns() * bytes % strip_bytes == 0;
+    std::optional<TileArray> output;
+    if (whole_strips) output = tile_array(store_.src(0), store_.src(1), row_, form_.column);
+    if (output) {
+      output->view.rows = tile_rows_;
+      output->view.columns = columns();
+      return store_of(staging_, *output, row0_, number(0), outside_);
+    }
+    const Node thread = workshop_.range(threads_);
+    const Node round = workshop_.range(tile_rows_ * columns() / threads_);
+    const Node element = add(mul(round, number(threads_)), thread);
+    const Node row = idiv(element, number(columns()));
+    const Node column = mod(element, number(columns()));
+    Substitution values = outside_;
+    values[row_] = add(row0_, row);
+    values[form_.column] = column;
+    const Node value = load_from(staging_, tile_index(bytes, tile_rows_, row, column));
+    const Node body = branch(integer_less(add(row0_, row), row_.src(0)),
+                             store_to(store_.src(0), substitute(store_.src(1), values), value));
+    return loop(LoopKind::threads, thread, loop(LoopKind::serial, round, body));
+  }
+
+  const AttentionForm& form_;
+  Workshop& workshop_;
+  const Node& store_;
+  Node row_;                 // the range along which queries make tiles
+  std::vector<Node> outer_;  // the ranges around it
+  Operand query_, keys_, values_;
+  Node staging_;
+  std::int64_t tile_rows_ = 128;
+  std::int64_t block_keys_ = 128;
+  std::int64_t threads_ = 256;
+  std::int64_t stages_ = 2;
+  // Of the main phase.
+  Substitution outside_;
+  Node row0_, key0_;
+  Node scores_, sums_, weights_, greatest_, fresh_, total_, pairs_;
+};
+
+}  // namespace
+
+std::optional<Schedule> tile_attention(const Part& part, Workshop& workshop) {
+  if (workshop.target().copying_threads == 0) return std::nullopt;
+  const std::optional<AttentionForm> form = attention_form(part);
+  if (!form) return std::nullopt;
+  TileAttention strategy(*form, part, workshop);
+  if (!strategy.fits()) return std::nullopt;
+  return strategy.run();
+}
+
+}  // namespace brisk
