@@ -331,7 +331,10 @@ Node decompose(const Node& root, const Keep& keep) {
       srcs.push_back(done.at(src));
       same &= srcs.back() == src;
     }
-    if (is_transcendental(node.op())) {
+    if (same && is_transcendental(node.op()) && byte_size(node.dtype()) >= 4 && keep &&
+        keep(node)) {
+      done.emplace(node, node);
+    } else if (is_transcendental(node.op())) {
       done.emplace(node, apart(node.op(), srcs[0], keep));
     } else {
       done.emplace(node, same ? node

@@ -97,6 +97,10 @@ bool is_loop(const Node& statement, LoopKind kind) {
 
 bool is_scatter(const Node& store) { return !store.attr().ints.empty(); }
 
+Node exp2_or_zero(const Node& x) {
+  return make_node(Op::exp2_, x.dtype(), {x}, with_ints({1}), x.lanes());
+}
+
 Node ramp(const Node& start, int lanes) {
   return lanes == 1 ? start : make_node(Op::ramp_, DType::int64, {start}, {}, lanes);
 }

@@ -114,6 +114,8 @@ Node prefetch(const Node& pointer, const Node& index);
 /// result. `width` is a power of two that divides `threads`. Halves are combined until one is left.
 Node group_reduce(ReduceOp op, const Node& registers, std::int64_t index, std::int64_t count,
                   std::int64_t width, std::int64_t threads);
+/// 2 to the power of x; 0 will do for results below the least normal number.
+Node exp2_or_zero(const Node& x);
 Node ramp(const Node& start, int lanes);
 Node splat(const Node& value, int lanes);
 Node lane(const Node& vector, int index);

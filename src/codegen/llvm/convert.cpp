@@ -1,5 +1,7 @@
 // Types, constants and conversions between dtypes; the narrow floats by integer arithmetic where
 // the machine has no instruction that rounds them exactly.
+#include <llvm/IR/IntrinsicsNVPTX.h>
+
 #include <bit>
 
 #include "base/error.h"
@@ -78,7 +80,28 @@ llvm::Value* narrow_by_bits(Emitter& e, llvm::Value* value, const NarrowFormat& 
   return e.b.CreateTrunc(e.b.CreateOr(result, sign), shaped_like(value, e.b.getIntNTy(total)));
 }
 
+// Two by two, as NVIDIA's processors convert them; NaN stays NaN.
+llvm::Value* narrow_bfloat_pairs(Emitter& e, llvm::Value* value) {
+  const int lanes = lane_count(value);
+  const auto lane = [&](int i) -> llvm::Value* {
+    if (i >= lanes) return llvm::ConstantFP::get(e.b.getFloatTy(), 0.0);
+    if (!value->getType()->isVectorTy()) return value;
+    return e.b.CreateExtractElement(value, static_cast<std::uint64_t>(i));
+  };
+  auto* pair = llvm::FixedVectorType::get(e.b.getInt16Ty(), 2);
+  llvm::Value* result = nullptr;
+  for (int i = 0; i < lanes; i += 2) {
+    llvm::Value* two =
+        e.b.CreateIntrinsic(llvm::Intrinsic::nvvm_ff2bf16x2_rn, {}, {lane(i + 1), lane(i)});
+    two = e.b.CreateBitCast(two, pair);
+    if (lanes == 1) return e.b.CreateExtractElement(two, std::uint64_t{0});
+    result = result == nullptr ? two : join(e, result, two);
+  }
+  return slice(e, result, 0, lanes);
+}
+
 llvm::Value* narrow_bfloat(Emitter& e, llvm::Value* value) {
+  if (e.target.has_bfloat16_convert) return narrow_bfloat_pairs(e, value);
   // vcvtneps2bf16 would flush subnormals, so this stays in integers.
   llvm::Type* word = word_type(e, value);
   const auto number = [&](std::uint32_t v) { return llvm::ConstantInt::get(word, v); };

@@ -137,9 +137,11 @@ llvm::GlobalVariable* shared_array(llvm::Module& module, llvm::Type* element, st
 
 // At most 2 ulp off (CUDA C++ programming guide, table of mathematical functions), subnormals and
 // infinities included.
-Value* group_exp2(Emitter& e, Value* x) {
+Value* group_exp2(Emitter& e, Value* x, bool flush) {
   const auto one = [&](Value* value) {
-    return e.b.CreateIntrinsic(llvm::Intrinsic::nvvm_ex2_approx_f, {}, {value});
+    return e.b.CreateIntrinsic(
+        flush ? llvm::Intrinsic::nvvm_ex2_approx_ftz_f : llvm::Intrinsic::nvvm_ex2_approx_f, {},
+        {value});
   };
   if (!x->getType()->isVectorTy()) return one(x);
   Value* result = llvm::PoisonValue::get(x->getType());

@@ -1127,7 +1127,9 @@ class Renderer {
       case Op::horizontal_:
         return horizontal(e_, static_cast<ReduceOp>(node.ints(0)), node.dtype(), srcs[0]);
       case Op::dot_: return dot(e_, node, srcs[0], srcs[1], srcs[2]);
-      case Op::exp2_: return in_groups() ? group_exp2(e_, srcs[0]) : native_exp2(e_, srcs[0]);
+      case Op::exp2_:
+        return in_groups() ? group_exp2(e_, srcs[0], !node.attr().ints.empty())
+                           : native_exp2(e_, srcs[0]);
       default:
         check(is_elementwise(node.op()), "an expression of a kernel");
         for (Value*& src : srcs) src = broadcast(e_, src, node.lanes());

@@ -25,6 +25,7 @@ constexpr std::int64_t slack_bytes = 4 << 10;    // of shared memory
 constexpr std::int64_t query_stages = 2;
 constexpr std::int64_t most_stages = 4;
 constexpr std::int64_t threads_of_row = 4;  // in fragments
+constexpr double least_greatest = -1e30;    // of no arguments: finite, and so are its products
 
 Node number(std::int64_t value) { return constant_int(value); }
 Node either(const Node& a, const Node& b) {
@@ -63,6 +64,9 @@ class TileAttention {
     keys_ = prepare(narrow(form_.keys), form_.key, form_.width, block_keys_, schedule);
     values_ = prepare(narrow(form_.value), form_.key, form_.column, block_keys_, schedule);
     choose_stages();
+    whole_ = form_.last_key() ? form_.seen() : form_.argument;
+    masked_ = form_.argument;
+    find_rate();
     schedule.phases.push_back(main_phase());
     return schedule;
   }
@@ -200,8 +204,7 @@ class TileAttention {
       statements.push_back(set(sums_, i, splat(constant_float(0), 2)));
     for (std::int64_t half = 0; half < halves; ++half) {
       // Not -inf, so that the difference of two of them is a number.
-      statements.push_back(
-          set(greatest_, half, constant_float(std::numeric_limits<float>::lowest())));
+      statements.push_back(set(greatest_, half, constant_float(least_greatest)));
       statements.push_back(set(total_, half, constant_float(0)));
     }
     return threads_loop(workshop_.range(threads_), std::move(statements));
@@ -244,6 +247,34 @@ class TileAttention {
                     workshop_.target().copying_threads);
   }
 
+  // Usually exponential = 2^((argument - greatest) · rate), and the argument is the score times a
+  // factor, masked or not. Then scores stay as they are, and the rate takes the factor in.
+  void find_rate() {
+    if (!form_.exponential.is(Op::exp2_)) return;
+    const auto [below, rate] = without_factor(form_.exponential.src(0));
+    const auto is_below = [&](std::size_t i) {
+      const auto [greatest, sign] = without_factor(below.src(i));
+      return greatest == form_.greatest && sign == -1 && below.src(1 - i) == form_.argument;
+    };
+    if (!below.is(Op::add_) || !(is_below(0) || is_below(1)) || rate <= 0) return;
+    rate_ = rate;
+    const Node whole = form_.last_key() ? form_.seen() : form_.argument;
+    const auto [score, factor] = without_factor(whole);
+    if (!(score == form_.score) || factor <= 0) return;
+    rate_ *= factor;
+    whole_ = form_.score;
+    Substitution memo = {{whole, form_.score}};
+    masked_ = substitute(form_.argument, memo);
+  }
+
+  // value = rest · factor.
+  static std::pair<Node, double> without_factor(const Node& value) {
+    for (std::size_t i = 0; value.is(Op::mul_) && i < 2; ++i) {
+      if (value.src(i).is_constant()) return {value.src(1 - i), value.src(i).float_value()};
+    }
+    return {value, 1};
+  }
+
   // What the softmax is of, over the scores: plainly where the block is seen whole.
   void arguments(std::vector<Node>& statements) {
     const Node end = add(key0_, number(block_keys_));
@@ -255,11 +286,12 @@ class TileAttention {
       // Rows may differ in what they see, but none before the first sees more.
       cut = either(cut, integer_less(last_key(row0_), add(end, number(-1))));
     }
-    const Node whole = form_.last_key() ? form_.seen() : form_.argument;
-    if (!cut) return statements.push_back(argument(whole, false));
-    statements.push_back(
-        branch(cmpne(cut, constant_int(1, DType::boolean)), argument(whole, false)));
-    statements.push_back(branch(cut, argument(form_.argument, true)));
+    if (!(whole_ == form_.score)) {
+      const Node body = argument(whole_, false);
+      const Node none = constant_int(1, DType::boolean);
+      statements.push_back(cut ? branch(cmpne(cut, none), body) : body);
+    }
+    if (cut) statements.push_back(branch(cut, argument(masked_, true)));
   }
 
   Node argument(const Node& expression, bool up_to_length) {
@@ -299,7 +331,12 @@ class TileAttention {
   // The weights, their sum, and what was summed before below the new greatest.
   void exponentials(std::vector<Node>& statements) {
     std::vector<Node> mine;
-    const auto exponential = [&](const Node& argument, std::int64_t half, int lanes) {
+    const auto exponential = [&](const Node& argument, std::int64_t half, int lanes) -> Node {
+      if (rate_ != 0) {
+        const Node by = splat(constant_float(rate_), lanes);
+        const Node shift = mul(at(fresh_, half), constant_float(-rate_));
+        return exp2_or_zero(add(mul(argument, by), splat(shift, lanes)));
+      }
       Substitution values = {{form_.argument, argument}, {form_.greatest, at(fresh_, half)}};
       return splat(vectorise(form_.exponential, form_.key, key0_, lanes, values), lanes);
     };
@@ -394,6 +431,8 @@ class TileAttention {
   // Of the main phase.
   Substitution outside_;
   Node row0_, key0_;
+  double rate_ = 0;      // 0 where exponentials are not of that form
+  Node whole_, masked_;  // the argument, of blocks that no mask cuts and of others
   Node scores_, sums_, weights_, greatest_, fresh_, total_, pairs_;
 };
 
