@@ -53,6 +53,13 @@ target_include_directories(brisk_pack_brisk_gpu_test PRIVATE tests)
 target_compile_definitions(brisk_pack_brisk_gpu_test PRIVATE
   BRISK_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 
-foreach(name replay launch_overhead llm compile)
+foreach(name gpu replay launch_overhead llm compile)
   brisk_gpu_program(brisk_bench_${name} SOURCES bench/${name}.cpp)
 endforeach()
+
+# For bench/gpu_peer.py, which measures in its own process.
+add_library(brisk_pack_gpu_library SHARED EXCLUDE_FROM_ALL bench/peer/gpu_library.cpp)
+set_target_properties(brisk_pack_gpu_library PROPERTIES OUTPUT_NAME brisk_bench_gpu
+  LIBRARY_OUTPUT_DIRECTORY ${pack}/lib INSTALL_RPATH "$ORIGIN")
+target_link_libraries(brisk_pack_gpu_library PRIVATE brisk_whole nlohmann_json::nlohmann_json)
+add_dependencies(brisk_gpu_pack brisk_pack_gpu_library)

@@ -16,7 +16,7 @@ cmake --build build/gpu --parallel "$(nproc)" --target brisk_gpu_pack
 
 rm -rf "$pack"
 mkdir -p "$pack/lib" "$pack/data/models"
-cp "$built"/brisk "$built"/brisk_* tools/gpu_*.sh "$pack"
+cp "$built"/brisk "$built"/brisk_* tools/gpu_*.sh bench/gpu_peer.py "$pack"
 rm "$pack/gpu_pack.sh"
 cp "$built"/lib/*.so "$pack/lib"
 ldd "$pack"/brisk* "$pack"/lib/*.so | awk '$2 == "=>" && $3 ~ "^/" { print $3 }' | sort -u |
