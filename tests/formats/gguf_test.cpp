@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 
+#include "shared_data.h"
 #include "temporary_folder.h"
 
 namespace brisk {
@@ -356,7 +357,7 @@ TEST(GgufWriter, refuses_contradictions) {
             "tensor 'v' of [16] in Q4_0 does not have 18 bytes");
 }
 
-const std::filesystem::path stories = BRISK_SOURCE_DIR "/../shared/data/stories260K";
+const std::filesystem::path stories = shared_data() / "stories260K";
 
 TEST(Gguf, reads_the_shared_models) {
   if (!std::filesystem::exists(stories)) GTEST_SKIP() << "no " << stories;
@@ -376,8 +377,7 @@ TEST(Gguf, reads_the_shared_models) {
 }
 
 TEST(Gguf, reads_the_shared_vocabularies) {
-  const std::filesystem::path archive =
-      BRISK_SOURCE_DIR "/../shared/data/ggml-vocab-gguf/ggml-vocab.tar.xz";
+  const std::filesystem::path archive = shared_data() / "ggml-vocab-gguf/ggml-vocab.tar.xz";
   if (!std::filesystem::exists(archive)) GTEST_SKIP() << "no " << archive;
   const TemporaryFolder folder;
   const std::string command =

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "formats/mapped_file.h"
+#include "shared_data.h"
 
 namespace brisk {
 namespace {
@@ -241,7 +242,7 @@ TEST(Decode, refuses_a_part_of_a_block) {
 }
 
 // The vectors of another project; absent in a plain clone.
-const std::filesystem::path vectors = BRISK_SOURCE_DIR "/../shared/data/quant-blocks";
+const std::filesystem::path vectors = shared_data() / "quant-blocks";
 
 TEST(Decode, gives_the_shared_vectors_bit_for_bit) {
   if (!std::filesystem::exists(vectors)) GTEST_SKIP() << "no " << vectors;

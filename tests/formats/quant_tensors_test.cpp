@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "brisk/create.h"
 #include "graph/node.h"
+#include "shared_data.h"
 #include "tensor/node_of.h"
 #include "tensor/realize.h"
 
@@ -70,8 +71,7 @@ class DequantiseBlocksTest : public DequantiseTest {};
 
 TEST_P(DequantiseBlocksTest, decodes_the_blocks_of_another_project) {
   const std::string name(block_info(GetParam()).name);
-  const auto path =
-      std::filesystem::path(BRISK_SOURCE_DIR) / "../shared/data/quant-blocks" / (name + ".blocks");
+  const auto path = shared_data() / "quant-blocks" / (name + ".blocks");
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "needs " << path.string();
   std::ifstream file(path, std::ios::binary);
   const std::vector<char> text(std::istreambuf_iterator<char>(file), {});

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "formats/mapped_file.h"
+#include "shared_data.h"
 #include "temporary_folder.h"
 
 namespace brisk {
@@ -138,7 +139,7 @@ TEST(Quantise, refuses_values_that_no_block_can_hold) {
   EXPECT_EQ(user_error_of([&] { there_and_back(BlockType::i8, values); }), "cannot quantise to I8");
 }
 
-const std::filesystem::path vectors = BRISK_SOURCE_DIR "/../shared/data/quant-blocks";
+const std::filesystem::path vectors = shared_data() / "quant-blocks";
 
 TEST(Quantise, is_no_worse_than_the_shared_vectors) {
   if (!std::filesystem::exists(vectors)) GTEST_SKIP() << "no " << vectors;

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "shared_data.h"
 #include "temporary_folder.h"
 
 namespace brisk {
@@ -314,7 +315,7 @@ TEST(SafetensorsWriter, refuses_contradictions) {
   EXPECT_EQ(user_error_of([&] { writer.bytes(); }), "'\\xff' cannot be written: it is not UTF-8");
 }
 
-const std::filesystem::path shared = BRISK_SOURCE_DIR "/../shared/data";
+const std::filesystem::path shared = shared_data();
 
 TEST(Safetensors, gives_the_verdicts_of_the_shared_cases) {
   const auto cases = shared / "safetensors-cases";

@@ -17,6 +17,7 @@
 #include "formats/temporary_folder.h"
 #include "llm/generate.h"
 #include "llm/model_executors.h"
+#include "shared_data.h"
 
 namespace brisk {
 namespace {
@@ -24,10 +25,6 @@ namespace {
 std::string read_text(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
-}
-
-std::filesystem::path data() {
-  return std::filesystem::path(BRISK_SOURCE_DIR) / ".." / "shared" / "data";
 }
 
 template <typename T>
@@ -58,7 +55,7 @@ std::string case_name(const testing::TestParamInfo<Case>& info) {
 class TinyModelTest : public testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
-    folder_ = data() / "models" / std::get<1>(GetParam());
+    folder_ = shared_data() / "models" / std::get<1>(GetParam());
     if (!std::filesystem::exists(folder_)) GTEST_SKIP() << "needs ../shared/data/models";
     model_.emplace(Model::load(folder_));
     io_.emplace(Safetensors::open(folder_ / "io.safetensors"));
@@ -183,7 +180,7 @@ class StoriesTest : public testing::TestWithParam<const char*> {
   }
   // The text under the n-th command.
   static std::string expected(int n) {
-    const std::string all = read_text(data() / "stories260K" / "expected.txt");
+    const std::string all = read_text(shared_data() / "stories260K" / "expected.txt");
     std::size_t at = 0;
     for (; n > 0; --n) at = all.find("\n$", at + 1) + 1;
     at = all.find('\n', at) + 1;
@@ -192,7 +189,7 @@ class StoriesTest : public testing::TestWithParam<const char*> {
     return text;
   }
 
-  std::filesystem::path path_ = data() / "stories260K" / "stories260K-F32.gguf";
+  std::filesystem::path path_ = shared_data() / "stories260K" / "stories260K-F32.gguf";
   UseExecutor executor_{GetParam()};
 };
 

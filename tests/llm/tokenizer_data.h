@@ -3,6 +3,7 @@
 #pragma once
 
 #include "formats/temporary_folder.h"
+#include "shared_data.h"
 
 #include <gtest/gtest.h>
 
@@ -13,10 +14,6 @@
 #include <string>
 
 namespace brisk {
-
-inline std::filesystem::path shared_data() {
-  return std::filesystem::path(BRISK_SOURCE_DIR) / ".." / "shared" / "data";
-}
 
 inline std::string read_text(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);

@@ -12,13 +12,13 @@
 #include "formats/safetensors.h"
 #include "ops/interpreted.h"
 #include "ops/op_table.h"
+#include "shared_data.h"
 #include "tensor/realize.h"
 
 namespace brisk::ops_test {
 namespace {
 
-const std::filesystem::path folder =
-    std::filesystem::path(BRISK_SOURCE_DIR) / ".." / "shared" / "data" / "ops";
+const std::filesystem::path folder = shared_data() / "ops";
 
 struct Backend {
   const char* name;
