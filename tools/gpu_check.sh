@@ -74,7 +74,7 @@ tests() {
   ((failures += failed))
 }
 
-device() { tests device 'Cuda*:Backends.*'; }
+device() { tests device '*Cuda*:Backends.*'; }
 engine() { tests engine 'Plan*:Realize*:Strategies.*'; }
 ops() { tests ops 'OperatorData.*:*Operators.*/engine_*'; }
 models() { tests models 'Tiny.*:*TinyModelTest.*/engine_*:*StoriesTest.*/engine:ModelMemory*'; }
