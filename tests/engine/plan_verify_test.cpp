@@ -41,6 +41,7 @@ void launch(const Node& code, const Node& text) {
   launch.program = program.get();
   launch.buffers = buffers;
   launch.phase_tasks = tasks;
+  launch.phase_needs = compiled.header.phase_needs;
   launch_verified(engine.device(), launch, compiled.header.name, lowered(text), arguments);
 }
 

@@ -94,7 +94,7 @@ llvm::Value* narrow_bfloat_pairs(Emitter& e, llvm::Value* value) {
     llvm::Value* two =
         e.b.CreateIntrinsic(llvm::Intrinsic::nvvm_ff2bf16x2_rn, {}, {lane(i + 1), lane(i)});
     two = e.b.CreateBitCast(two, pair);
-    if (lanes == 1) return e.b.CreateExtractElement(two, std::uint64_t{0});
+    if (!value->getType()->isVectorTy()) return e.b.CreateExtractElement(two, std::uint64_t{0});
     result = result == nullptr ? two : join(e, result, two);
   }
   return slice(e, result, 0, lanes);

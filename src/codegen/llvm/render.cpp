@@ -671,9 +671,22 @@ class Renderer {
   void computing_role(const Node& body) {
     role_ = Role::computes;
     if (threads_ + copying_ > 256) set_registers(e_, true, threads_ > 256 ? 160 : 232);
+    // The first set's turn comes first.
+    if (takes_turns(body)) {
+      const std::int64_t sets = threads_ / 128;
+      Value* set = b_.CreateLShr(warp_, 2);
+      guarded(b_.CreateICmpEQ(set, word(sets - 1)), [&] { give_turn(e_, first_turn, set, sets); });
+    }
     each_task(body);
     // What stores read must live until they have.
     if (!stored_.empty()) guarded(is_first_thread(), [&] { wait_for_stores(e_); });
+  }
+
+  static bool takes_turns(const Node& body) {
+    const std::vector<Node> nodes = topological_order({&body, 1});
+    return std::any_of(nodes.begin(), nodes.end(), [](const Node& node) {
+      return node.is(Op::matrix_step_) && step_of(node).in_turns;
+    });
   }
 
   // A group takes every n-th task of a grid of n.
@@ -773,31 +786,51 @@ class Renderer {
     });
   }
 
-  void matrix_step(const Node& node) {
-    const MatrixStep step = step_of(node);
-    Accesses accesses = accesses_of(node);
+  // Steps that follow each other run together.
+  void matrix_steps(std::span<const Node> steps) {
+    Accesses accesses;
+    for (const Node& node : steps) accesses.add(accesses_of(node));
     for (const Node& tile : loaded_) accesses.read.erase(tile);  // signals say when they are there
     meet_before(accesses);
     ++statement_;
-    const auto count = static_cast<std::size_t>(step.rows * step.columns / step.threads);
-    llvm::Type* type = memory_type(context_, node.src(0).dtype());
-    const auto place = [&](std::size_t i) {
-      return b_.CreateConstGEP1_64(type, pointers_.at(node.src(0)), i);
-    };
-    std::vector<Value*> sums;
-    for (std::size_t i = 0; i < count; ++i) sums.push_back(b_.CreateLoad(type, place(i)));
-    Operands operands;
-    operands.a_dtype = node.src(1).dtype();
-    operands.b_dtype = node.src(2).dtype();
-    if (memory_of(node.src(1)) == Memory::shared) {
-      operands.a = tiles_.at(node.src(1));
-    } else {
-      operands.a_words = words_of(node.src(1));
+    std::vector<Value*> places;
+    std::vector<Value*> all;
+    Value* set = b_.CreateLShr(warp_, 2);
+    const bool in_turns = step_of(steps[0]).in_turns;
+    std::vector<Operands> operands;
+    for (const Node& node : steps) operands.push_back(operands_of(node, set));
+    if (in_turns) wait_for_turn(e_, first_turn, set);
+    begin_products(e_);
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+      const MatrixStep step = step_of(steps[i]);
+      llvm::Type* type = memory_type(context_, steps[i].src(0).dtype());
+      std::vector<Value*> sums;
+      for (std::int64_t n = 0; n < step.rows * step.columns / step.threads; ++n) {
+        places.push_back(b_.CreateConstGEP1_64(type, pointers_.at(steps[i].src(0)),
+                                               static_cast<std::uint64_t>(n)));
+        sums.push_back(b_.CreateLoad(type, places.back()));
+      }
+      issue_products(e_, step, operands[i], value(steps[i].src(3)), sums);
+      all.insert(all.end(), sums.begin(), sums.end());
     }
-    operands.b = tiles_.at(node.src(2));
-    operands.warps = b_.CreateLShr(warp_, 2);
-    multiply(e_, step, operands, value(node.src(3)), sums);
-    for (std::size_t i = 0; i < count; ++i) b_.CreateStore(sums[i], place(i));
+    products_issued(e_);
+    if (in_turns) give_turn(e_, first_turn, set, threads_ / 128);
+    wait_for_products(e_, all);
+    for (std::size_t i = 0; i < all.size(); ++i) b_.CreateStore(all[i], places[i]);
+  }
+
+  Operands operands_of(const Node& step, Value* set) {
+    Operands operands;
+    operands.a_dtype = step.src(1).dtype();
+    operands.b_dtype = step.src(2).dtype();
+    if (memory_of(step.src(1)) == Memory::shared) {
+      operands.a = tiles_.at(step.src(1));
+    } else {
+      operands.a_words = words_of(step.src(1));
+    }
+    operands.b = tiles_.at(step.src(2));
+    operands.warps = set;
+    return operands;
   }
 
   // Registers of 8 or 16 bits, as words.
@@ -894,9 +927,7 @@ class Renderer {
   void statement(const Node& node) {
     if (role_ == Role::copies && !loads_tiles(node)) return;
     switch (node.op()) {
-      case Op::block_:
-        for (const Node& src : node.srcs()) statement(src);
-        return;
+      case Op::block_: return statements(node.srcs());
       case Op::loop_:
         if (kind_of(node) == LoopKind::threads) return threads_loop(node);
         if (!has_threads(node)) return loop(node);
@@ -910,7 +941,7 @@ class Renderer {
         if (role_ == Role::copies) load_tile(node);
         return;
       case Op::store_tile_: return store_tile(node);
-      case Op::matrix_step_: return matrix_step(node);
+      case Op::matrix_step_: return matrix_steps({&node, 1});
       case Op::store_:
         ++statement_;
         store(node);
@@ -923,6 +954,17 @@ class Renderer {
                             b_.getInt32(1)});  // for reading, into every cache, data
         return;
       default: unreachable("a statement");
+    }
+  }
+
+  void statements(std::span<const Node> list) {
+    const auto is_step = [](const Node& node) { return node.is(Op::matrix_step_); };
+    while (!list.empty()) {
+      const auto end = std::find_if_not(list.begin(), list.end(), is_step);
+      const auto steps = static_cast<std::size_t>(end - list.begin());
+      if (steps > 0 && role_ != Role::copies) matrix_steps(list.first(steps));
+      if (steps == 0) statement(list[0]);
+      list = list.subspan(std::max<std::size_t>(steps, 1));
     }
   }
 
@@ -1384,6 +1426,7 @@ class Renderer {
 
   // Of the phase being rendered, where it has tiles.
   static constexpr int computing_barrier = 1;
+  static constexpr int first_turn = 2;
   std::int64_t copying_ = 0;  // threads that only copy
   Role role_ = Role::all;
   PhaseMemory memory_;

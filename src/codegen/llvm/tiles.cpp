@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace brisk::ir {
@@ -170,8 +172,8 @@ bool can_multiply(const MatrixStep& step, DType a, DType b) {
          step.columns <= 256 && step.depth * byte_size(a) % step_bytes == 0;
 }
 
-void multiply(Emitter& e, const MatrixStep& step, const Operands& operands, Value* accumulate,
-              std::vector<Value*>& sums) {
+void issue_products(Emitter& e, const MatrixStep& step, const Operands& operands, Value* accumulate,
+                    std::vector<Value*>& sums) {
   check(can_multiply(step, operands.a_dtype, operands.b_dtype), "a product that wgmma can make");
   const int bytes = byte_size(operands.a_dtype);
   const bool integers = is_integer(operands.a_dtype);
@@ -204,7 +206,6 @@ void multiply(Emitter& e, const MatrixStep& step, const Operands& operands, Valu
       type_of(operands.b_dtype), registers, a_text, b_at, b_at + 1, tail);
   const std::string inputs = a_in_registers ? ",r,r,r,r,l,b" : ",l,l,b";
 
-  effect(e, {"wgmma.fence.sync.aligned;", "", true});
   const auto run = [&](const Assembly& what, std::int64_t block, std::vector<Value*> extra) {
     const auto first = static_cast<std::size_t>(block) * count;
     std::vector<Value*> arguments(sums.begin() + static_cast<std::ptrdiff_t>(first),
@@ -247,9 +248,41 @@ void multiply(Emitter& e, const MatrixStep& step, const Operands& operands, Valu
       run({text, outputs + ties + inputs, true}, block, extra);
     }
   }
-  effect(e, {"wgmma.commit_group.sync.aligned;", "", true});
-  for (std::int64_t block = 0; block < blocks; ++block)
-    run({"wgmma.wait_group.sync.aligned 0;", outputs + ties, true}, block, {});
+}
+
+void begin_products(Emitter& e) { effect(e, {"wgmma.fence.sync.aligned;", "", true}); }
+void products_issued(Emitter& e) { effect(e, {"wgmma.commit_group.sync.aligned;", "", true}); }
+
+// The sums go through it, so that nothing uses them before; an asm statement has room for so many.
+void wait_for_products(Emitter& e, std::vector<Value*>& sums) {
+  constexpr std::size_t most = 128;
+  for (std::size_t first = 0; first < sums.size(); first += most) {
+    const std::size_t count = std::min(most, sums.size() - first);
+    const auto begin = sums.begin() + static_cast<std::ptrdiff_t>(first);
+    const std::vector<Value*> some(begin, begin + static_cast<std::ptrdiff_t>(count));
+    std::vector<llvm::Type*> types;
+    std::string outputs;
+    std::string ties;
+    for (std::size_t i = 0; i < count; ++i) {
+      types.push_back(some[i]->getType());
+      outputs += fmt::format("{}{}", i ? "," : "", types.back()->isFloatTy() ? "=f" : "=r");
+      ties += fmt::format(",{}", i);
+    }
+    Value* result = assembly(e, {"wgmma.wait_group.sync.aligned 0;", outputs + ties, true},
+                             llvm::StructType::get(e.b.getContext(), types), some);
+    for (std::size_t i = 0; i < count; ++i)
+      sums[first + i] = e.b.CreateExtractValue(result, static_cast<unsigned>(i));
+  }
+}
+
+void wait_for_turn(Emitter& e, int first_barrier, Value* set) {
+  effect(e, {"bar.sync $0, 256;", "r", true}, {e.b.CreateAdd(set, word(e, first_barrier))});
+}
+
+void give_turn(Emitter& e, int first_barrier, Value* set, std::int64_t sets) {
+  Value* next = e.b.CreateAdd(set, word(e, 1));
+  next = e.b.CreateSelect(e.b.CreateICmpEQ(next, word(e, sets)), word(e, 0), next);
+  effect(e, {"bar.arrive $0, 256;", "r", true}, {e.b.CreateAdd(next, word(e, first_barrier))});
 }
 
 }  // namespace brisk::ir

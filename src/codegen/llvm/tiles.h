@@ -58,8 +58,18 @@ struct Operands {
 
 /// Whether wgmma can.
 bool can_multiply(const MatrixStep& step, DType a, DType b);
-/// The sums, where `accumulate` (i1) on top of those given; in place, complete on return.
-void multiply(Emitter& e, const MatrixStep& step, const Operands& operands, llvm::Value* accumulate,
-              std::vector<llvm::Value*>& sums);
+/// Products run from begin_products on; operands in registers are complete before it.
+void begin_products(Emitter& e);
+/// The sums, where `accumulate` (i1) on top of those given; in place, complete after
+/// wait_for_products.
+void issue_products(Emitter& e, const MatrixStep& step, const Operands& operands,
+                    llvm::Value* accumulate, std::vector<llvm::Value*>& sums);
+void products_issued(Emitter& e);
+void wait_for_products(Emitter& e, std::vector<llvm::Value*>& sums);
+
+/// Turns of `sets` sets of four warps: set 0 has the first, once the last one has given it. A
+/// barrier each, from `first_barrier` on.
+void wait_for_turn(Emitter& e, int first_barrier, llvm::Value* set);
+void give_turn(Emitter& e, int first_barrier, llvm::Value* set, std::int64_t sets);
 
 }  // namespace brisk::ir

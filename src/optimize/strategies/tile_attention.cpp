@@ -4,7 +4,9 @@
 // Nothing is known of later keys while a block's exponentials are made, so these are taken below
 // the greatest argument so far; what was summed before is scaled when a greater one comes:
 //   exp(a - greatest) = exp(a - before) · exp(before - greatest)
-// (Milakov and Gimelshein 2018, "Online normalizer calculation for softmax"). Blocks that a causal
+// (Milakov and Gimelshein 2018, "Online normalizer calculation for softmax"). The sum of one block
+// and the scores of the next are products side by side, and the warps take turns in them, so that
+// those of some run while others make exponentials. Blocks that a causal
 // mask hides from all rows of a tile are left out; only blocks that it cuts are masked.
 #include <algorithm>
 #include <limits>
@@ -22,7 +24,6 @@ constexpr std::int64_t least_rows = 32;
 constexpr std::int64_t widest = 256;             // head
 constexpr std::int64_t section_bytes = 8 << 20;  // of keys and values that tasks in turn share
 constexpr std::int64_t slack_bytes = 4 << 10;    // of shared memory
-constexpr std::int64_t query_stages = 2;
 constexpr std::int64_t most_stages = 4;
 constexpr std::int64_t threads_of_row = 4;  // in fragments
 constexpr double least_greatest = -1e30;    // of no arguments: finite, and so are its products
@@ -109,8 +110,9 @@ class TileAttention {
   void choose_tile() {
     const std::int64_t wide = std::max(width(), columns());
     tile_rows_ = wide <= 96 ? 192 : 128;
-    block_keys_ = wide <= 128 ? 128 : 64;
+    block_keys_ = wide <= 128 ? 128 : 32;
     threads_ = 2 * tile_rows_;
+    query_stages_ = wide <= 64 ? 2 : 1;
   }
 
   Operand prepare(const Node& value, const Node& row, const Node& column, std::int64_t rows,
@@ -134,7 +136,7 @@ class TileAttention {
     const DType dtype = store_.src(0).dtype();
     staging_ = workshop_.shared(dtype, tile_elements(byte_size(dtype), tile_rows_, columns()));
     const std::int64_t room = workshop_.target().shared_bytes - slack_bytes - bytes_of(staging_) -
-                              query_stages * bytes_of(query_.tile);
+                              query_stages_ * (bytes_of(query_.tile) + bytes_of(keys_.tile));
     const std::int64_t stage = bytes_of(keys_.tile) + bytes_of(values_.tile);
     stages_ = std::clamp<std::int64_t>(room / stage, 1, most_stages);
   }
@@ -160,10 +162,13 @@ class TileAttention {
     row0_ = mul(tile, number(tile_rows_));
 
     make_registers();
-    std::vector<Node> statements = {pipeline(
-        workshop_.range(1),
-        block({load_of(query_.tile, query_.array, row0_, number(0), outside_), begin(), blocks()}),
-        query_stages, workshop_.target().copying_threads)};
+    first_keys_ = workshop_.shared(keys_.tile.dtype(), keys_.tile.ints(1));
+    std::vector<Node> statements = {
+        pipeline(workshop_.range(1),
+                 block({load_of(query_.tile, query_.array, row0_, number(0), outside_),
+                        load_of(first_keys_, keys_.array, number(0), number(0), outside_), begin(),
+                        scores(first_keys_), blocks()}),
+                 query_stages_, workshop_.target().copying_threads)};
     finish(statements);
     return loop(LoopKind::parallel, task, block(std::move(statements)));
   }
@@ -232,19 +237,23 @@ class TileAttention {
     }
     const Node round = workshop_.range((keys + (block_keys_ - 1)) / block_keys_);
     key0_ = mul(round, number(block_keys_));
-    const MatrixStep score = {tile_rows_, block_keys_, width(), threads_, false, false};
-    const MatrixStep sum = {tile_rows_, columns(), block_keys_, threads_, false, true};
+    const MatrixStep sum = {tile_rows_, columns(), block_keys_, threads_, false, true, true};
     std::vector<Node> statements = {
-        load_of(keys_.tile, keys_.array, key0_, number(0), outside_),
         load_of(values_.tile, values_.array, key0_, number(0), outside_),
-        matrix_step(score, scores_, query_.tile, keys_.tile, constant_int(0, DType::boolean))};
+        load_of(keys_.tile, keys_.array, add(key0_, number(block_keys_)), number(0), outside_)};
     arguments(statements);
     greatest(statements);
     exponentials(statements);
     statements.push_back(
         matrix_step(sum, sums_, weights_, values_.tile, constant_int(1, DType::boolean)));
+    statements.push_back(scores(keys_.tile));
     return pipeline(round, block(std::move(statements)), stages_,
                     workshop_.target().copying_threads);
+  }
+
+  Node scores(const Node& keys) const {
+    const MatrixStep step = {tile_rows_, block_keys_, width(), threads_, false, false, true};
+    return matrix_step(step, scores_, query_.tile, keys, constant_int(0, DType::boolean));
   }
 
   // Usually exponential = 2^((argument - greatest) · rate), and the argument is the score times a
@@ -428,9 +437,11 @@ class TileAttention {
   std::int64_t block_keys_ = 128;
   std::int64_t threads_ = 256;
   std::int64_t stages_ = 2;
+  std::int64_t query_stages_ = 1;
   // Of the main phase.
   Substitution outside_;
   Node row0_, key0_;
+  Node first_keys_;      // a tile
   double rate_ = 0;      // 0 where exponentials are not of that form
   Node whole_, masked_;  // the argument, of blocks that no mask cuts and of others
   Node scores_, sums_, weights_, greatest_, fresh_, total_, pairs_;
