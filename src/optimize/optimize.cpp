@@ -101,7 +101,11 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
     split_ranges(part, next_range);
     merge_ranges(part, next_range);
     std::optional<Schedule> whole;
-    if (target.group_threads == 0) whole = attention(part, workshop);
+    if (target.group_threads == 0) {
+      whole = attention(part, workshop);
+    } else {
+      whole = group_matrix_vector(part, workshop);
+    }
     std::vector<Part> sequence;
     if (!whole) sequence = hoist_reductions(part, workshop);
     sequence.push_back(part);
