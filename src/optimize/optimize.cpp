@@ -104,7 +104,8 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
     if (target.group_threads == 0) {
       whole = attention(part, workshop);
     } else {
-      whole = group_matrix_vector(part, workshop);
+      whole = group_attention(part, workshop);
+      if (!whole) whole = group_matrix_vector(part, workshop);
     }
     std::vector<Part> sequence;
     if (!whole) sequence = hoist_reductions(part, workshop);

@@ -269,7 +269,9 @@ class GroupMatrixVector {
   Substitution at(const Thread& t, std::int64_t row, std::int64_t column) const {
     Substitution values = outside_;
     const Node index = add(t.first, constant_int(row));
-    place(values, form_.n, integer_min(index, (extent(form_.n) - 1).node()));
+    const Node last = (extent(form_.n) - 1).node();
+    const bool inside = last.is_constant() && bounds(index).greatest <= last.int_value();
+    place(values, form_.n, inside ? index : integer_min(index, last));
     Substitution columns;
     place(columns, columns_, constant_int(column));
     for (std::size_t i = 0; i < columns_.size(); ++i) {
