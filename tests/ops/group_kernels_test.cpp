@@ -29,7 +29,7 @@ class Numbers {
     return from_host(std::span<const float>(values), shape).cast(dtype);
   }
   /// Rows of blocks with scales that are halves of ordinary size.
-  Tensor blocks(std::int64_t rows, std::int64_t columns, BlockType type) {
+  Tensor blocks(std::int64_t rows, std::int64_t columns, BlockType type, BlockLayout layout) {
     const BlockInfo& info = block_info(type);
     const std::int64_t row = columns / info.values * info.bytes;
     std::vector<std::uint8_t> bytes(static_cast<std::size_t>(rows * row));
@@ -41,7 +41,10 @@ class Numbers {
       if (type == BlockType::q4_k || type == BlockType::q5_k || type == BlockType::q4_1)
         bytes[half + 3] = 0x20 | (bytes[half + 3] & 0x83);
     }
-    return from_host(std::span<const std::uint8_t>(bytes), {rows, row});
+    if (layout == BlockLayout::blocks)
+      return from_host(std::span<const std::uint8_t>(bytes), {rows, row});
+    const auto planes = split_planes(type, std::as_bytes(std::span(bytes)), columns);
+    return from_bytes(planes, {rows, row}, DType::uint8);
   }
 
  private:
@@ -134,13 +137,14 @@ TEST(GroupKernels, productsOfAVariableNumberOfRows) {
 TEST(GroupKernels, productsWithQuantisedMatrices) {
   for (const BlockType type : {BlockType::q8_0, BlockType::q4_0, BlockType::q4_1, BlockType::q5_0,
                                BlockType::q4_k, BlockType::q5_k, BlockType::q6_k}) {
-    for (const std::int64_t rows : {1, 3}) {
+    for (const auto& [rows, layout] :
+         {std::pair{1, BlockLayout::blocks}, {1, BlockLayout::planes}, {3, BlockLayout::planes}}) {
       SCOPED_TRACE(fmt::format("{} rows of {}", rows, block_info(type).name));
       expect_same(
           "group_matrix_vector_bytes",
-          [&](Numbers& x) {
+          [&, rows = rows, layout = layout](Numbers& x) {
             const Tensor row = rms_norm(x.floats({rows, 768}), x.floats({768}));
-            return quantised_linear(round_rows(row), x.blocks(37, 768, type), type);
+            return quantised_linear(round_rows(row), x.blocks(37, 768, type, layout), type, layout);
           },
           {}, 1e-2);  // a value between two steps may be rounded to the other
     }

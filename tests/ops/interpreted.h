@@ -70,6 +70,7 @@ class Interpreted : public Executor {
     return buffer(dtype, shape, std::make_shared<HostStorage>(std::vector<std::byte>(bytes)));
   }
 
+  bool runs_groups() const override { return target_.group_threads > 0; }
   /// Of the kernels so far.
   const std::vector<std::string>& names() const { return names_; }
 

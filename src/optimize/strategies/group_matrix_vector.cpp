@@ -310,7 +310,7 @@ class GroupMatrixVector {
   void along_row(const Thread& t, const std::vector<Place>& all, const std::vector<Node>& wide,
                  std::vector<Node>& statements) {
     const std::int64_t steps = (units() + team_ - 1) / team_;
-    const auto loads = rows_ * static_cast<std::int64_t>(operands_.size()) * (grouped() ? 2 : 1);
+    const auto loads = rows_ * static_cast<std::int64_t>(operands_.size());
     const std::int64_t together = std::max<std::int64_t>(1, loads_at_once / loads);
     const std::int64_t whole = units() / team_;
     const std::int64_t rounds = steps <= 2 * together ? 0 : whole / together;
