@@ -249,6 +249,54 @@ const BlockInfo& block_info(BlockType type) {
   return *info;
 }
 
+std::span<const std::int64_t> plane_offsets(BlockType type) {
+  static constexpr std::int64_t two[] = {0, 2};               // d, qs
+  static constexpr std::int64_t four[] = {0, 4};              // d and m, qs
+  static constexpr std::int64_t q5_0[] = {0, 2, 6};           // d, qh, qs
+  static constexpr std::int64_t q5_1[] = {0, 4, 8};           // d and m, qh, qs
+  static constexpr std::int64_t q2_k[] = {0, 16, 80};         // scales, qs, d and dmin
+  static constexpr std::int64_t q3_k[] = {0, 32, 96, 108};    // hmask, qs, scales, d
+  static constexpr std::int64_t q4_k[] = {0, 16};             // d, dmin and scales, qs
+  static constexpr std::int64_t q5_k[] = {0, 16, 48};         // the same, qh, qs
+  static constexpr std::int64_t q6_k[] = {0, 128, 192, 208};  // ql, qh, scales, d
+  static constexpr std::int64_t iq4_xs[] = {0, 8};            // d and scales, qs
+  static constexpr std::int64_t mxfp4[] = {0, 1};             // e, qs
+  switch (type) {
+    case BlockType::q4_1: return four;
+    case BlockType::q5_0: return q5_0;
+    case BlockType::q5_1: return q5_1;
+    case BlockType::q2_k: return q2_k;
+    case BlockType::q3_k: return q3_k;
+    case BlockType::q4_k: return q4_k;
+    case BlockType::q5_k: return q5_k;
+    case BlockType::q6_k: return q6_k;
+    case BlockType::iq4_xs: return iq4_xs;
+    case BlockType::mxfp4: return mxfp4;
+    default: return two;
+  }
+}
+
+std::vector<std::byte> split_planes(BlockType type, std::span<const std::byte> rows,
+                                    std::int64_t columns) {
+  const BlockInfo& info = block_info(type);
+  const auto size = static_cast<std::size_t>(info.bytes);
+  const auto blocks = static_cast<std::size_t>(columns / info.values);
+  std::vector<std::byte> planes(rows.size());
+  const auto offsets = plane_offsets(type);
+  for (std::size_t row = 0; row + blocks * size <= rows.size(); row += blocks * size) {
+    for (std::size_t i = 0; i < offsets.size(); ++i) {
+      const auto begin = static_cast<std::size_t>(offsets[i]);
+      const std::size_t end =
+          i + 1 < offsets.size() ? static_cast<std::size_t>(offsets[i + 1]) : size;
+      for (std::size_t block = 0; block < blocks; ++block) {
+        std::memcpy(&planes[row + blocks * begin + block * (end - begin)],
+                    &rows[row + block * size + begin], end - begin);
+      }
+    }
+  }
+  return planes;
+}
+
 std::string_view gguf_type_name(std::uint32_t id) {
   if (const BlockInfo* info = find_block_type(id)) return info->name;
   for (const auto& [other, name] : other_types) {

@@ -52,7 +52,9 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
+#include <vector>
 
 namespace brisk {
 
@@ -103,6 +105,17 @@ const BlockInfo* find_block_type(std::uint32_t id);
 const BlockInfo* find_block_type(std::string_view name);
 /// GGUF's name of an id, also of types that brisk does not decode; empty when unknown.
 std::string_view gguf_type_name(std::uint32_t id);
+
+/// How the blocks of a row lie in memory: one after another, as in files; or their fields apart,
+/// field after field, each of all blocks, so that wide reads of a field are aligned. A row has as
+/// many bytes either way.
+enum class BlockLayout : std::uint8_t { blocks, planes };
+
+/// Where the fields of a block begin that planes keep apart; ascending, the first at 0.
+std::span<const std::int64_t> plane_offsets(BlockType type);
+/// Rows of `columns` values each, out of blocks into planes. For types that must be decoded.
+std::vector<std::byte> split_planes(BlockType type, std::span<const std::byte> rows,
+                                    std::int64_t columns);
 
 /// Decodes `n` values, a multiple of the block's: reads n / values * bytes bytes at `blocks` (any
 /// alignment), writes n floats. Integers and f64 are rounded to the nearest float.

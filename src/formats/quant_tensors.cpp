@@ -3,19 +3,32 @@
 #include "base/error.h"
 #include "brisk/create.h"
 
+#include <algorithm>
+
 namespace brisk {
 
 namespace {
 
-// The blocks of a matrix: uint8 [rows, blocks, bytes of a block]. Below, every field keeps the two
-// leading axes; the letters are those of quant_blocks.h.
+// The blocks of a matrix, out of uint8 [rows, bytes of a row]. A field is [rows, blocks, bytes of
+// it]; the letters are those of quant_blocks.h.
 class Blocks {
  public:
-  Blocks(const Tensor& raw, std::int64_t blocks, std::int64_t bytes)
-      : bytes_(raw.reshape({raw.size(0), blocks, bytes})) {}
+  Blocks(const Tensor& raw, BlockType type, std::int64_t blocks, BlockLayout layout)
+      : rows_(raw), type_(type), blocks_(blocks), layout_(layout) {}
 
   Tensor field(std::int64_t offset, std::int64_t length) const {
-    return bytes_.narrow(2, offset, length);
+    std::int64_t begin = 0;
+    std::int64_t end = block_info(type_).bytes;
+    if (layout_ == BlockLayout::planes) {
+      for (const std::int64_t plane : plane_offsets(type_)) {
+        if (plane <= offset) begin = plane;
+        if (plane > offset) end = std::min(end, plane);
+      }
+    }
+    check(offset + length <= end, "a field lies in one plane");
+    return rows_.narrow(1, blocks_ * begin, blocks_ * (end - begin))
+        .reshape({rows_.size(0), blocks_, end - begin})
+        .narrow(2, offset - begin, length);
   }
   Tensor word(std::int64_t offset) const {  // u16, [rows, blocks, 1]
     return field(offset, 1).cast(DType::uint16) | (field(offset + 1, 1).cast(DType::uint16) << 8);
@@ -25,7 +38,10 @@ class Blocks {
   }
 
  private:
-  Tensor bytes_;
+  Tensor rows_;
+  BlockType type_;
+  std::int64_t blocks_;
+  BlockLayout layout_;
 };
 
 // A vector along the axis before the last of [rows, blocks, groups, count, inner].
@@ -192,20 +208,22 @@ Tensor decode(const Blocks& x, BlockType type) {
   return groups.offset.defined() ? values + groups.offset : values;
 }
 
-Blocks blocks_of(const char* call, const Tensor& raw, BlockType type, std::int64_t columns) {
+Blocks blocks_of(const char* call, const Tensor& raw, BlockType type, std::int64_t columns,
+                 BlockLayout layout) {
   const BlockInfo& info = block_info(type);
   if (raw.rank() != 2 || raw.dtype() != DType::uint8 || columns % info.values != 0 ||
       raw.size(1) != Dim(columns / info.values * info.bytes)) {
     user_error("{}: {} columns of {} do not lie in {} of shape {}", call, columns, info.name,
                name(raw.dtype()), to_string(raw.dims()));
   }
-  return {raw, columns / info.values, info.bytes};
+  return {raw, type, columns / info.values, layout};
 }
 
 }  // namespace
 
-Tensor dequantise(const Tensor& raw, BlockType type, std::int64_t columns) {
-  return decode(blocks_of("dequantise", raw, type, columns), type).reshape({raw.size(0), columns});
+Tensor dequantise(const Tensor& raw, BlockType type, std::int64_t columns, BlockLayout layout) {
+  return decode(blocks_of("dequantise", raw, type, columns, layout), type)
+      .reshape({raw.size(0), columns});
 }
 
 RoundedRows round_rows(const Tensor& x) {
@@ -222,10 +240,12 @@ RoundedRows round_rows(const Tensor& x) {
   return {(steps + where(steps < 0, -0.5, 0.5)).cast(DType::int8), most * (1.0 / 127)};
 }
 
-Tensor quantised_linear(const RoundedRows& x, const Tensor& raw, BlockType type) {
+Tensor quantised_linear(const RoundedRows& x, const Tensor& raw, BlockType type,
+                        BlockLayout layout) {
   const Dim rows = x.q.size(0);
   const Dim columns = x.q.size(1) * RoundedRows::group;
-  const Groups w = groups_of(blocks_of("quantised_linear", raw, type, columns.value()), type);
+  const Groups w =
+      groups_of(blocks_of("quantised_linear", raw, type, columns.value(), layout), type);
   const Dim inner = w.q.size(3);
   const Dim groups = columns / inner;
   const Dim out = raw.size(0);

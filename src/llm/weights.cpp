@@ -6,6 +6,7 @@
 #include "formats/gguf.h"
 #include "formats/quant_tensors.h"
 #include "formats/quote.h"
+#include "tensor/realize.h"
 
 #include <fmt/ranges.h>
 
@@ -20,6 +21,12 @@ bool is_plain(BlockType type) {
   return type == BlockType::f32 || type == BlockType::f16 || type == BlockType::bf16;
 }
 
+// Where kernels read widely, the fields of blocks apart.
+BlockLayout layout_of(const StoredTensor& from) {
+  return !is_plain(from.type) && executor().runs_groups() ? BlockLayout::planes
+                                                          : BlockLayout::blocks;
+}
+
 // The bytes as a tensor. Elements that do not lie at a multiple of their size are copied.
 Tensor upload(const StoredTensor& from, std::shared_ptr<const void> owner) {
   Dims shape(from.shape);
@@ -27,6 +34,9 @@ Tensor upload(const StoredTensor& from, std::shared_ptr<const void> owner) {
     std::int64_t rows = 1;
     for (std::size_t i = 0; i + 1 < from.shape.size(); ++i) rows *= from.shape[i];
     shape = {rows, static_cast<std::int64_t>(from.bytes.size()) / rows};
+    if (layout_of(from) == BlockLayout::planes)
+      return from_bytes(split_planes(from.type, from.bytes, from.shape.back()), shape,
+                        DType::uint8);
     return from_memory(std::move(owner), from.bytes, shape, DType::uint8);
   }
   const DType dtype = block_info(from.type).dtype;
@@ -97,6 +107,7 @@ class Loader {
     if (!tensor) return {};
     Weight weight;
     weight.type = tensor->type;
+    weight.layout = layout_of(*tensor);
     weight.transposed = matrix && shape.size() == 2 && in_folder() && row_.transposed_in_folder;
     weight.shape = shape;
     if (weight.transposed) std::swap(shape[0], shape[1]);
@@ -188,7 +199,7 @@ class Loader {
     }
     all.shape = {config_.experts, out, in};
     all.bytes = *bytes;
-    return {upload(all, bytes), all.type, all.shape};
+    return {upload(all, bytes), all.type, layout_of(all), all.shape};
   }
 
   // Llama 3.1's scaling in GGUF files: a divisor for each frequency.
@@ -218,15 +229,16 @@ Tensor Weight::value() const {
   if (!stored.defined()) return {};
   std::vector<std::int64_t> in_file = shape;
   if (transposed) std::swap(in_file[0], in_file[1]);
-  Tensor values = is_plain(type) ? stored.cast(DType::float32)
-                                 : dequantise(stored, type, in_file.back()).reshape(Dims(in_file));
+  Tensor values = is_plain(type)
+                      ? stored.cast(DType::float32)
+                      : dequantise(stored, type, in_file.back(), layout).reshape(Dims(in_file));
   if (transposed) values = values.transpose(0, 1);
   return less_one ? values + 1 : values;
 }
 
 Tensor Weight::product(const Tensor& x, bool rounded) const {
   if (is_plain(type) || !rounded) return linear(x, value());
-  return quantised_linear(round_rows(x), stored, type);
+  return quantised_linear(round_rows(x), stored, type, layout);
 }
 
 ModelWeights load_weights(const ModelFile& file, ModelConfig& config) {

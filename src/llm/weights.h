@@ -55,6 +55,7 @@ class ModelFile {
 struct Weight {
   Tensor stored;  // elements of a floating-point type, or uint8 rows of blocks
   BlockType type = BlockType::f32;
+  BlockLayout layout = BlockLayout::blocks;
   std::vector<std::int64_t> shape;
   bool transposed = false;  // stored with the two axes of `shape` swapped
   bool less_one = false;    // stored minus one

@@ -9,6 +9,7 @@ namespace brisk {
 namespace {
 
 constexpr double few_operations = 1 << 16;
+constexpr double row_of_group = 1 << 18;  // operations for which a group is enough
 
 double points(const std::vector<Node>& ranges) {
   double count = 1;
@@ -67,6 +68,7 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
   const double outputs = points(part.outer);
   const double tasks_wanted = 2.0 * workshop.target().threads;
   const std::int64_t partial_results = workshop.target().partial_results;
+  const bool groups = workshop.target().group_threads > 0;
   bool changed = true;
   while (changed) {
     changed = false;
@@ -80,7 +82,7 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
       const bool starves =
           own < tasks_wanted && outputs >= 8 * own &&
           outputs * static_cast<double>(operation_count(part.stages[0].stores[0].src(2))) + work >
-              few_operations;
+              (groups ? own * row_of_group : few_operations);
       if (outer.size() < part.outer.size() && (starves || inside_larger(reduction, all, own))) {
         replace(part, reduction, store_apart(reduction, outer, workshop, before));
         changed = true;

@@ -52,28 +52,39 @@ Apart compute_apart(const Node& value, const std::vector<Node>& ranges, Workshop
 
 namespace {
 
-// Asked in this order: strategies whose tasks are threads, and groups of threads.
-constexpr std::array<Strategy, 5> of_threads = {matrix_vector, contraction, transposition, ranking,
-                                                loops};
-constexpr std::array<Strategy, 4> of_groups = {tile_contraction, group_map, group_rows, loops};
+// Strategies in the order in which they are asked.
+struct Strategies {
+  std::span<const Strategy> of_whole;  // of a part before its reductions are hoisted
+  std::span<const Strategy> of_part;
+};
 
-std::span<const Strategy> strategies_for(const Target& target) {
-  if (target.group_threads > 0) return of_groups;
-  return of_threads;
+// Where tasks are threads, and where they are groups of them.
+constexpr std::array<Strategy, 1> threads_whole = {attention};
+constexpr std::array<Strategy, 5> threads_part = {matrix_vector, contraction, transposition,
+                                                  ranking, loops};
+constexpr std::array<Strategy, 3> groups_whole = {tile_attention, group_attention,
+                                                  group_matrix_vector};
+constexpr std::array<Strategy, 4> groups_part = {tile_contraction, group_map, group_rows, loops};
+
+Strategies strategies_for(const Target& target) {
+  if (target.group_threads > 0) return {groups_whole, groups_part};
+  return {threads_whole, threads_part};
 }
 
 bool is_parallel(const Node& phase) { return is_loop(phase, LoopKind::parallel); }
 
-Schedule schedule_part(const Part& part, Workshop& workshop) {
-  for (const Strategy strategy : strategies_for(workshop.target())) {
+// Of the first strategy that takes the part.
+std::optional<Schedule> schedule_part(std::span<const Strategy> strategies, const Part& part,
+                                      Workshop& workshop) {
+  for (const Strategy strategy : strategies) {
     std::optional<Schedule> schedule = strategy(part, workshop);
     if (!schedule) continue;
     if (workshop.target().group_threads > 0) {
       for (Node& phase : schedule->phases) phase = spread_over_threads(phase, workshop);
     }
-    return std::move(*schedule);
+    return schedule;
   }
-  unreachable("loops takes every part");
+  return std::nullopt;
 }
 
 // Phases of independent parts side by side: the tasks of one after those of the other.
@@ -95,6 +106,7 @@ Node beside(const Node& a, const Node& b, Workshop& workshop) {
 }  // namespace
 
 Kernel optimize(const LoweredKernel& lowered, const Target& target) {
+  const Strategies strategies = strategies_for(target);
   Workshop workshop(lowered, target);
   Kernel kernel;
   std::vector<Node> phases;
@@ -102,14 +114,14 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
     int next_range = workshop.reserve_ranges(1000);
     split_ranges(part, next_range);
     merge_ranges(part, next_range);
-    std::optional<Schedule> whole;
-    whole = target.group_threads == 0 ? attention(part, workshop) : tile_attention(part, workshop);
+    std::optional<Schedule> whole = schedule_part(strategies.of_whole, part, workshop);
     std::vector<Part> sequence;
     if (!whole) sequence = hoist_reductions(part, workshop);
     sequence.push_back(part);
     std::vector<Node> mine;
     for (Part& each : sequence) {
-      Schedule schedule = whole ? std::move(*whole) : schedule_part(each, workshop);
+      Schedule schedule =
+          whole ? std::move(*whole) : *schedule_part(strategies.of_part, each, workshop);
       if (&each == &sequence.back())
         kernel.name += (kernel.name.empty() ? "" : "_and_") + schedule.name;
       mine.insert(mine.end(), schedule.phases.begin(), schedule.phases.end());

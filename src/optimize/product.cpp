@@ -55,28 +55,57 @@ Node narrow(const Node& factor) {
   return factor.is(Op::cast_) && is_narrow_integer(factor.src(0).dtype()) ? factor.src(0) : factor;
 }
 
+// b the matrix.
+void orient(MatrixVectorForm& form, const std::vector<Node>& outer) {
+  double only_a = 1;
+  double only_b = 1;
+  for (const Node& range : outer) {
+    const auto size = static_cast<double>(Size(range.src(0)).upper());
+    const bool in_a = depends_on(form.products[0].a, range);
+    const bool in_b = depends_on(form.products[0].b, range);
+    if (in_a && !in_b) only_a *= size;
+    if (in_b && !in_a) only_b *= size;
+  }
+  if (only_a <= only_b) return;
+  for (Product& product : form.products) std::swap(product.a, product.b);
+}
+
+bool classify_ranges(MatrixVectorForm& form, const std::vector<Node>& outer) {
+  for (const Node& range : outer) {
+    bool in_vector = false;
+    bool in_matrix = false;
+    for (const Product& product : form.products) {
+      in_vector = in_vector || depends_on(product.a, range);
+      in_matrix = in_matrix || depends_on(product.b, range);
+    }
+    if (!in_vector && !in_matrix) return false;
+    (in_vector && in_matrix ? form.batch : in_matrix ? form.n : form.m).push_back(range);
+  }
+  return !form.n.empty();
+}
+
 }  // namespace
 
-std::optional<Product> product_of(const Node& sum) {
+std::optional<Product> product_of(const Node& sum, bool made_of_reductions) {
   if (!is_sum(sum)) return std::nullopt;
   Product product;
   product.sum = sum;
   product.ranges = ranges_of(sum);
   const Node& value = sum.src(0);
   const std::vector<Node> inside = find_all({value}, Op::reduce_);
-  if (inside.empty()) {
-    if (!value.is(Op::mul_)) return std::nullopt;
-    const bool integers = sum.dtype() == DType::int32;
-    product.a = integers ? narrow(value.src(0)) : value.src(0);
-    product.b = integers ? narrow(value.src(1)) : value.src(1);
-    return product;
-  }
   // The one sum of products of integers among them.
   Node group;
   for (const Node& node : inside) {
     const bool integers = is_sum(node) && node.dtype() == DType::int32 && node.src(0).is(Op::mul_);
     if (integers && group) return std::nullopt;
     if (integers) group = node;
+  }
+  if (inside.empty() || (!group && made_of_reductions)) {
+    if (!value.is(Op::mul_)) return std::nullopt;
+    const bool integers = sum.dtype() == DType::int32;
+    product.a = integers ? narrow(value.src(0)) : value.src(0);
+    product.b = integers ? narrow(value.src(1)) : value.src(1);
+    return product;
   }
   if (!group || sum.dtype() != DType::float32) return std::nullopt;
   product.inner = ranges_of(group);
@@ -89,6 +118,31 @@ std::optional<Product> product_of(const Node& sum) {
   product.scale = linear->factor ? linear->factor : constant_float(1);
   product.offset = linear->rest;
   return product;
+}
+
+std::optional<MatrixVectorForm> matrix_vector_form(const Part& part, bool made_of_reductions) {
+  MatrixVectorForm form;
+  const std::vector<Node>& stores = part.stages[0].stores;
+  for (const Node& store : stores) {
+    const bool everywhere =
+        std::all_of(part.outer.begin(), part.outer.end(),
+                    [&](const Node& range) { return depends_on(store.src(1), range); });
+    if (is_scatter(store) || !everywhere) return std::nullopt;
+  }
+  for (const Node& sum : outermost_reductions(stores)) {
+    const std::optional<Product> product = product_of(sum, made_of_reductions);
+    if (!product) return std::nullopt;
+    const Product& first = form.products.empty() ? *product : form.products[0];
+    if (product->ranges != first.ranges || product->inner != first.inner ||
+        sum.dtype() != first.sum.dtype()) {
+      return std::nullopt;
+    }
+    form.products.push_back(*product);
+  }
+  if (form.products.empty()) return std::nullopt;
+  orient(form, part.outer);
+  if (!classify_ranges(form, part.outer)) return std::nullopt;
+  return form;
 }
 
 Factors factors_of(const Node& expression, const std::vector<Node>& ranges) {

@@ -24,8 +24,20 @@ struct Product {
   bool grouped() const { return !inner.empty(); }
 };
 
-/// The sum as a product; nothing where it is none.
-std::optional<Product> product_of(const Node& sum);
+/// The sum as a product; nothing where it is none. Plain factors may hold reductions only where the
+/// caller says so.
+std::optional<Product> product_of(const Node& sum, bool made_of_reductions = false);
+
+/// A part all of whose results are computed from sums of products over the same ranges: each point
+/// of `batch`, `n` and `m` is a result; `a`, the vectors, depends on m, `b`, the matrices, on n.
+struct MatrixVectorForm {
+  std::vector<Product> products;
+  std::vector<Node> batch, n, m;
+};
+
+/// Nothing where the part is none. The matrix is the operand with more elements of its own.
+std::optional<MatrixVectorForm> matrix_vector_form(const Part& part,
+                                                   bool made_of_reductions = false);
 
 /// The product of the factors of `expression` that depend on any of the ranges, and that of the
 /// others; empty where there are none.

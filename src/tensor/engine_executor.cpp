@@ -22,6 +22,7 @@ class EngineExecutor : public Executor {
   void write(const Node& buffer, std::span<const std::byte> bytes) override {
     Engine::shared().write(buffer, bytes);
   }
+  bool runs_groups() const override { return Engine::shared().target().group_threads > 0; }
 };
 
 }  // namespace

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include <bit>
 #include <cmath>
 #include <filesystem>
@@ -41,6 +43,12 @@ class DequantiseTest : public testing::TestWithParam<BlockType> {
     const Dims shape = {rows, static_cast<std::int64_t>(bytes.size()) / rows};
     const auto values =
         dequantise(from_bytes(bytes, shape, DType::uint8), type, columns).to_vector<float>();
+    if (block_info(type).dtype == DType::none) {
+      const auto planes = split_planes(type, bytes, columns);
+      const Tensor apart = from_bytes(planes, shape, DType::uint8);
+      const auto same = dequantise(apart, type, columns, BlockLayout::planes).to_vector<float>();
+      ASSERT_EQ(std::memcmp(same.data(), values.data(), values.size() * sizeof(float)), 0);
+    }
     std::vector<float> wanted(static_cast<std::size_t>(rows * columns));
     decode_block_row(type, bytes.data(), wanted.data(), rows * columns);
     ASSERT_EQ(values.size(), wanted.size());

@@ -1,10 +1,11 @@
 // The executor over kernels as a target gets them, interpreted: schedule, lower, optimize, then
 // kernel/interpret. So what a processor would run is compared where there is none. Input: roots;
-// output: buffers in host memory. Variables have no values here.
+// output: buffers in host memory.
 #pragma once
 
 #include "engine/plan_record.h"
 #include "engine/structure.h"
+#include "graph/evaluate.h"
 #include "kernel/interpret.h"
 #include "kernel/verify.h"
 #include "optimize/optimize.h"
@@ -17,7 +18,7 @@ class Interpreted : public Executor {
  public:
   explicit Interpreted(const std::string& cpu) : target_(target_for(cpu)) {}
 
-  std::vector<Node> realize(std::span<const Node> roots, const VariableValues&) override {
+  std::vector<Node> realize(std::span<const Node> roots, const VariableValues& values) override {
     std::vector<Node> wanted;
     for (const Node& root : roots) {
       if (!root.is(Op::buffer_)) wanted.push_back(root);
@@ -28,15 +29,21 @@ class Interpreted : public Executor {
     std::vector<LoweredKernel> kernels;
     const PlanRecord record = schedule_graph(wanted, buffers, target_, kernels);
     std::vector<Node> temporaries;
-    for (const auto& [dtype, shape] : record.temporaries)
-      temporaries.push_back(allocate(dtype, shape));
+    for (const auto& [dtype, shape] : record.temporaries) {
+      Shape known;
+      for (const std::int64_t size : evaluate_shape(shape, values)) known.emplace_back(size);
+      temporaries.push_back(allocate(dtype, known));
+    }
     const auto memory = [&](const PlanRecord::Place& place) {
       return (place.temporary ? temporaries : buffers)[static_cast<std::size_t>(place.number)];
     };
     for (std::size_t i = 0; i < kernels.size(); ++i) {
       std::vector<Node> arguments;
       for (const auto& place : record.steps[i].arguments) arguments.push_back(memory(place));
-      run(kernels[i], arguments);
+      std::vector<std::int64_t> variables;
+      for (const Node& variable : record.steps[i].variables)
+        variables.push_back(evaluate_size(Size(variable), values));
+      run(kernels[i], arguments, variables);
     }
     std::vector<Node> result;
     std::size_t next = 0;
@@ -63,23 +70,30 @@ class Interpreted : public Executor {
     return buffer(dtype, shape, std::make_shared<HostStorage>(std::vector<std::byte>(bytes)));
   }
 
+  bool runs_groups() const override { return target_.group_threads > 0; }
+  /// Of the kernels so far.
+  const std::vector<std::string>& names() const { return names_; }
+
  private:
-  void run(const LoweredKernel& lowered, const std::vector<Node>& arguments) {
+  void run(const LoweredKernel& lowered, const std::vector<Node>& arguments,
+           std::span<const std::int64_t> variables) {
     const Kernel kernel = optimize(lowered, target_);
     verify_kernel(kernel, "optimize");
+    names_.push_back(kernel.name);
     std::vector<std::vector<std::byte>> memory;
     std::vector<HostBuffer> buffers;
     for (const Node& argument : arguments) {
       memory.push_back(read(argument));
       buffers.push_back({memory.back().data(), static_cast<std::int64_t>(memory.back().size())});
     }
-    interpret(kernel, buffers, {});
+    interpret(kernel, buffers, variables);
     for (std::size_t i = 0; i < arguments.size(); ++i) {
       if (lowered.params[i].written) write(arguments[i], memory[i]);
     }
   }
 
   Target target_;
+  std::vector<std::string> names_;
 };
 
 }  // namespace brisk::ops_test

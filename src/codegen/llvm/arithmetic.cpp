@@ -1,5 +1,7 @@
 // The elementwise operations of graph/ops.def, and what works across the lanes of a vector
 // (horizontal, shuffle). Semantics are ops.def's.
+#include <llvm/Analysis/VectorUtils.h>
+
 #include <numeric>
 
 #include "base/error.h"
@@ -132,7 +134,65 @@ Value* shift_words(Emitter& e, Value* a, Value* count) {
                        llvm::ConstantDataVector::get(context, masks));
 }
 
+// Bytes as words of four, where the machine has no vectors of bytes; null for what is no such
+// vector.
+llvm::Type* type_of_words(Emitter& e, const Value* bytes) {
+  auto* type = llvm::dyn_cast<llvm::FixedVectorType>(bytes->getType());
+  if (e.target.isa != Isa::nvptx || type == nullptr || type->getScalarSizeInBits() != 8 ||
+      type->getNumElements() % 4 != 0) {
+    return nullptr;
+  }
+  return llvm::FixedVectorType::get(e.b.getInt32Ty(), type->getNumElements() / 4);
+}
+
+Value* bitwise(Emitter& e, Op op, Value* a, Value* b) {
+  if (llvm::Type* words = type_of_words(e, a)) {
+    Value* result = bitwise(e, op, e.b.CreateBitCast(a, words), e.b.CreateBitCast(b, words));
+    return e.b.CreateBitCast(result, a->getType());
+  }
+  switch (op) {
+    case Op::and_: return e.b.CreateAnd(a, b);
+    case Op::or_: return e.b.CreateOr(a, b);
+    default: return e.b.CreateXor(a, b);
+  }
+}
+
+// Sums that carry nothing into the neighbour: of the low bits, then the highest.
+Value* add_bytes(Emitter& e, Value* a, Value* b) {
+  llvm::Type* words = type_of_words(e, a);
+  if (words == nullptr) return e.b.CreateAdd(a, b);
+  Value* x = e.b.CreateBitCast(a, words);
+  Value* y = e.b.CreateBitCast(b, words);
+  Value* low = llvm::ConstantInt::get(words, 0x7f7f7f7f);
+  Value* sum = e.b.CreateAdd(e.b.CreateAnd(x, low), e.b.CreateAnd(y, low));
+  Value* highest = e.b.CreateAnd(e.b.CreateXor(x, y), e.b.CreateNot(low));
+  return e.b.CreateBitCast(e.b.CreateXor(sum, highest), a->getType());
+}
+
+// Unsigned bytes shifted by one amount, in words; what comes from a byte's neighbour is cut off.
+Value* shift_bytes(Emitter& e, Op op, Value* a, Value* count) {
+  llvm::Type* words = type_of_words(e, a);
+  Value* amount = words == nullptr ? nullptr : llvm::getSplatValue(count);
+  if (amount == nullptr) return nullptr;
+  auto* word = e.b.getInt32Ty();
+  amount = e.b.CreateZExt(amount, word);
+  amount = e.b.CreateBinaryIntrinsic(llvm::Intrinsic::umin, amount, e.b.getInt32(8));
+  const auto each = static_cast<unsigned>(lane_count(a) / 4);
+  const auto moved = [&](Value* v) {
+    Value* by = v->getType()->isVectorTy() ? e.b.CreateVectorSplat(each, amount) : amount;
+    return op == Op::shl_ ? e.b.CreateShl(v, by) : e.b.CreateLShr(v, by);
+  };
+  Value* kept = e.b.CreateAnd(moved(e.b.getInt32(0xff)), e.b.getInt32(0xff));
+  kept = e.b.CreateMul(kept, e.b.getInt32(0x01010101));
+  Value* shifted =
+      e.b.CreateAnd(moved(e.b.CreateBitCast(a, words)), e.b.CreateVectorSplat(each, kept));
+  return e.b.CreateBitCast(shifted, a->getType());
+}
+
 Value* shift(Emitter& e, Op op, DType dtype, Value* a, Value* count) {
+  if (op == Op::shl_ || dtype == DType::uint8) {
+    if (Value* shifted = shift_bytes(e, op, a, count)) return shifted;
+  }
   if (op == Op::shr_ && dtype == DType::uint8) {
     if (Value* words = shift_words(e, a, count)) return words;
   }
@@ -178,15 +238,15 @@ Value* arithmetic(Emitter& e, Op op, DType dtype, Value* a, Value* b) {
   if (is_float(dtype)) return float_arithmetic(e, op, a, b);
   const bool logical = is_bool(dtype);
   switch (op) {
-    case Op::add_: return logical ? e.b.CreateOr(a, b) : e.b.CreateAdd(a, b);
+    case Op::add_: return logical ? e.b.CreateOr(a, b) : add_bytes(e, a, b);
     case Op::mul_: return logical ? e.b.CreateAnd(a, b) : e.b.CreateMul(a, b);
     case Op::max_:
       if (logical) return e.b.CreateOr(a, b);
       return e.b.CreateBinaryIntrinsic(
           is_signed(dtype) ? llvm::Intrinsic::smax : llvm::Intrinsic::umax, a, b);
-    case Op::and_: return e.b.CreateAnd(a, b);
-    case Op::or_: return e.b.CreateOr(a, b);
-    case Op::xor_: return e.b.CreateXor(a, b);
+    case Op::and_:
+    case Op::or_:
+    case Op::xor_: return bitwise(e, op, a, b);
     case Op::shl_:
     case Op::shr_: return shift(e, op, dtype, a, b);
     default: unreachable("an operation on integers");

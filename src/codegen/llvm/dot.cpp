@@ -1,5 +1,6 @@
 // The dot operation: the machine's instruction in pieces of its registers' widths, or the same
 // value from multiplications that cannot overflow.
+#include <llvm/IR/InlineAsm.h>
 #include <llvm/IR/IntrinsicsAArch64.h>
 #include <llvm/IR/IntrinsicsX86.h>
 
@@ -85,6 +86,23 @@ Value* dpbusd(Emitter& e, Value* sum, Value* a, Value* b, int lanes) {
       {sum, bits_as(e, a, e.b.getInt32Ty(), lanes), bits_as(e, b, e.b.getInt32Ty(), lanes)});
 }
 
+// Words of four bytes, from sm_61 on.
+Value* dp4a(Emitter& e, Value* sum, Value* a, bool is_signed, Value* b, int lanes) {
+  auto* word = e.b.getInt32Ty();
+  auto* type = llvm::FunctionType::get(word, {word, word, word}, false);
+  auto* code = llvm::InlineAsm::get(
+      type, is_signed ? "dp4a.s32.s32 $0, $1, $2, $3;" : "dp4a.u32.s32 $0, $1, $2, $3;", "=r,r,r,r",
+      false);
+  Value* a32 = bits_as(e, a, word, lanes);
+  Value* b32 = bits_as(e, b, word, lanes);
+  for (int i = 0; i < lanes; ++i) {
+    const auto at = static_cast<std::uint64_t>(i);
+    const auto of = [&](Value* v) { return e.b.CreateExtractElement(v, at); };
+    sum = e.b.CreateInsertElement(sum, e.b.CreateCall(code, {of(a32), of(b32), of(sum)}), at);
+  }
+  return sum;
+}
+
 // One register of bytes. The machine's product may want the other signedness: a + k for a, and
 // k · Σb off the sum, which is the same for every a that meets this b.
 Value* int8_piece(Emitter& e, const Node& node, Value* sum, Value* a, Value* b, int lanes) {
@@ -94,6 +112,7 @@ Value* int8_piece(Emitter& e, const Node& node, Value* sum, Value* a, Value* b, 
     return e.b.CreateAdd(a, number(a, static_cast<std::uint64_t>(by) & 0xff));
   };
   Value* zero = llvm::Constant::getNullValue(sum->getType());
+  if (e.target.isa == Isa::nvptx) return dp4a(e, sum, a, is_signed, b, lanes);
   if (e.target.isa == Isa::aarch64) {
     if (!e.target.has_int8_dot) return int8_by_words(e, sum, a, is_signed, b, lanes);
     if (is_signed || known.greatest <= 127) return sdot(e, sum, a, b);

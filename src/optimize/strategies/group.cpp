@@ -28,6 +28,25 @@ int lanes_along(const std::vector<Node>& expressions, const Node& range, const T
   return lanes;
 }
 
+Node place_vector(Substitution& values, const std::vector<Node>& ranges, const Node& p, int lanes) {
+  if (lanes == 1) {
+    place(values, ranges, p);
+    return values[ranges.back()];
+  }
+  const std::vector<Node> outside(ranges.begin(), ranges.end() - 1);
+  const Node length = (Size(ranges.back().src(0)) / lanes).node();
+  place(values, outside, outside.empty() ? p : idiv(p, length));
+  const Node base = mul(outside.empty() ? p : mod(p, length), constant_int(lanes));
+  values[ranges.back()] = base;
+  return base;
+}
+
+std::int64_t power_below(std::int64_t n) {
+  std::int64_t p = 1;
+  while (2 * p <= n) p *= 2;
+  return p;
+}
+
 Node store_vector(const Node& store, const Node& range, const Node& base, int lanes,
                   const Substitution& values) {
   Substitution scalars = values;

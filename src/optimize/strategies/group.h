@@ -13,6 +13,13 @@ namespace brisk {
 /// number that divides the range; 1 where the range's size is a variable or nothing is contiguous.
 int lanes_along(const std::vector<Node>& expressions, const Node& range, const Target& target);
 
+/// The counters of the ranges where the vector `p` of their points lies, in vectors of `lanes`
+/// along the last; gives its first counter there.
+Node place_vector(Substitution& values, const std::vector<Node>& ranges, const Node& p, int lanes);
+
+/// The largest power of two that is not above n, which is at least 1.
+std::int64_t power_below(std::int64_t n);
+
 /// The store for `lanes` counters of `range` from `base` on, along which it is contiguous.
 Node store_vector(const Node& store, const Node& range, const Node& base, int lanes,
                   const Substitution& values);

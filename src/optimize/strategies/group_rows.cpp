@@ -181,12 +181,6 @@ class GroupRows {
     if (contiguous) store_lanes_ = lanes_along(along, inner_.back(), workshop_.target());
   }
 
-  static std::int64_t power_below(std::int64_t n) {
-    std::int64_t p = 1;
-    while (2 * p <= n) p *= 2;
-    return p;
-  }
-
   void choose_team() {
     std::int64_t vectors = 1;
     for (const Node& reduction : reductions_)
@@ -286,20 +280,6 @@ class GroupRows {
           loop(LoopKind::serial, round, branch(integer_less(p, count.node()), body(p))));
     }
     return block(std::move(statements));
-  }
-
-  // The counters of vector p of the ranges; gives the first counter of the last.
-  static Node place_vector(Substitution& values, const Ranges& ranges, const Node& p, int lanes) {
-    if (lanes == 1) {
-      place(values, ranges, p);
-      return values[ranges.back()];
-    }
-    const Ranges outside(ranges.begin(), ranges.end() - 1);
-    const Node length = (Size(ranges.back().src(0)) / lanes).node();
-    place(values, outside, outside.empty() ? p : idiv(p, length));
-    const Node base = mul(outside.empty() ? p : mod(p, length), constant_int(lanes));
-    values[ranges.back()] = base;
-    return base;
   }
 
   // ---- rows that stay in registers -----------------------------------------------------------

@@ -28,27 +28,17 @@ class MatrixVector {
   MatrixVector(const Part& part, Workshop& workshop) : part_(part), workshop_(workshop) {}
 
   bool recognise() {
-    const std::vector<Node>& stores = part_.stages[0].stores;
-    for (const Node& store : stores) {
-      const bool everywhere =
-          std::all_of(part_.outer.begin(), part_.outer.end(),
-                      [&](const Node& r) { return depends_on(store.src(1), r); });
-      if (is_scatter(store) || !everywhere) return false;
-    }
-    for (const Node& sum : outermost_reductions(stores)) {
-      const std::optional<Product> product = product_of(sum);
-      if (!product || product->ranges != (products_.empty() ? *product : products_[0]).ranges ||
-          product->inner != (products_.empty() ? *product : products_[0]).inner ||
-          sum.dtype() != (products_.empty() ? sum : products_[0].sum).dtype()) {
-        return false;
-      }
-      products_.push_back(*product);
-    }
-    if (products_.empty() || products_.size() > 4) return false;
+    std::optional<MatrixVectorForm> form = matrix_vector_form(part_);
+    if (!form) return false;
+    products_ = std::move(form->products);
+    batch_ = std::move(form->batch);
+    n_ = std::move(form->n);
+    m_ = std::move(form->m);
+    if (products_.size() > 4) return false;
     total_ = products_[0].sum.dtype();
     if (total_ != DType::float32 && total_ != DType::int32) return false;
     bytes_ = products_[0].grouped() || total_ == DType::int32;
-    if (!orient() || !classify_ranges()) return false;
+    if (!is_large()) return false;
     for (const Product& product : products_) {
       if (bytes_ && (byte_size(product.a.dtype()) != 1 || product.a.dtype() != DType::int8 ||
                      byte_size(product.b.dtype()) != 1)) {
@@ -107,34 +97,7 @@ class MatrixVector {
  private:
   // ---- recognition ---------------------------------------------------------------------------
 
-  // b the matrix: the operand with more elements of its own.
-  bool orient() {
-    double only_a = 1;
-    double only_b = 1;
-    for (const Node& range : part_.outer) {
-      const auto size = static_cast<double>(Size(range.src(0)).upper());
-      const bool in_a = depends_on(products_[0].a, range);
-      const bool in_b = depends_on(products_[0].b, range);
-      if (in_a && !in_b) only_a *= size;
-      if (in_b && !in_a) only_b *= size;
-    }
-    if (only_a > only_b) {
-      for (Product& product : products_) std::swap(product.a, product.b);
-    }
-    return true;
-  }
-
-  bool classify_ranges() {
-    for (const Node& range : part_.outer) {
-      bool in_vector = false;
-      bool in_matrix = false;
-      for (const Product& product : products_) {
-        in_vector = in_vector || depends_on(product.a, range);
-        in_matrix = in_matrix || depends_on(product.b, range);
-      }
-      if (!in_vector && !in_matrix) return false;
-      (in_vector && in_matrix ? batch_ : in_matrix ? n_ : m_).push_back(range);
-    }
+  bool is_large() const {
     const double products = static_cast<double>(extent(n_).upper()) *
                             static_cast<double>(extent(products_[0].ranges).upper()) *
                             static_cast<double>(extent(products_[0].inner).upper());

@@ -78,6 +78,10 @@ std::optional<Schedule> tile_contraction(const Part& part, Workshop& workshop);
 std::optional<Schedule> transposition(const Part& part, Workshop& workshop);
 /// Places in the order of a row's keys (graph/idioms.h), and what is stored there: a sort.
 std::optional<Schedule> ranking(const Part& part, Workshop& workshop);
+/// For groups of threads: attention.
+std::optional<Schedule> group_attention(const Part& part, Workshop& workshop);
+/// For groups of threads: the same as matrix_vector, with what the vectors are made of.
+std::optional<Schedule> group_matrix_vector(const Part& part, Workshop& workshop);
 /// For groups of threads: elementwise work; reductions and what is computed from them.
 std::optional<Schedule> group_map(const Part& part, Workshop& workshop);
 std::optional<Schedule> group_rows(const Part& part, Workshop& workshop);

@@ -1,0 +1,429 @@
+// Products of few rows with a large matrix by groups of threads: Y[n, k] · X[m, k], each row of the
+// matrix along the summed ranges. The matrix is read once and sets the pace: a team of neighbouring
+// threads takes a few of its rows at a time, every thread vectors of 16 bytes of each, and adds up
+// by exchange; groups take tiles of rows in turn, so that what they need first is made few times.
+// X is read where it lies, or, where it must be computed (normalised, rounded to bytes under
+// scales), is made by every group for itself (group_stage.h), which is quicker than a launch.
+//
+// Where groups of integers have a scale, a thread takes whole groups: dot products of bytes, then
+// the scale.
+#include <algorithm>
+
+#include "optimize/analysis.h"
+#include "optimize/product.h"
+#include "optimize/strategies/group.h"
+#include "optimize/strategies/group_stage.h"
+#include "optimize/strategies/strategy.h"
+
+namespace brisk {
+
+namespace {
+
+using Ranges = std::vector<Node>;
+
+constexpr std::int64_t threads = 256;
+constexpr std::int64_t groups_of_processor = 3;
+constexpr std::int64_t most_columns = 8;       // of X; more are worth a matrix product
+constexpr std::int64_t least_products = 4096;  // that are worth teams
+constexpr std::int64_t most_sums = 64;         // accumulators of a thread
+constexpr std::int64_t loads_at_once = 8;      // of the matrix, of a thread
+constexpr std::int64_t cheap_operations = 6;   // not worth computing once for all rows
+
+class GroupMatrixVector {
+ public:
+  GroupMatrixVector(const Part& part, Workshop& workshop)
+      : part_(part), workshop_(workshop), stage_(workshop, threads) {}
+
+  bool recognise() {
+    std::optional<MatrixVectorForm> form = matrix_vector_form(part_, true);
+    if (!form || form->products.size() > 4) return false;
+    form_ = std::move(*form);
+    const Product& first = form_.products[0];
+    if (first.sum.dtype() != DType::float32 || !extent(first.ranges).is_constant() ||
+        !extent(first.inner).is_constant()) {
+      return false;
+    }
+    const std::int64_t columns = extent(form_.m).upper();
+    const std::int64_t depth = extent(first.ranges).value() * extent(first.inner).value();
+    if (columns < 1 || columns > most_columns || extent(form_.n).upper() < 4 ||
+        static_cast<double>(extent(form_.n).upper()) * static_cast<double>(depth) <
+            static_cast<double>(least_products)) {
+      return false;
+    }
+    for (const Product& product : form_.products) {
+      if (!takes(product)) return false;
+    }
+    return choose_lanes() && stages_fit();
+  }
+
+  Schedule run() {
+    choose_tiles();
+    Schedule schedule;
+    const Size per_batch = groups_;
+    const Node group = workshop_.range(extent(form_.batch) * per_batch);
+    place(outside_, form_.batch, idiv(group, per_batch.node()));
+    make_columns();
+    for (const Product& product : form_.products) operands_.push_back(prepare(product));
+    const Node turn = workshop_.range(turns_);
+    const Node tile = add(mul(turn, per_batch.node()), mod(group, per_batch.node()));
+    std::vector<Node> body = stage_.statements();
+    body.push_back(loop(LoopKind::serial, turn, block(tile_of(tile))));
+    schedule.name = grouped() ? "group_matrix_vector_bytes" : "group_matrix_vector";
+    schedule.phases = {loop(LoopKind::parallel, group, block(std::move(body)))};
+    return schedule;
+  }
+
+ private:
+  bool grouped() const { return form_.products[0].grouped(); }
+  const Ranges& ranges() const { return form_.products[0].ranges; }
+  const Ranges& inner() const { return form_.products[0].inner; }
+  const Node& last() const { return grouped() ? inner().back() : ranges().back(); }
+
+  // ---- recognition ---------------------------------------------------------------------------
+
+  bool takes(const Product& product) const {
+    if (!in_order(product.b)) return false;
+    if (!grouped()) return true;
+    if (product.a.dtype() != DType::int8 || byte_size(product.b.dtype()) != 1) return false;
+    for (const Node& by : {product.scale, product.offset}) {
+      const Node with = by ? factors_of(by, form_.n).with : Node();
+      if (with && !find_all({with}, Op::reduce_).empty()) return false;
+    }
+    return true;
+  }
+
+  // Every load stays or goes on to the next element as the innermost summed range goes on.
+  bool in_order(const Node& operand) const {
+    bool moves = false;
+    for (const Node& load : find_all({operand}, Op::load_)) {
+      const auto step = stride(load.src(1), last());
+      if (!step || (*step != 0 && *step != 1)) return false;
+      moves = moves || *step == 1;
+      if (load.srcs().size() == 3 && depends_on(load.src(2), last())) return false;
+    }
+    return moves && find_all({operand}, Op::reduce_).empty();
+  }
+
+  bool choose_lanes() {
+    const Target& target = workshop_.target();
+    std::vector<Node> matrices;
+    for (const Product& product : form_.products) matrices.push_back(product.b);
+    lanes_ = grouped() ? target.vector_bytes : lanes_along(matrices, last(), target);
+    while (lanes_ > 1 && Size(last().src(0)).value() % lanes_ != 0) lanes_ /= 2;
+    return lanes_ >= (grouped() ? 4 : 2);
+  }
+
+  // What the group makes for itself must fit its memory.
+  bool stages_fit() const {
+    const std::int64_t columns = extent(form_.m).upper();
+    const std::int64_t depth = extent(ranges()).value() * extent(inner()).value();
+    std::int64_t bytes = 0;
+    for (const Product& product : form_.products) {
+      Ranges all = ranges();
+      all.insert(all.end(), inner().begin(), inner().end());
+      if (!is_cheap(product.a)) {
+        if (!GroupStage::takes(product.a, all)) return false;
+        bytes += columns * depth * byte_size(product.a.dtype());
+      }
+      if (grouped()) bytes += 3 * columns * extent(ranges()).value() * 4;
+    }
+    return bytes <= workshop_.target().shared_bytes - 2048;
+  }
+
+  bool is_cheap(const Node& vector) const {
+    return find_all({vector}, Op::reduce_).empty() && operation_count(vector) <= cheap_operations;
+  }
+
+  // ---- decisions -----------------------------------------------------------------------------
+
+  // Vectors, or groups of integers, of a row.
+  std::int64_t units() const {
+    return grouped() ? extent(ranges()).value() : extent(ranges()).value() / lanes_;
+  }
+
+  void choose_tiles() {
+    const auto products = static_cast<std::int64_t>(form_.products.size());
+    const std::int64_t columns = extent(form_.m).upper();
+    const std::int64_t batch = std::max<std::int64_t>(1, extent(form_.batch).upper());
+    const std::int64_t n = extent(form_.n).upper();
+    const std::int64_t most_groups =
+        std::max<std::int64_t>(1, groups_of_processor * workshop_.target().threads / batch);
+    const std::int64_t weight = products * (grouped() ? 2 : 1);                // vectors a unit
+    const std::int64_t each = n * units() * weight / (most_groups * threads);  // of a thread
+    rows_ = each >= 16 ? 4 : each >= 4 ? 2 : 1;
+    const std::int64_t lanes = grouped() ? 2 : lanes_;
+    while (rows_ > 1 && rows_ * columns * products * lanes > most_sums) rows_ /= 2;
+    const std::int64_t steps = std::max<std::int64_t>(1, each / (rows_ * weight));
+    team_ = power_below(std::max<std::int64_t>(1, units() / steps));
+    team_ = std::clamp(team_, std::min<std::int64_t>(32, power_below(units())), threads);
+    tiles_ = (extent(form_.n) + (rows_ - 1)) / rows_;
+    const std::int64_t teams = threads / team_;
+    turns_ = (tiles_.upper() + teams * most_groups - 1) / (teams * most_groups);
+    turns_ = std::max<std::int64_t>(1, turns_);
+    groups_ = (tiles_ + (teams * turns_ - 1)) / (teams * turns_);
+  }
+
+  // ---- X -------------------------------------------------------------------------------------
+
+  // Ranges of the columns with constant sizes; beyond the last column is the last one again.
+  void make_columns() {
+    for (const Node& range : form_.m) {
+      const Size size(range.src(0));
+      if (size.is_constant()) {
+        columns_.push_back(range);
+        continue;
+      }
+      columns_.push_back(workshop_.range(size.upper()));
+      clamped_[range] = integer_min(columns_.back(), (size - 1).node());
+    }
+  }
+
+  // What threads multiply: a, b, and of groups the scales and offsets, apart by what rows of the
+  // matrix they depend on.
+  struct Operand {
+    Node sum, a, b;
+    Node row_scale, column_scale;
+    Node row_offset, column_offset;  // empty without offset
+  };
+
+  Operand prepare(const Product& product) {
+    Operand operand{product.sum, product.a, product.b, {}, {}, {}, {}};
+    if (grouped()) {
+      Node offset = product.offset;
+      uncentre(operand, product, offset);
+      const Factors scale = factors_of(product.scale, form_.n);
+      operand.row_scale = scale.with;
+      operand.column_scale = made(scale.without, false);
+      if (offset) {
+        const Factors factors = factors_of(offset, form_.n);
+        operand.row_offset = factors.with ? factors.with : constant_float(1);
+        operand.column_offset = made(factors.without ? factors.without : constant_float(1), false);
+      }
+    }
+    operand.a = made(product.a, true);
+    return operand;
+  }
+
+  // Bytes less a constant: Σ (u - c) · a is Σ u · a - c · Σ a.
+  void uncentre(Operand& operand, const Product& product, Node& offset) const {
+    const Node& bytes = product.b;
+    if (offset || !bytes.is(Op::add_) || !bytes.src(1).is_constant() ||
+        bounds(bytes.src(0)).least < 0) {
+      return;
+    }
+    const Node centre = constant_int(bytes.src(1).int_value(), DType::int32);
+    const Node sum = reduce_over(ReduceOp::add, cast(product.a, DType::int32), product.inner);
+    operand.b = bytes.src(0);
+    offset = mul(product.scale, cast(mul(sum, centre), DType::float32));
+  }
+
+  // The value for the group's batch and any column, made before where it should be.
+  Node made(const Node& value, bool of_elements) {
+    if (!value) return value;
+    Substitution memo = outside_;
+    memo.insert(clamped_.begin(), clamped_.end());
+    const Node mine = substitute(value, memo);
+    if (is_cheap(mine) && (!of_elements || !grouped())) return mine;
+    Ranges all;
+    for (const Node& range : columns_) {
+      if (depends_on(mine, range)) all.push_back(range);
+    }
+    all.insert(all.end(), ranges().begin(), ranges().end());
+    if (of_elements) all.insert(all.end(), inner().begin(), inner().end());
+    return stage_.stage(mine, all);
+  }
+
+  // ---- tiles ---------------------------------------------------------------------------------
+
+  struct Place {
+    std::size_t product;
+    std::int64_t row, column;
+  };
+
+  std::vector<Place> places() const {
+    std::vector<Place> list;
+    for (std::int64_t row = 0; row < rows_; ++row) {
+      for (std::int64_t column = 0; column < extent(columns_).value(); ++column) {
+        for (std::size_t p = 0; p < operands_.size(); ++p) list.push_back({p, row, column});
+      }
+    }
+    return list;
+  }
+
+  // A thread's team takes rows from `first` on; its number in it is `member`.
+  struct Thread {
+    Node range, first, member;
+  };
+
+  Thread thread(const Node& tile) {
+    Thread t;
+    t.range = workshop_.range(threads);
+    const Node team = idiv(t.range, constant_int(team_));
+    const Node mine = add(mul(tile, constant_int(threads / team_)), team);
+    t.first = mul(mine, constant_int(rows_));
+    t.member = mod(t.range, constant_int(team_));
+    return t;
+  }
+
+  // The counters of the row and column; rows beyond the last are the last one again.
+  Substitution at(const Thread& t, std::int64_t row, std::int64_t column) const {
+    Substitution values = outside_;
+    const Node index = add(t.first, constant_int(row));
+    const Node last = (extent(form_.n) - 1).node();
+    const bool inside = last.is_constant() && bounds(index).greatest <= last.int_value();
+    place(values, form_.n, inside ? index : integer_min(index, last));
+    Substitution columns;
+    place(columns, columns_, constant_int(column));
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      values[columns_[i]] = columns[columns_[i]];
+      values[form_.m[i]] = columns[columns_[i]];
+    }
+    return values;
+  }
+
+  std::vector<Node> tile_of(const Node& tile) {
+    const Thread t = thread(tile);
+    const std::vector<Place> all = places();
+    const auto count = static_cast<std::int64_t>(all.size());
+    const int lanes = grouped() ? 1 : lanes_;
+    const Node sums = workshop_.registers(DType::float32, count);
+    std::vector<Node> wide;
+    std::vector<Node> statements;
+    for (std::int64_t i = 0; i < count; ++i) {
+      wide.push_back(workshop_.registers(DType::float32, lanes));
+      const Node zero = splat(constant_float(0), lanes);
+      statements.push_back(store_to(wide.back(), constant_int(0), zero));
+    }
+    along_row(t, all, wide, statements);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const Node sum = load_from(wide[static_cast<std::size_t>(i)], constant_int(0), {}, lanes);
+      statements.push_back(
+          store_to(sums, constant_int(i), lanes == 1 ? sum : horizontal(ReduceOp::add, sum)));
+    }
+    std::vector<Node> result = {loop(LoopKind::threads, t.range, block(std::move(statements)))};
+    if (team_ > 1) result.push_back(group_reduce(ReduceOp::add, sums, 0, count, team_, threads));
+    result.push_back(finish(tile, sums));
+    return result;
+  }
+
+  // The thread's units of the rows: all written out, or in rounds of a few.
+  void along_row(const Thread& t, const std::vector<Place>& all, const std::vector<Node>& wide,
+                 std::vector<Node>& statements) {
+    const std::int64_t steps = (units() + team_ - 1) / team_;
+    const auto loads = rows_ * static_cast<std::int64_t>(operands_.size());
+    const std::int64_t together = std::max<std::int64_t>(1, loads_at_once / loads);
+    const std::int64_t whole = units() / team_;
+    const std::int64_t rounds = steps <= 2 * together ? 0 : whole / together;
+    const auto unit = [&](const Node& step) {
+      return add(mul(step, constant_int(team_)), t.member);
+    };
+    if (rounds > 0) {
+      const Node round = workshop_.range(rounds);
+      std::vector<Node> body;
+      for (std::int64_t i = 0; i < together; ++i) {
+        const Node step = add(mul(round, constant_int(together)), constant_int(i));
+        add_unit(t, unit(step), all, wide, body);
+      }
+      statements.push_back(loop(LoopKind::serial, round, block(std::move(body))));
+    }
+    for (std::int64_t step = rounds * together; step < steps; ++step) {
+      const Node p = unit(constant_int(step));
+      std::vector<Node> body;
+      add_unit(t, p, all, wide, body);
+      if (step < whole) {
+        statements.insert(statements.end(), body.begin(), body.end());
+      } else {
+        statements.push_back(branch(integer_less(p, constant_int(units())), block(body)));
+      }
+    }
+  }
+
+  void add_unit(const Thread& t, const Node& p, const std::vector<Place>& all,
+                const std::vector<Node>& wide, std::vector<Node>& body) const {
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      const Operand& operand = operands_[all[i].product];
+      const Substitution values = at(t, all[i].row, all[i].column);
+      const int lanes = grouped() ? 1 : lanes_;
+      const Node old = load_from(wide[i], constant_int(0), {}, lanes);
+      const Node value = grouped() ? of_group(operand, p, values) : of_vector(operand, p, values);
+      body.push_back(store_to(wide[i], constant_int(0), add(old, value)));
+    }
+  }
+
+  Node of_vector(const Operand& operand, const Node& p, Substitution values) const {
+    const Node base = place_vector(values, ranges(), p, lanes_);
+    const auto vector = [&](const Node& factor) {
+      return splat(vectorise(factor, last(), base, lanes_, values), lanes_);
+    };
+    return mul(vector(operand.a), vector(operand.b));
+  }
+
+  // scale · Σ a·b + offset.
+  Node of_group(const Operand& operand, const Node& p, Substitution values) const {
+    place(values, ranges(), p);
+    Node sum = splat(constant_int(0, DType::int32), lanes_ / 4);
+    for (std::int64_t i = 0; i < extent(inner()).value() / lanes_; ++i) {
+      Substitution inside = values;
+      const Node base = place_vector(inside, inner(), constant_int(i), lanes_);
+      const auto vector = [&](const Node& factor) {
+        return splat(vectorise(factor, last(), base, lanes_, inside), lanes_);
+      };
+      sum = dot(sum, vector(operand.b), vector(operand.a));
+    }
+    if (lanes_ > 4) sum = horizontal(ReduceOp::add, sum);
+    Node total = cast(sum, DType::float32);
+    for (const Node& scale : {operand.column_scale, operand.row_scale}) {
+      if (scale) total = mul(total, substitute(scale, values));
+    }
+    if (!operand.row_offset) return total;
+    return add(total, mul(substitute(operand.row_offset, values),
+                          substitute(operand.column_offset, values)));
+  }
+
+  // The first thread of each team stores its results.
+  Node finish(const Node& tile, const Node& sums) {
+    const Thread t = thread(tile);
+    std::vector<Node> stores;
+    const std::vector<Place> all = places();
+    for (std::size_t i = 0; i < all.size(); i += operands_.size()) {
+      Substitution values = at(t, all[i].row, all[i].column);
+      for (std::size_t p = 0; p < operands_.size(); ++p) {
+        const auto index = static_cast<std::int64_t>(i + p);
+        values[operands_[p].sum] = load_from(sums, constant_int(index));
+      }
+      const Node row = add(t.first, constant_int(all[i].row));
+      Node there = integer_less(row, extent(form_.n).node());
+      there = logical_and(there, integer_less(constant_int(all[i].column), extent(form_.m).node()));
+      std::vector<Node> mine;
+      for (const Node& store : part_.stages[0].stores) mine.push_back(substitute(store, values));
+      stores.push_back(branch(there, block(std::move(mine))));
+    }
+    const Node first = integer_less(t.member, constant_int(1));
+    return loop(LoopKind::threads, t.range, branch(first, block(std::move(stores))));
+  }
+
+  const Part& part_;
+  Workshop& workshop_;
+  MatrixVectorForm form_;
+  GroupStage stage_;
+  std::vector<Operand> operands_;
+  Substitution outside_;  // counters of the batch
+  Ranges columns_;
+  Substitution clamped_;
+  int lanes_ = 1;
+  std::int64_t rows_ = 1;  // of the matrix that a team takes at once
+  std::int64_t team_ = 1;
+  std::int64_t turns_ = 1;  // tiles of a group, one after the other
+  Size tiles_;
+  Size groups_;
+};
+
+}  // namespace
+
+std::optional<Schedule> group_matrix_vector(const Part& part, Workshop& workshop) {
+  GroupMatrixVector strategy(part, workshop);
+  if (!strategy.recognise()) return std::nullopt;
+  return strategy.run();
+}
+
+}  // namespace brisk

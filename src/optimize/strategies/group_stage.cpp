@@ -1,0 +1,139 @@
+#include "optimize/strategies/group_stage.h"
+
+#include <algorithm>
+
+#include "optimize/analysis.h"
+#include "optimize/strategies/group.h"
+
+namespace brisk {
+
+namespace {
+
+constexpr std::int64_t most_at_once = 8;  // reductions of a thread
+
+std::vector<Node> summed(const Node& reduction) {
+  return {reduction.srcs().begin() + 1, reduction.srcs().end()};
+}
+
+std::vector<Node> among(const Node& expression, const std::vector<Node>& ranges) {
+  std::vector<Node> found;
+  for (const Node& range : ranges) {
+    if (depends_on(expression, range)) found.push_back(range);
+  }
+  return found;
+}
+
+}  // namespace
+
+bool GroupStage::takes(const Node& value, const std::vector<Node>& ranges) {
+  if (!extent(ranges).is_constant() || extent(ranges) == Size(0)) return false;
+  std::vector<Node> inside;
+  const std::vector<Node> all = find_all({value}, Op::reduce_);
+  for (const Node& reduction : all) {
+    const std::vector<Node> mine = summed(reduction);
+    if (!extent(mine).is_constant() || extent(mine) == Size(0)) return false;
+    inside.insert(inside.end(), mine.begin(), mine.end());
+  }
+  return std::none_of(all.begin(), all.end(), [&](const Node& reduction) {
+    const std::vector<Node> free = free_ranges(reduction);
+    return std::any_of(inside.begin(), inside.end(), [&](const Node& range) {
+      return std::find(free.begin(), free.end(), range) != free.end();
+    });
+  });
+}
+
+Node GroupStage::room(DType dtype, std::int64_t elements) {
+  bytes_ += elements * byte_size(dtype);
+  return workshop_.shared(dtype, elements);
+}
+
+Node GroupStage::stage(const Node& value, const std::vector<Node>& ranges) {
+  if (const auto found = known_.find(value); found != known_.end()) return found->second;
+  for (const Node& reduction : find_all({value}, Op::reduce_)) {
+    if (!known_.contains(reduction)) reduce(reduction, ranges);
+  }
+  Substitution memo = known_;
+  const Node resolved = substitute(value, memo);
+  const Node memory = room(value.dtype(), extent(ranges).value());
+  const Node store = store_to(memory, position(ranges), resolved);
+  const int lanes = lanes_along({store}, ranges.back(), workshop_.target());
+  const std::int64_t vectors = extent(ranges).value() / lanes;
+  const std::int64_t steps = (vectors + threads_ - 1) / threads_;
+  const Node thread = workshop_.range(threads_);
+  const Node step = workshop_.range(steps);
+  const Node p = add(mul(step, constant_int(threads_)), thread);
+  Substitution values;
+  const Node base = place_vector(values, ranges, p, lanes);
+  Node body = store_vector(store, ranges.back(), base, lanes, values);
+  if (vectors % threads_ != 0) body = branch(integer_less(p, constant_int(vectors)), body);
+  const LoopKind kind = steps <= most_at_once ? LoopKind::unrolled : LoopKind::serial;
+  statements_.push_back(loop(LoopKind::threads, thread, loop(kind, step, body)));
+  return known_[value] = load_from(memory, position(ranges));
+}
+
+// For each point of the ranges that it depends on, by as many threads as there are to spare.
+void GroupStage::reduce(const Node& reduction, const std::vector<Node>& ranges) {
+  const std::vector<Node> points = among(reduction, ranges);
+  const std::vector<Node> inside = summed(reduction);
+  const auto op = static_cast<ReduceOp>(reduction.ints(0));
+  Substitution memo = known_;
+  const Node term = substitute(reduction.src(0), memo);
+  const int lanes = lanes_along({term}, inside.back(), workshop_.target());
+  const std::int64_t vectors = extent(inside).value() / lanes;
+  const std::int64_t count = extent(points).value();
+  const std::int64_t spare =
+      std::max<std::int64_t>(8, power_below(std::max<std::int64_t>(1, threads_ / count)));
+  const std::int64_t team = std::min(power_below(vectors), spare);
+  const std::int64_t rows = threads_ / team;
+  const std::int64_t rounds = (count + rows - 1) / rows;
+  const std::int64_t at_once = std::min(rounds, most_at_once);
+  const Node batch = workshop_.range((rounds + at_once - 1) / at_once);
+  const Node sums = workshop_.registers(reduction.dtype(), at_once);
+  const Node identity = identity_of(op, reduction.dtype());
+  const auto row_of = [&](const Node& thread, std::int64_t i) {
+    const Node round = add(mul(batch, constant_int(at_once)), constant_int(i));
+    return add(mul(round, constant_int(rows)), idiv(thread, constant_int(team)));
+  };
+
+  const Node thread = workshop_.range(threads_);
+  const Node member = mod(thread, constant_int(team));
+  std::vector<Node> adding;
+  for (std::int64_t i = 0; i < at_once; ++i) {
+    const Node wide = workshop_.registers(reduction.dtype(), lanes);
+    adding.push_back(store_to(wide, constant_int(0), splat(identity, lanes)));
+    Substitution values;
+    place(values, points, integer_min(row_of(thread, i), constant_int(count - 1)));
+    const std::int64_t steps = (vectors + team - 1) / team;
+    const Node step = workshop_.range(steps);
+    const Node p = add(mul(step, constant_int(team)), member);
+    const Node base = place_vector(values, inside, p, lanes);
+    const Node value = splat(vectorise(term, inside.back(), base, lanes, values), lanes);
+    const Node old = load_from(wide, constant_int(0), {}, lanes);
+    Node body = store_to(wide, constant_int(0), combine(op, old, value));
+    if (vectors % team != 0) body = branch(integer_less(p, constant_int(vectors)), body);
+    adding.push_back(
+        loop(steps <= most_at_once ? LoopKind::unrolled : LoopKind::serial, step, body));
+    const Node all = load_from(wide, constant_int(0), {}, lanes);
+    adding.push_back(store_to(sums, constant_int(i), lanes == 1 ? all : horizontal(op, all)));
+  }
+  std::vector<Node> round = {loop(LoopKind::threads, thread, block(std::move(adding)))};
+  if (team > 1) round.push_back(group_reduce(op, sums, 0, at_once, team, threads_));
+  if (points.empty()) {
+    known_[reduction] = load_from(sums, constant_int(0));
+  } else {
+    const Node memory = room(reduction.dtype(), count);
+    const Node other = workshop_.range(threads_);
+    std::vector<Node> stores;
+    for (std::int64_t i = 0; i < at_once; ++i) {
+      const Node row = row_of(other, i);
+      stores.push_back(branch(integer_less(row, constant_int(count)),
+                              store_to(memory, row, load_from(sums, constant_int(i)))));
+    }
+    const Node first = integer_less(mod(other, constant_int(team)), constant_int(1));
+    round.push_back(loop(LoopKind::threads, other, branch(first, block(std::move(stores)))));
+    known_[reduction] = load_from(memory, position(points));
+  }
+  statements_.push_back(loop(LoopKind::serial, batch, block(std::move(round))));
+}
+
+}  // namespace brisk

@@ -1,0 +1,224 @@
+// What groups of threads compute, at sizes that meet each way of the strategies: the kernels of a
+// GPU, interpreted, against the evaluator.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+
+#include "brisk/brisk.h"
+#include "brisk/functional.h"
+#include "formats/quant_tensors.h"
+#include "ops/interpreted.h"
+#include "tensor/node_of.h"
+
+namespace brisk::ops_test {
+namespace {
+
+using Values = std::vector<double>;
+
+class Numbers {
+ public:
+  explicit Numbers(unsigned seed) : state_(seed) {}
+  std::uint32_t bits() {
+    state_ = state_ * 6364136223846793005U + 1442695040888963407U;
+    return static_cast<std::uint32_t>(state_ >> 33);
+  }
+  Tensor floats(const Dims& shape, DType dtype = DType::float32) {
+    std::vector<float> values(static_cast<std::size_t>(element_count(shape)));
+    for (float& value : values) value = static_cast<float>(bits() % 2001) / 1000 - 1;
+    return from_host(std::span<const float>(values), shape).cast(dtype);
+  }
+  /// Rows of blocks with scales that are halves of ordinary size.
+  Tensor blocks(std::int64_t rows, std::int64_t columns, BlockType type, BlockLayout layout) {
+    const BlockInfo& info = block_info(type);
+    const std::int64_t row = columns / info.values * info.bytes;
+    std::vector<std::uint8_t> bytes(static_cast<std::size_t>(rows * row));
+    for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(bits());
+    const bool half_later = type == BlockType::q6_k || type == BlockType::q3_k;
+    for (std::size_t at = 0; at < bytes.size(); at += static_cast<std::size_t>(info.bytes)) {
+      const std::size_t half = half_later ? at + static_cast<std::size_t>(info.bytes) - 2 : at;
+      bytes[half + 1] = 0x20 | (bytes[half + 1] & 0x83);
+      if (type == BlockType::q4_k || type == BlockType::q5_k || type == BlockType::q4_1)
+        bytes[half + 3] = 0x20 | (bytes[half + 3] & 0x83);
+    }
+    if (layout == BlockLayout::blocks)
+      return from_host(std::span<const std::uint8_t>(bytes), {rows, row});
+    const auto planes = split_planes(type, std::as_bytes(std::span(bytes)), columns);
+    return from_bytes(planes, {rows, row}, DType::uint8);
+  }
+
+ private:
+  static std::int64_t element_count(const Dims& shape) {
+    std::int64_t count = 1;
+    for (const Dim& size : shape) count *= size.value();
+    return count;
+  }
+  std::uint64_t state_;
+};
+
+using Make = std::function<Tensor(Numbers&)>;
+
+Values values_by(Executor& executor, const Make& make, const VariableValues& variables) {
+  Executor* before = use_executor(&executor);
+  Numbers numbers(7);
+  const Node root = node_of(make(numbers));
+  const Node buffer = executor.realize({&root, 1}, variables)[0];
+  std::vector<float> floats(executor.read(buffer).size() / sizeof(float));
+  std::memcpy(floats.data(), executor.read(buffer).data(), floats.size() * sizeof(float));
+  use_executor(before);
+  return {floats.begin(), floats.end()};
+}
+
+/// `make` gives float32; the last kernel has the name. Errors are relative to the largest value.
+void expect_same(const std::string& name, const Make& make, const VariableValues& variables = {},
+                 double tolerance = 2e-5) {
+  for (const char* cpu : {"sm_75", "sm_90a"}) {
+    SCOPED_TRACE(cpu);
+    Interpreted kernels(cpu);
+    const Values got = values_by(kernels, make, variables);
+    const Values want = values_by(*evaluator(), make, variables);
+    ASSERT_EQ(got.size(), want.size());
+    ASSERT_FALSE(want.empty());
+    EXPECT_EQ(kernels.names().back(), name);
+    double greatest = 0;
+    for (const double value : want) {
+      ASSERT_TRUE(std::isfinite(value));
+      greatest = std::max(greatest, std::fabs(value));
+    }
+    ASSERT_GT(greatest, 0);
+    for (std::size_t i = 0; i < got.size(); ++i)
+      ASSERT_NEAR(got[i], want[i], tolerance * greatest) << "element " << i;
+  }
+}
+
+constexpr DType f32 = DType::float32;
+
+TEST(GroupKernels, productsWithAMatrixOfEveryFloat) {
+  for (const DType dtype : {f32, DType::float16, DType::bfloat16}) {
+    for (const auto& [n, k] : {std::pair{4, 1024}, {70, 256}, {33, 1408}, {1027, 64}, {8, 8192}}) {
+      SCOPED_TRACE(fmt::format("{} x {} of {}", n, k, name(dtype)));
+      expect_same("group_matrix_vector", [&, n = n, k = k](Numbers& x) {
+        return matmul(x.floats({1, k}), x.floats({n, k}, dtype).cast(f32).transpose(0, 1));
+      });
+    }
+  }
+}
+
+TEST(GroupKernels, productsOfNormalisedRows) {
+  for (const std::int64_t rows : {1, 3, 8}) {
+    SCOPED_TRACE(rows);
+    expect_same("group_matrix_vector", [&](Numbers& x) {
+      const Tensor row = rms_norm(x.floats({rows, 512}), x.floats({512}));
+      return matmul(row, x.floats({61, 512}, DType::float16).cast(f32).transpose(0, 1));
+    });
+  }
+}
+
+TEST(GroupKernels, twoProductsOfOneRowMeetInAResult) {
+  expect_same("group_matrix_vector", [](Numbers& x) {
+    const Tensor row = rms_norm(x.floats({1, 512}), x.floats({512}));
+    const auto matrix = [&] { return x.floats({90, 512}, DType::bfloat16).cast(f32); };
+    return silu(matmul(row, matrix().transpose(0, 1))) * matmul(row, matrix().transpose(0, 1));
+  });
+}
+
+TEST(GroupKernels, productsOfAVariableNumberOfRows) {
+  const Dim count = Dim::variable("count", 1, 6);
+  for (const std::int64_t rows : {1, 4, 6}) {
+    SCOPED_TRACE(rows);
+    const auto make = [&](Numbers& x) {
+      const Tensor some = x.floats({6, 256}).narrow(0, 0, count);
+      return matmul(rms_norm(some, x.floats({256})), x.floats({40, 256}).transpose(0, 1));
+    };
+    expect_same("group_matrix_vector", make, {{"count", rows}});
+  }
+}
+
+TEST(GroupKernels, productsWithQuantisedMatrices) {
+  for (const BlockType type : {BlockType::q8_0, BlockType::q4_0, BlockType::q4_1, BlockType::q5_0,
+                               BlockType::q4_k, BlockType::q5_k, BlockType::q6_k}) {
+    for (const auto& [rows, layout] :
+         {std::pair{1, BlockLayout::blocks}, {1, BlockLayout::planes}, {3, BlockLayout::planes}}) {
+      SCOPED_TRACE(fmt::format("{} rows of {}", rows, block_info(type).name));
+      expect_same(
+          "group_matrix_vector_bytes",
+          [&, rows = rows, layout = layout](Numbers& x) {
+            const Tensor row = rms_norm(x.floats({rows, 768}), x.floats({768}));
+            return quantised_linear(round_rows(row), x.blocks(37, 768, type, layout), type, layout);
+          },
+          {}, 1e-2);  // a value between two steps may be rounded to the other
+    }
+  }
+}
+
+TEST(GroupKernels, attentionOfFewQueriesOverACache) {
+  struct Heads {
+    std::int64_t heads, key_heads, width;
+    DType dtype;
+  };
+  const Dim seen = Dim::variable("seen", 1, 700);
+  for (const Heads& h : {Heads{8, 1, 64, DType::float16}, Heads{4, 2, 128, DType::bfloat16},
+                         Heads{3, 3, 24, f32}, Heads{2, 1, 80, DType::float16}}) {
+    for (const std::int64_t keys : {1, 65, 700}) {
+      SCOPED_TRACE(
+          fmt::format("{} heads over {} of {}, {} keys", h.heads, h.key_heads, h.width, keys));
+      const auto make = [&](Numbers& x) {
+        const auto cache = [&] {
+          const Tensor all = x.floats({h.key_heads, 700, h.width}, h.dtype);
+          return all.narrow(1, 0, seen).cast(f32);
+        };
+        const Tensor keys = cache();
+        return scaled_dot_product_attention(x.floats({h.heads, 1, h.width}), keys, cache());
+      };
+      expect_same("group_attention", make, {{"seen", keys}});
+    }
+  }
+}
+
+TEST(GroupKernels, attentionOfSeveralQueriesThatSeeWhatIsBefore) {
+  for (const std::int64_t tokens : {2, 7, 40}) {
+    SCOPED_TRACE(tokens);
+    expect_same("group_attention", [&](Numbers& x) {
+      AttentionOptions options;
+      options.causal_end = true;
+      return scaled_dot_product_attention(x.floats({2, tokens, 32}), x.floats({2, 150, 32}),
+                                          x.floats({2, 150, 32}), options);
+    });
+  }
+}
+
+TEST(GroupKernels, rowsThatStayInRegisters) {
+  for (const DType dtype : {f32, DType::bfloat16}) {
+    for (const std::int64_t width : {64, 1000, 8192}) {
+      SCOPED_TRACE(fmt::format("{} of {}", width, name(dtype)));
+      expect_same("group_rows", [&](Numbers& x) {
+        return x.floats({5, width}, dtype).cast(f32).softmax(1);
+      });
+      expect_same("group_rows", [&](Numbers& x) {
+        return layer_norm(x.floats({5, width}, dtype).cast(f32), x.floats({width}),
+                          x.floats({width}));
+      });
+    }
+  }
+}
+
+TEST(GroupKernels, sumsOfColumns) {
+  for (const auto& [rows, columns] : {std::pair{3000, 37}, {517, 256}, {64, 1028}}) {
+    SCOPED_TRACE(fmt::format("{} rows of {}", rows, columns));
+    // Few columns are added up in parts.
+    expect_same(columns < 256 ? "group_rows" : "group_columns",
+                [&, rows = rows, columns = columns](Numbers& x) {
+                  return x.floats({rows, columns}).sum(0);
+                });
+  }
+}
+
+TEST(GroupKernels, sumsOfEverything) {
+  for (const std::int64_t count : {2, 77, 5000, 300'000}) {
+    SCOPED_TRACE(count);
+    expect_same("group_rows", [&](Numbers& x) { return square(x.floats({count})).sum(); });
+  }
+}
+
+}  // namespace
+}  // namespace brisk::ops_test
