@@ -62,7 +62,6 @@ struct TileMap {
   std::vector<std::int64_t> strides;  // in bytes
   std::int64_t box_rows = 1;
   std::int64_t box_columns = 1;
-  bool operator==(const TileMap&) const = default;
 };
 
 /// One launch: code, its buffer arguments (workspace last), the values of its variables and the
@@ -75,6 +74,17 @@ struct Launch {
   std::span<const PhaseNeeds> phase_needs;  // where tasks are groups of threads
   std::span<const TileMap> tiles;
   std::size_t scratch_bytes = 0;  // per thread
+};
+
+/// Launches that a device replays as one, in their order (Device::record).
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  /// From now on launch `i` has these variables, tasks and tiles; its program, buffers and needs
+  /// stay what they were.
+  virtual void update(std::size_t i, const Launch& launch) = 0;
+  /// As Device::launch of each.
+  virtual void replay() = 0;
 };
 
 class Device {
@@ -103,6 +113,13 @@ class Device {
   /// Runs in the order of the calls; returns at once or when done.
   virtual void launch(const Launch& launch) = 0;
   virtual void synchronize() = 0;
+
+  /// Launches to replay at less cost than one by one; they keep neither programs nor buffers alive.
+  /// Null where the device has nothing cheaper.
+  virtual std::unique_ptr<Recording> record(std::span<const Launch>) { return nullptr; }
+  /// Copies all of a buffer of another device straight into `to`, which is as large; false, and
+  /// nothing done, where there is no way between the two.
+  virtual bool copy_across(Buffer&, const Buffer&) { return false; }
 };
 
 }  // namespace brisk

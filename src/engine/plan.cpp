@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <chrono>
 #include <mutex>
+#include <utility>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/options.h"
 #include "engine/engine.h"
 #include "engine/loaded.h"
 #include "engine/plan_record.h"
@@ -20,9 +22,14 @@ struct Plan::Impl {
     std::vector<void*> buffers;
     std::vector<ArgumentMemory> arguments;  // of the kernel, for BRISK_VERIFY
     std::vector<Node> variables;
-    bool fixed = true;  // no phase's number of tasks depends on variables
+    bool fixed = true;  // nothing of what follows depends on variables
+    std::vector<std::int64_t> values;
     std::vector<std::int64_t> tasks;
     std::vector<TileMap> tiles;
+
+    /// Sets what depends on variables; whether something is another than before.
+    bool set(const VariableValues& given);
+    Launch launch() const;
     Work work;
     std::vector<Shape> shapes;  // of the arguments
     std::vector<DType> dtypes;
@@ -30,6 +37,7 @@ struct Plan::Impl {
   using Timing = std::vector<double>;  // seconds of each step
 
   void run(const VariableValues& values, Timing* timing);
+  bool replay(const VariableValues& values);
   KernelInfo info(const Step& step, const VariableValues* values) const;
 
   Engine* engine = nullptr;
@@ -40,6 +48,9 @@ struct Plan::Impl {
   std::shared_ptr<Buffer> arena;
   std::int64_t arena_bytes = 0;
   std::int64_t lower_bound = 0;
+  bool ran = false;                      // a graph that runs once is not worth a recording
+  bool recordable = true;                // unless the device has said otherwise
+  std::unique_ptr<Recording> recording;  // of the steps as they were set last
 };
 
 Plan::~Plan() = default;
@@ -164,10 +175,8 @@ Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique
       step.buffers.push_back(in_arena(first_workspace[i] + w));
     }
     step.variables = record.steps[i].variables;
-    for (const Size& tasks : kernels[i]->header.phase_tasks) {
-      step.fixed = step.fixed && tasks.is_constant();
-      step.tasks.push_back(tasks.is_constant() ? tasks.value() : 0);
-    }
+    step.fixed = step.variables.empty();
+    if (step.fixed) step.set({});
     plan.steps.push_back(std::move(step));
   }
   for (const PlanRecord::Place& root : record.roots) {
@@ -207,31 +216,64 @@ std::vector<Plan::KernelInfo> Plan::timed_run(const VariableValues& values) {
   return list;
 }
 
+bool Plan::Impl::Step::set(const VariableValues& given) {
+  bool changed = false;
+  const auto put = [&](std::vector<std::int64_t>& list, std::size_t i, const Size& size) {
+    if (list.size() <= i) list.resize(i + 1, -1);
+    changed |= std::exchange(list[i], evaluate_size(size, given)) != list[i];
+  };
+  for (std::size_t i = 0; i < variables.size(); ++i) put(values, i, Size(variables[i]));
+  const KernelHeader& header = kernel->header;
+  for (std::size_t i = 0; i < header.phase_tasks.size(); ++i) put(tasks, i, header.phase_tasks[i]);
+  std::vector<TileMap> arrays;
+  for (const TileView& view : header.tiles) arrays.push_back(tile_map(view, given));
+  changed |= arrays != tiles;
+  tiles = std::move(arrays);
+  return changed;
+}
+
+Launch Plan::Impl::Step::launch() const {
+  Launch launch;
+  launch.program = kernel->program.get();
+  launch.buffers = buffers;
+  launch.variables = values;
+  launch.phase_tasks = tasks;
+  launch.phase_needs = kernel->header.phase_needs;
+  launch.tiles = tiles;
+  launch.scratch_bytes = static_cast<std::size_t>(kernel->header.scratch_bytes);
+  return launch;
+}
+
+// All steps at once, by the device's recording of them; false where there is none.
+bool Plan::Impl::replay(const VariableValues& values) {
+  if (!std::exchange(ran, true) || !recordable || steps.size() < 2) return false;
+  std::unique_ptr<Recording> current = std::move(recording);  // lost where a value is missing
+  if (current) {
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+      if (!steps[i].fixed && steps[i].set(values)) current->update(i, steps[i].launch());
+    }
+  } else {
+    std::vector<Launch> launches;
+    for (Step& step : steps) {
+      if (!step.fixed) step.set(values);
+      launches.push_back(step.launch());
+    }
+    current = engine->device().record(launches);
+    recordable = current != nullptr;
+    if (!recordable) return false;
+  }
+  current->replay();
+  recording = std::move(current);
+  return true;
+}
+
 void Plan::Impl::run(const VariableValues& values, Timing* timing) {
   const std::lock_guard lock(mutex);
-  std::vector<std::int64_t> variables;
+  if (timing == nullptr && !options().verify && !log_enabled(1) && replay(values)) return;
+  recording.reset();  // the steps are set to other values
   for (Step& step : steps) {
-    variables.clear();
-    for (const Node& variable : step.variables) {
-      variables.push_back(evaluate_size(Size(variable), values));
-    }
-    if (!step.fixed) {
-      const auto& sizes = step.kernel->header.phase_tasks;
-      for (std::size_t i = 0; i < sizes.size(); ++i)
-        step.tasks[i] = evaluate_size(sizes[i], values);
-    }
-    // The sizes of arrays may depend on variables too.
-    step.tiles.clear();
-    for (const TileView& view : step.kernel->header.tiles)
-      step.tiles.push_back(tile_map(view, values));
-    Launch launch;
-    launch.program = step.kernel->program.get();
-    launch.buffers = step.buffers;
-    launch.variables = variables;
-    launch.phase_tasks = step.tasks;
-    launch.phase_needs = step.kernel->header.phase_needs;
-    launch.tiles = step.tiles;
-    launch.scratch_bytes = static_cast<std::size_t>(step.kernel->header.scratch_bytes);
+    if (!step.fixed) step.set(values);
+    const Launch launch = step.launch();
     Device& device = engine->device();
     if (step.kernel->lowered) {
       launch_verified(device, launch, step.kernel->header.name, *step.kernel->lowered,

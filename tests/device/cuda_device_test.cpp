@@ -91,7 +91,8 @@ TEST_F(CudaDevice, SaysWhatItIs) {
 
 TEST_F(CudaDevice, CopiesOfEverySizeComeBack) {
   for (const std::size_t bytes :
-       {std::size_t{1}, std::size_t{1000}, std::size_t{4} << 20, (std::size_t{9} << 20) + 3}) {
+       {std::size_t{1}, std::size_t{1000}, std::size_t{4} << 20, (std::size_t{9} << 20) + 3,
+        (std::size_t{70} << 20) + 5}) {  // the last by several threads
     const auto data = numbers(bytes);
     const auto buffer = device_->allocate(bytes);
     device_->copy_in(*buffer, 0, data);
@@ -120,6 +121,44 @@ TEST_F(CudaDevice, RunsKernelsFromTextAndFromMachineCode) {
   std::vector<float> back(1000);
   device_->copy_out(std::as_writable_bytes(std::span(back)), *buffer, 0);
   for (std::size_t i = 0; i < back.size(); ++i) ASSERT_EQ(back[i], 4 * values[i]);
+}
+
+TEST_F(CudaDevice, RecordedLaunchesReplayAndTakeNewTasks) {
+  const std::vector<float> ones(1000, 1);
+  const auto buffer = device_->allocate(4000);
+  device_->copy_in(*buffer, 0, std::as_bytes(std::span(ones)));
+  const auto last = [&] {
+    std::vector<float> values(1000);
+    device_->copy_out(std::as_writable_bytes(std::span(values)), *buffer, 0);
+    return values.back();
+  };
+  const Kernel kernel = doubling(1000, 0);
+  const CodeObject code = compile(kernel, target_for(device_->info().architecture));
+  const auto program = device_->load(code.object, code.symbol);
+  void* address = buffer->address();
+  const std::int64_t groups = 16;
+  const std::int64_t none = 0;
+  const PhaseNeeds needs = {64, 0, false};
+  Launch launch;
+  launch.program = program.get();
+  launch.buffers = {&address, 1};
+  launch.phase_tasks = {&groups, 1};
+  launch.phase_needs = {&needs, 1};
+  Launch idle = launch;
+  idle.phase_tasks = {&none, 1};
+  const auto recording = device_->record(std::vector<Launch>{launch, idle, launch});
+  if (recording == nullptr) GTEST_SKIP() << "the driver has no graphs that can be changed";
+  EXPECT_EQ(last(), 1) << "recording runs nothing";
+  recording->replay();
+  EXPECT_EQ(last(), 4);
+  recording->update(0, idle);
+  recording->replay();
+  EXPECT_EQ(last(), 8);
+  recording->update(0, launch);
+  recording->update(1, launch);
+  recording->replay();
+  recording->replay();
+  EXPECT_EQ(last(), 512);
 }
 
 TEST_F(CudaDevice, TooMuchMemoryIsSaidWithWhatThereIs) {

@@ -1,246 +1,18 @@
 #include "device/cuda/cuda_device.h"
 
-#include <algorithm>
 #include <array>
-#include <atomic>
-#include <cstring>
-#include <limits>
-#include <mutex>
 #include <tuple>
 
 #include "base/error.h"
+#include "device/cuda/context.h"
 #include "device/cuda/driver.h"
+#include "device/cuda/program.h"
 
 namespace brisk {
 
 namespace {
 
 using namespace cuda;
-
-constexpr std::size_t granule = 256;  // of allocations: kernels may read a vector past the end
-constexpr std::size_t staging_bytes = 4 << 20;  // of each of two pinned buffers
-constexpr std::size_t most_arguments = 4096;    // bytes of a kernel's arguments, on every GPU
-constexpr std::size_t argument_alignment = 16;  // that kernels rely on
-constexpr std::int64_t shared_without_asking = 48 << 10;  // bytes of a group
-
-struct alignas(64) TensorMap {
-  std::array<std::uint64_t, 16> words;
-};
-
-/// The device's primary context with a stream of its own.
-class GpuContext {
- public:
-  explicit GpuContext(int number) : id_(fmt::format("cuda:{}", number)) {
-    want(driver().device_get(&device_, number), "finding the device");
-    want(driver().context_retain(&context_, device_), "making a context");
-    enter();
-    want(driver().stream_create(&stream_, stream_non_blocking), "making a stream");
-    if (attribute(attribute_memory_pools) != 0) {
-      want(driver().pool_of_device(&pool_, device_), "finding the memory pool");
-      std::uint64_t keep = std::numeric_limits<std::uint64_t>::max();
-      want(driver().pool_set(pool_, pool_release_threshold, &keep), "setting up the memory pool");
-    }
-  }
-
-  ~GpuContext() {
-    if (driver().context_set(context_) != success) return;
-    for (Staging& staging : staging_) {
-      if (staging.memory != nullptr) driver().host_free(staging.memory);
-      if (staging.done != nullptr) driver().event_destroy(staging.done);
-    }
-    if (stream_ != nullptr) driver().stream_destroy(stream_);
-    driver().context_release(device_);
-    if (lost_) driver().context_reset(device_);
-  }
-
-  GpuContext(const GpuContext&) = delete;
-  GpuContext& operator=(const GpuContext&) = delete;
-
-  const std::string& id() const { return id_; }
-  Stream stream() const { return stream_; }
-  Ordinal device() const { return device_; }
-
-  /// Makes it the calling thread's context.
-  void enter() { want(driver().context_set(context_), "entering the context"); }
-
-  /// Throws what the driver says.
-  void want(Status error, const char* what) {
-    if (error == success) return;
-    if (loses_context(error)) {
-      lost_ = true;
-      device_error(
-          "{}: {} failed with {}, of this or an earlier launch (the last one: {}); what was on the "
-          "device is lost, and the device must be opened anew, if need be by a new process",
-          id_, what, driver().name_of(error), last_launch());
-    }
-    device_error("{}: {} failed with {}", id_, what, driver().name_of(error));
-  }
-
-  int attribute(int which) {
-    int value = 0;
-    want(driver().device_attribute(&value, which, device_), "asking for an attribute");
-    return value;
-  }
-
-  /// Free and all bytes.
-  std::pair<std::size_t, std::size_t> memory() {
-    enter();
-    std::pair<std::size_t, std::size_t> bytes;
-    want(driver().memory_info(&bytes.first, &bytes.second), "asking for memory");
-    return bytes;
-  }
-
-  Address allocate(std::size_t wanted) {
-    enter();
-    const std::size_t bytes = (std::max<std::size_t>(wanted, 1) + granule - 1) / granule * granule;
-    Address address = 0;
-    Status error = try_allocate(&address, bytes);
-    if (error == out_of_memory) {  // what is freed but kept may stand in the way
-      want(driver().stream_synchronize(stream_), "waiting");
-      if (pool_ != nullptr) want(driver().pool_trim(pool_, 0), "trimming the memory pool");
-      error = try_allocate(&address, bytes);
-    }
-    if (error == out_of_memory) {
-      const auto [free, total] = memory();
-      device_error(
-          "{}: {} bytes were wanted, but only {} of {} are free; close other programs on "
-          "the device, or choose a smaller model, context or batch",
-          id_, wanted, free, total);
-    }
-    want(error, "allocating");
-    return address;
-  }
-
-  void free(Address address) noexcept {
-    if (driver().context_set(context_) != success) return;
-    if (pool_ != nullptr) {
-      driver().memory_free_ordered(address, stream_);
-    } else {
-      driver().memory_free(address);
-    }
-  }
-
-  void fill_zeros(Address address, std::size_t bytes) {
-    enter();
-    want(driver().fill_bytes(address, 0, bytes, stream_), "filling memory");
-  }
-
-  void copy_in(Address to, const std::byte* from, std::size_t bytes) {
-    enter();
-    const std::lock_guard lock(staging_mutex_);
-    for (std::size_t at = 0; at < bytes; at += staging_bytes) {
-      const std::size_t part = std::min(staging_bytes, bytes - at);
-      Staging& staging = next_staging();
-      std::memcpy(staging.memory, from + at, part);
-      want(driver().copy_to_device(to + at, staging.memory, part, stream_),
-           "copying to the device");
-      want(driver().event_record(staging.done, stream_), "recording an event");
-    }
-  }
-
-  /// While one part is copied on the host, the next one is on its way.
-  void copy_out(std::byte* to, Address from, std::size_t bytes) {
-    enter();
-    const std::lock_guard lock(staging_mutex_);
-    Staging* before = nullptr;
-    std::size_t before_at = 0;
-    std::size_t before_bytes = 0;
-    const auto finish = [&] {
-      if (before == nullptr) return;
-      want(driver().event_synchronize(before->done), "copying from the device");
-      std::memcpy(to + before_at, before->memory, before_bytes);
-    };
-    for (std::size_t at = 0; at < bytes; at += staging_bytes) {
-      const std::size_t part = std::min(staging_bytes, bytes - at);
-      Staging& staging = next_staging();
-      want(driver().copy_to_host(staging.memory, from + at, part, stream_),
-           "copying from the device");
-      want(driver().event_record(staging.done, stream_), "recording an event");
-      finish();
-      before = &staging;
-      before_at = at;
-      before_bytes = part;
-    }
-    finish();
-  }
-
-  /// PTX → machine code, by the driver's linker, which gives its result out.
-  std::vector<std::byte> assemble(std::span<const std::byte> text, const std::string& symbol) {
-    enter();
-    std::array<char, 8192> log{};
-    std::array<int, 2> options = {jit_error_log, jit_error_log_bytes};
-    std::array<void*, 2> values = {log.data(), reinterpret_cast<void*>(log.size() - 1)};
-    Link link = nullptr;
-    want(driver().link_create(options.size(), options.data(), values.data(), &link),
-         "starting the assembler");
-    void* code = nullptr;
-    std::size_t bytes = 0;
-    Status error = driver().link_add(link, jit_input_ptx, const_cast<std::byte*>(text.data()),
-                                     text.size(), symbol.c_str(), 0, nullptr, nullptr);
-    if (error == success) error = driver().link_complete(link, &code, &bytes);
-    std::vector<std::byte> result;
-    if (error == success) {
-      const auto* first = static_cast<const std::byte*>(code);
-      result.assign(first, first + bytes);
-    }
-    driver().link_destroy(link);
-    if (error != success) {
-      device_error("{}: the driver does not assemble kernel '{}': {}\n{}", id_, symbol,
-                   driver().name_of(error), log.data());
-    }
-    return result;
-  }
-
-  void launched(const std::string& symbol) {
-    const std::lock_guard lock(name_mutex_);
-    last_launch_ = symbol;
-  }
-
-  void synchronize() {
-    enter();
-    want(driver().stream_synchronize(stream_), "waiting for the device");
-  }
-
- private:
-  struct Staging {
-    void* memory = nullptr;
-    Event done = nullptr;
-  };
-
-  // One that no copy uses any more.
-  Staging& next_staging() {
-    Staging& staging = staging_[turn_ ^= 1];
-    if (staging.done == nullptr) {
-      want(driver().host_allocate(&staging.memory, staging_bytes, 0), "allocating pinned memory");
-      want(driver().event_create(&staging.done, event_disable_timing), "making an event");
-    } else {
-      want(driver().event_synchronize(staging.done), "waiting for a copy");
-    }
-    return staging;
-  }
-
-  Status try_allocate(Address* address, std::size_t bytes) const {
-    if (pool_ == nullptr) return driver().memory_allocate(address, bytes);
-    return driver().memory_allocate_ordered(address, bytes, stream_);
-  }
-
-  std::string last_launch() {
-    const std::lock_guard lock(name_mutex_);
-    return last_launch_.empty() ? "none" : last_launch_;
-  }
-
-  std::string id_;
-  Ordinal device_ = 0;
-  Context context_ = nullptr;
-  Stream stream_ = nullptr;
-  Pool pool_ = nullptr;
-  std::mutex staging_mutex_;
-  std::array<Staging, 2> staging_;
-  std::size_t turn_ = 0;
-  std::mutex name_mutex_;
-  std::string last_launch_;
-  std::atomic<bool> lost_ = false;
-};
 
 class GpuBuffer final : public Buffer {
  public:
@@ -262,6 +34,7 @@ class GpuBuffer final : public Buffer {
   Device& device() const override { return device_; }
   std::size_t bytes() const override { return bytes_; }
   void* address() const override { return reinterpret_cast<void*>(address_); }
+  GpuContext& context() const { return *context_; }
 
  private:
   Device& device_;
@@ -270,86 +43,6 @@ class GpuBuffer final : public Buffer {
   std::size_t bytes_;
   Address owned_;
   std::shared_ptr<Buffer> whole_;
-};
-
-class GpuProgram final : public Program {
- public:
-  GpuProgram(std::shared_ptr<GpuContext> context, std::span<const std::byte> object,
-             const std::string& symbol)
-      : context_(std::move(context)), symbol_(symbol) {
-    if (!is_machine_code(object)) binary_ = context_->assemble(object, symbol);
-    context_->enter();
-    const std::byte* code = binary_.empty() ? object.data() : binary_.data();
-    const Status error = driver().module_load(&module_, code, 0, nullptr, nullptr);
-    if (error != success) {
-      device_error("{}: the driver does not take kernel '{}': {}", context_->id(), symbol,
-                   driver().name_of(error));
-    }
-    for (int i = 0;; ++i) {
-      Function function = nullptr;
-      const Status found =
-          driver().module_function(&function, module_, fmt::format("{}_{}", symbol, i).c_str());
-      if (found == not_found && i > 0) break;
-      context_->want(found, "finding a kernel");
-      phases_.push_back(function);
-    }
-  }
-  ~GpuProgram() override {
-    try {
-      context_->enter();
-    } catch (const DeviceError&) {
-      return;  // the module went with the context
-    }
-    driver().module_unload(module_);
-  }
-  GpuProgram(const GpuProgram&) = delete;
-  GpuProgram& operator=(const GpuProgram&) = delete;
-
-  std::vector<std::byte> binary() const override { return binary_; }
-
-  /// The kernel of a phase whose groups have this much shared memory.
-  Function phase(std::size_t i, std::int64_t shared_bytes) const {
-    check(i < phases_.size(), "a kernel function for each phase");
-    if (shared_bytes > shared_without_asking) {
-      context_->want(
-          driver().function_set(phases_[i], function_shared_bytes, static_cast<int>(shared_bytes)),
-          "asking for shared memory");
-    }
-    return phases_[i];
-  }
-  const std::string& symbol() const { return symbol_; }
-
-  /// The i-th of a launch's arrays at this address, made by `make` where the last launch had
-  /// another.
-  template <typename Make>
-  TensorMap tensor_map(std::size_t i, const TileMap& tile, Address first, const Make& make) const {
-    const std::lock_guard lock(maps_mutex_);
-    if (maps_.size() <= i) maps_.resize(i + 1);
-    Map& known = maps_[i];
-    if (known.first != first || !(known.tile == tile)) known = {tile, first, make()};
-    return known.map;
-  }
-
- private:
-  struct Map {
-    TileMap tile;
-    Address first = 0;
-    TensorMap map{};
-  };
-
-  std::shared_ptr<GpuContext> context_;
-  // An ELF file.
-  static bool is_machine_code(std::span<const std::byte> object) {
-    constexpr std::array<char, 4> magic = {'\x7f', 'E', 'L', 'F'};
-    return object.size() > magic.size() && std::memcmp(object.data(), magic.data(), 4) == 0;
-  }
-
-  std::string symbol_;
-  std::vector<std::byte> binary_;  // where it was made here
-  Module module_ = nullptr;
-  std::vector<Function> phases_;
-  mutable std::mutex maps_mutex_;
-  mutable std::vector<Map> maps_;
 };
 
 // The target (base/target.h) whose code the device runs best; empty where there is none.
@@ -447,50 +140,19 @@ class CudaDevice final : public Device {
   }
 
   void launch(const Launch& launch) override {
-    context_->enter();
-    const auto& program = static_cast<const GpuProgram&>(*launch.program);
-    check(launch.phase_needs.size() == launch.phase_tasks.size(), "needs of each phase");
-    std::vector<std::uint64_t> values;  // each of these arguments has 8 bytes
-    for (void* buffer : launch.buffers) {
-      values.push_back(reinterpret_cast<std::uintptr_t>(buffer));
-      check(values.back() % argument_alignment == 0, "cuda: arguments are aligned");
-    }
-    for (const std::int64_t variable : launch.variables)
-      values.push_back(static_cast<std::uint64_t>(variable));
-    values.resize(values.size() + 2);  // the first task and the one after the last
-    std::uint64_t& first = values[values.size() - 2];
-    std::uint64_t& end = values.back();
-    std::vector<TensorMap> maps;
-    for (std::size_t i = 0; i < launch.tiles.size(); ++i)
-      maps.push_back(tensor_map(i, launch, program));
-    if (values.size() * sizeof(std::uint64_t) + maps.size() * sizeof(TensorMap) > most_arguments) {
-      device_error("{}: kernel '{}' has {} arguments, which is more than the device takes",
-                   context_->id(), program.symbol(), values.size() + maps.size());
-    }
-    std::vector<void*> arguments;
-    for (std::uint64_t& value : values) arguments.push_back(&value);
-    for (TensorMap& map : maps) arguments.push_back(&map);
-    context_->launched(program.symbol());
-    for (std::size_t i = 0; i < launch.phase_tasks.size(); ++i) {
-      const PhaseNeeds& needs = launch.phase_needs[i];
-      const auto start = [&](std::int64_t begin, std::int64_t groups) {
-        first = static_cast<std::uint64_t>(begin);
-        context_->want(
-            driver().launch(program.phase(i, needs.shared_bytes), static_cast<unsigned>(groups), 1,
-                            1, static_cast<unsigned>(needs.threads), 1, 1,
-                            static_cast<unsigned>(needs.shared_bytes), context_->stream(),
-                            arguments.data(), nullptr),
-            "launching");
-      };
-      const std::int64_t tasks = launch.phase_tasks[i];
-      end = static_cast<std::uint64_t>(tasks);
-      if (needs.persistent) {
-        if (tasks > 0) start(0, std::min<std::int64_t>(tasks, info_.compute_units));
-        continue;
-      }
-      for (std::int64_t begin = 0; begin < tasks; begin += largest_grid)
-        start(begin, std::min<std::int64_t>(tasks - begin, largest_grid));
-    }
+    start_launch(*context_, launch, info_.compute_units);
+  }
+
+  std::unique_ptr<Recording> record(std::span<const Launch> launches) override {
+    return record_launches(context_, launches, info_.compute_units);
+  }
+
+  bool copy_across(Buffer& to, const Buffer& from) override {
+    const auto* other = dynamic_cast<const GpuBuffer*>(&from);
+    if (other == nullptr) return false;
+    want_inside(to, 0, from.bytes(), "copy_across");
+    context_->copy_across(address_of(to), other->context(), address_of(from), from.bytes());
+    return true;
   }
 
   void synchronize() override { context_->synchronize(); }
@@ -505,51 +167,6 @@ class CudaDevice final : public Device {
     if (offset <= buffer.bytes() && bytes <= buffer.bytes() - offset) return;
     device_error("{}: {} of {} bytes at {} in a buffer of {} bytes", info_.id, what, bytes, offset,
                  buffer.bytes());
-  }
-
-  // CUtensorMapDataType.
-  static int tensor_type(DType dtype) {
-    switch (dtype) {
-      case DType::float16: return 6;
-      case DType::float32: return 7;
-      case DType::bfloat16: return 9;
-      case DType::int32: return 3;
-      default: check(byte_size(dtype) == 1, "a dtype of tiles"); return 0;
-    }
-  }
-
-  // The driver takes a microsecond for one: a program keeps those of its last launch.
-  TensorMap tensor_map(std::size_t i, const Launch& launch, const GpuProgram& program) const {
-    const TileMap& tile = launch.tiles[i];
-    const Address first =
-        reinterpret_cast<Address>(launch.buffers[tile.buffer]) + static_cast<Address>(tile.start);
-    return program.tensor_map(i, tile, first,
-                              [&] { return encode(tile, first, program.symbol()); });
-  }
-
-  TensorMap encode(const TileMap& tile, Address first, const std::string& symbol) const {
-    TensorMap map{};
-    std::vector<std::uint64_t> sizes(tile.sizes.begin(), tile.sizes.end());
-    std::vector<std::uint64_t> strides(tile.strides.begin(), tile.strides.end());
-    std::vector<std::uint32_t> box(sizes.size(), 1);
-    std::vector<std::uint32_t> steps(sizes.size(), 1);
-    box[0] = static_cast<std::uint32_t>(tile.box_columns);
-    box[1] = static_cast<std::uint32_t>(tile.box_rows);
-    if (driver().tensor_map == nullptr) {
-      device_error(
-          "{}: NVIDIA's driver is too old for the device; brisk needs one of CUDA 12.0 or "
-          "later (525)",
-          info_.id);
-    }
-    const Status error =
-        driver().tensor_map(&map, tensor_type(tile.dtype), static_cast<std::uint32_t>(sizes.size()),
-                            first, sizes.data(), strides.data(), box.data(), steps.data(), 0,
-                            swizzle_128_bytes, promote_256_bytes, 0);
-    if (error != success) {
-      device_error("{}: an array of kernel '{}' cannot be copied in tiles: {}", info_.id, symbol,
-                   driver().name_of(error));
-    }
-    return map;
   }
 
   std::shared_ptr<GpuContext> context_;

@@ -18,6 +18,19 @@ using Module = struct CUmod_st*;
 using Function = struct CUfunc_st*;
 using Pool = struct CUmemPoolHandle_st*;
 using Link = struct CUlinkState_st*;
+using Graph = struct CUgraph_st*;
+using GraphNode = struct CUgraphNode_st*;
+using GraphExec = struct CUgraphExec_st*;
+
+/// CUDA_KERNEL_NODE_PARAMS of the functions without a version in their names.
+struct KernelNode {
+  Function function;
+  unsigned grid[3];
+  unsigned block[3];
+  unsigned shared_bytes;
+  void** arguments;
+  void** extra;
+};
 
 enum : Status {
   success = 0,
@@ -80,6 +93,8 @@ constexpr long long largest_grid = 2147483647;  // blocks along x
   X(host_free, cuMemFreeHost, (void*))                                                             \
   X(copy_to_device, cuMemcpyHtoDAsync_v2, (Address, const void*, std::size_t, Stream))             \
   X(copy_to_host, cuMemcpyDtoHAsync_v2, (void*, Address, std::size_t, Stream))                     \
+  X(copy_peer, cuMemcpyPeerAsync, (Address, Context, Address, Context, std::size_t, Stream))       \
+  X(pci_bus_id, cuDeviceGetPCIBusId, (char*, int, Ordinal))                                        \
   X(fill_bytes, cuMemsetD8Async, (Address, unsigned char, std::size_t, Stream))                    \
   X(module_load, cuModuleLoadDataEx, (Module*, const void*, unsigned, int*, void**))               \
   X(module_unload, cuModuleUnload, (Module))                                                       \
@@ -93,11 +108,20 @@ constexpr long long largest_grid = 2147483647;  // blocks along x
   X(launch, cuLaunchKernel,                                                                        \
     (Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Stream,       \
      void**, void**))
-// Of CUDA 12 and later; null where the driver is older.
+// Of later drivers; null where they are missing: tiles (CUDA 12.0), graphs (11.6).
 #define BRISK_CUDA_NEWER_FUNCTIONS(X)                                                              \
   X(tensor_map, cuTensorMapEncodeTiled,                                                            \
     (void*, int, std::uint32_t, Address, const std::uint64_t*, const std::uint64_t*,               \
-     const std::uint32_t*, const std::uint32_t*, int, int, int, int))
+     const std::uint32_t*, const std::uint32_t*, int, int, int, int))                              \
+  X(graph_create, cuGraphCreate, (Graph*, unsigned))                                               \
+  X(graph_destroy, cuGraphDestroy, (Graph))                                                        \
+  X(graph_add_kernel, cuGraphAddKernelNode,                                                        \
+    (GraphNode*, Graph, const GraphNode*, std::size_t, const KernelNode*))                         \
+  X(graph_instantiate, cuGraphInstantiateWithFlags, (GraphExec*, Graph, unsigned long long))       \
+  X(graph_exec_destroy, cuGraphExecDestroy, (GraphExec))                                           \
+  X(graph_set_kernel, cuGraphExecKernelNodeSetParams, (GraphExec, GraphNode, const KernelNode*))   \
+  X(graph_enable, cuGraphNodeSetEnabled, (GraphExec, GraphNode, unsigned))                         \
+  X(graph_launch, cuGraphLaunch, (GraphExec, Stream))
 // clang-format on
 
 struct Driver {

@@ -1,0 +1,304 @@
+#include "device/cuda/program.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace brisk::cuda {
+
+namespace {
+
+constexpr std::size_t most_arguments = 4096;    // bytes of a kernel's arguments, on every GPU
+constexpr std::size_t argument_alignment = 16;  // that kernels rely on
+constexpr std::int64_t shared_without_asking = 48 << 10;  // bytes of a group
+
+struct alignas(64) TensorMap {
+  std::array<std::uint64_t, 16> words;
+};
+
+// An ELF file.
+bool is_machine_code(std::span<const std::byte> object) {
+  constexpr std::array<char, 4> magic = {'\x7f', 'E', 'L', 'F'};
+  return object.size() > magic.size() && std::memcmp(object.data(), magic.data(), 4) == 0;
+}
+
+}  // namespace
+
+GpuProgram::GpuProgram(std::shared_ptr<GpuContext> context, std::span<const std::byte> object,
+                       const std::string& symbol)
+    : context_(std::move(context)), symbol_(symbol) {
+  if (!is_machine_code(object)) binary_ = context_->assemble(object, symbol);
+  context_->enter();
+  const std::byte* code = binary_.empty() ? object.data() : binary_.data();
+  const Status error = driver().module_load(&module_, code, 0, nullptr, nullptr);
+  if (error != success) {
+    device_error("{}: the driver does not take kernel '{}': {}", context_->id(), symbol,
+                 driver().name_of(error));
+  }
+  for (int i = 0;; ++i) {
+    Function function = nullptr;
+    const Status found =
+        driver().module_function(&function, module_, fmt::format("{}_{}", symbol, i).c_str());
+    if (found == not_found && i > 0) break;
+    context_->want(found, "finding a kernel");
+    phases_.push_back(function);
+  }
+}
+
+GpuProgram::~GpuProgram() {
+  try {
+    context_->enter();
+  } catch (const DeviceError&) {
+    return;  // the module went with the context
+  }
+  driver().module_unload(module_);
+}
+
+Function GpuProgram::phase(std::size_t i, std::int64_t shared_bytes) const {
+  check(i < phases_.size(), "a kernel function for each phase");
+  if (shared_bytes > shared_without_asking) {
+    context_->want(
+        driver().function_set(phases_[i], function_shared_bytes, static_cast<int>(shared_bytes)),
+        "asking for shared memory");
+  }
+  return phases_[i];
+}
+
+namespace {
+
+// CUtensorMapDataType.
+int tensor_type(DType dtype) {
+  switch (dtype) {
+    case DType::float16: return 6;
+    case DType::float32: return 7;
+    case DType::bfloat16: return 9;
+    case DType::int32: return 3;
+    default: check(byte_size(dtype) == 1, "a dtype of tiles"); return 0;
+  }
+}
+
+TensorMap tensor_map(const GpuContext& context, const TileMap& tile, std::span<void* const> buffers,
+                     const std::string& symbol) {
+  TensorMap map{};
+  std::vector<std::uint64_t> sizes(tile.sizes.begin(), tile.sizes.end());
+  std::vector<std::uint64_t> strides(tile.strides.begin(), tile.strides.end());
+  std::vector<std::uint32_t> box(sizes.size(), 1);
+  std::vector<std::uint32_t> steps(sizes.size(), 1);
+  box[0] = static_cast<std::uint32_t>(tile.box_columns);
+  box[1] = static_cast<std::uint32_t>(tile.box_rows);
+  const Address first =
+      reinterpret_cast<Address>(buffers[tile.buffer]) + static_cast<Address>(tile.start);
+  if (driver().tensor_map == nullptr) {
+    device_error(
+        "{}: NVIDIA's driver is too old for the device; brisk needs one of CUDA 12.0 or "
+        "later (525)",
+        context.id());
+  }
+  const Status error = driver().tensor_map(
+      &map, tensor_type(tile.dtype), static_cast<std::uint32_t>(sizes.size()), first, sizes.data(),
+      strides.data(), box.data(), steps.data(), 0, swizzle_128_bytes, promote_256_bytes, 0);
+  if (error != success) {
+    device_error("{}: an array of kernel '{}' cannot be copied in tiles: {}", context.id(), symbol,
+                 driver().name_of(error));
+  }
+  return map;
+}
+
+const GpuProgram& program_of(const Launch& launch) {
+  return static_cast<const GpuProgram&>(*launch.program);
+}
+
+// A launch's arguments as the driver takes them, the same for each of its phases but for the tasks.
+class Arguments {
+ public:
+  Arguments(const GpuContext& context, const Launch& launch) {
+    check(launch.phase_needs.size() == launch.phase_tasks.size(), "needs of each phase");
+    for (void* buffer : launch.buffers) {
+      values_.push_back(reinterpret_cast<std::uintptr_t>(buffer));
+      check(values_.back() % argument_alignment == 0, "cuda: arguments are aligned");
+    }
+    for (const std::int64_t variable : launch.variables)
+      values_.push_back(static_cast<std::uint64_t>(variable));
+    values_.resize(values_.size() + 2);
+    const std::string& symbol = program_of(launch).symbol();
+    for (const TileMap& tile : launch.tiles)
+      maps_.push_back(tensor_map(context, tile, launch.buffers, symbol));
+    if (values_.size() * sizeof(std::uint64_t) + maps_.size() * sizeof(TensorMap) >
+        most_arguments) {
+      device_error("{}: kernel '{}' has {} arguments, which is more than the device takes",
+                   context.id(), symbol, values_.size() + maps_.size());
+    }
+    for (std::uint64_t& value : values_) pointers_.push_back(&value);
+    for (TensorMap& map : maps_) pointers_.push_back(&map);
+  }
+
+  /// For the tasks from `first` on, below `end`.
+  void** of_tasks(std::int64_t first, std::int64_t end) {
+    values_[values_.size() - 2] = static_cast<std::uint64_t>(first);
+    values_.back() = static_cast<std::uint64_t>(end);
+    return pointers_.data();
+  }
+
+ private:
+  std::vector<std::uint64_t> values_;  // of 8 bytes each
+  std::vector<TensorMap> maps_;
+  std::vector<void*> pointers_;
+};
+
+std::int64_t groups_of(const PhaseNeeds& needs, std::int64_t tasks, std::int64_t processors) {
+  return needs.persistent ? std::min(tasks, processors) : tasks;
+}
+
+}  // namespace
+
+void start_launch(GpuContext& context, const Launch& launch, std::int64_t processors) {
+  context.enter();
+  const GpuProgram& program = program_of(launch);
+  Arguments arguments(context, launch);
+  context.launched(program.symbol());
+  for (std::size_t i = 0; i < launch.phase_tasks.size(); ++i) {
+    const PhaseNeeds& needs = launch.phase_needs[i];
+    const std::int64_t tasks = launch.phase_tasks[i];
+    const std::int64_t all = groups_of(needs, tasks, processors);
+    for (std::int64_t begin = 0; begin < all; begin += largest_grid) {
+      const std::int64_t groups = std::min<std::int64_t>(all - begin, largest_grid);
+      context.want(
+          driver().launch(program.phase(i, needs.shared_bytes), static_cast<unsigned>(groups), 1, 1,
+                          static_cast<unsigned>(needs.threads), 1, 1,
+                          static_cast<unsigned>(needs.shared_bytes), context.stream(),
+                          arguments.of_tasks(begin, tasks), nullptr),
+          "launching");
+    }
+  }
+}
+
+namespace {
+
+bool has_graphs() {
+  const Driver& d = driver();
+  return d.graph_create != nullptr && d.graph_destroy != nullptr && d.graph_add_kernel != nullptr &&
+         d.graph_instantiate != nullptr && d.graph_exec_destroy != nullptr &&
+         d.graph_set_kernel != nullptr && d.graph_enable != nullptr && d.graph_launch != nullptr;
+}
+
+// A chain of kernels, one for each phase of each launch. A phase without tasks is switched off.
+class GpuRecording final : public Recording {
+ public:
+  GpuRecording(std::shared_ptr<GpuContext> context, std::span<const Launch> launches,
+               std::int64_t processors)
+      : context_(std::move(context)), processors_(processors) {
+    context_->enter();
+    context_->want(driver().graph_create(&graph_, 0), "making a graph");
+    try {
+      for (const Launch& launch : launches) add(launch);
+      context_->want(driver().graph_instantiate(&exec_, graph_, 0), "compiling a graph");
+      for (std::size_t i = 0; i < launches.size(); ++i) switch_phases(i, launches[i]);
+    } catch (...) {
+      destroy();
+      throw;
+    }
+    symbol_ = program_of(launches.back()).symbol();
+  }
+  ~GpuRecording() override {
+    if (driver().context_set(context_->handle()) == success) destroy();
+  }
+  GpuRecording(const GpuRecording&) = delete;
+  GpuRecording& operator=(const GpuRecording&) = delete;
+
+  void update(std::size_t i, const Launch& launch) override {
+    context_->enter();
+    Arguments arguments(*context_, launch);
+    for (std::size_t phase = 0; phase < launch.phase_tasks.size(); ++phase) {
+      if (launch.phase_tasks[phase] == 0) continue;
+      const KernelNode kernel = kernel_of(launch, phase, arguments);
+      context_->want(driver().graph_set_kernel(exec_, phases_[i][phase].node, &kernel),
+                     "changing a kernel of a graph");
+    }
+    switch_phases(i, launch);
+  }
+
+  void replay() override {
+    context_->enter();
+    context_->launched("a recording that ends with " + symbol_);
+    context_->want(driver().graph_launch(exec_, context_->stream()), "launching a graph");
+  }
+
+ private:
+  struct Phase {
+    GraphNode node = nullptr;
+    bool on = true;
+  };
+
+  KernelNode kernel_of(const Launch& launch, std::size_t phase, Arguments& arguments) const {
+    const PhaseNeeds& needs = launch.phase_needs[phase];
+    const std::int64_t tasks = launch.phase_tasks[phase];
+    check(tasks <= largest_grid, "a recorded phase is one kernel");
+    KernelNode kernel{};
+    kernel.function = program_of(launch).phase(phase, needs.shared_bytes);
+    kernel.grid[0] =
+        static_cast<unsigned>(std::max<std::int64_t>(1, groups_of(needs, tasks, processors_)));
+    kernel.grid[1] = kernel.grid[2] = 1;
+    kernel.block[0] = static_cast<unsigned>(needs.threads);
+    kernel.block[1] = kernel.block[2] = 1;
+    kernel.shared_bytes = static_cast<unsigned>(needs.shared_bytes);
+    kernel.arguments = arguments.of_tasks(0, tasks);
+    return kernel;
+  }
+
+  void add(const Launch& launch) {
+    Arguments arguments(*context_, launch);
+    std::vector<Phase>& phases = phases_.emplace_back();
+    for (std::size_t phase = 0; phase < launch.phase_tasks.size(); ++phase) {
+      const KernelNode kernel = kernel_of(launch, phase, arguments);
+      GraphNode node = nullptr;
+      context_->want(
+          driver().graph_add_kernel(&node, graph_, &last_, last_ == nullptr ? 0 : 1, &kernel),
+          "adding a kernel to a graph");
+      last_ = node;
+      phases.push_back({node, true});
+    }
+  }
+
+  void switch_phases(std::size_t i, const Launch& launch) {
+    for (std::size_t number = 0; number < phases_[i].size(); ++number) {
+      Phase& phase = phases_[i][number];
+      const bool on = launch.phase_tasks[number] > 0;
+      if (on == phase.on) continue;
+      context_->want(driver().graph_enable(exec_, phase.node, on ? 1 : 0),
+                     "switching a kernel of a graph");
+      phase.on = on;
+    }
+  }
+
+  void destroy() noexcept {
+    if (exec_ != nullptr) driver().graph_exec_destroy(exec_);
+    if (graph_ != nullptr) driver().graph_destroy(graph_);
+  }
+
+  std::shared_ptr<GpuContext> context_;
+  std::int64_t processors_;
+  Graph graph_ = nullptr;
+  GraphExec exec_ = nullptr;
+  GraphNode last_ = nullptr;
+  std::vector<std::vector<Phase>> phases_;  // of each launch
+  std::string symbol_;
+};
+
+bool fits_one_kernel(const Launch& launch) {
+  return std::all_of(launch.phase_tasks.begin(), launch.phase_tasks.end(),
+                     [](std::int64_t tasks) { return tasks <= largest_grid; });
+}
+
+}  // namespace
+
+std::unique_ptr<Recording> record_launches(std::shared_ptr<GpuContext> context,
+                                           std::span<const Launch> launches,
+                                           std::int64_t processors) {
+  if (launches.empty() || !has_graphs()) return nullptr;
+  if (!std::all_of(launches.begin(), launches.end(), fits_one_kernel)) return nullptr;
+  return std::make_unique<GpuRecording>(std::move(context), launches, processors);
+}
+
+}  // namespace brisk::cuda
