@@ -62,6 +62,7 @@ struct TileMap {
   std::vector<std::int64_t> strides;  // in bytes
   std::int64_t box_rows = 1;
   std::int64_t box_columns = 1;
+  bool operator==(const TileMap&) const = default;
 };
 
 /// One launch: code, its buffer arguments (workspace last), the values of its variables and the
