@@ -11,6 +11,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "child.h"
 #include "limits.h"
 #include "llm/generate.h"
@@ -200,9 +201,25 @@ void measure(Table& table, const std::filesystem::path& folder, const char* type
              fmt::format("{}", session.decode_step().plan()->kernels().size())});
 }
 
+// The file of another shape, for `brisk bench` on a GPU: `write 1b|8b f16|q8_0|q4_0 FILE`, Llama 3's.
+int write_model(const std::string& size, const std::string& type, const char* path) {
+  LlamaShape shape = {.blocks = 16, .ffn = 8192, .key_heads = 8, .vocabulary = 128256};
+  shape.context = 4096;
+  if (size == "8b") {
+    shape.blocks = 32;
+    shape.width = 4096;
+    shape.ffn = 14336;
+  }
+  const brisk::BlockInfo* info = brisk::find_block_type(std::string_view(type));
+  if (info == nullptr) brisk::user_error("there is no type {}", type);
+  write_llama(path, shape, info->type);
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc == 5 && argv[1] == std::string("write")) return write_model(argv[2], argv[3], argv[4]);
   const std::string mode = argc == 3 ? argv[1] : "";
   if (mode == "first") return child_first_token(argv[2]);
   if (mode == "decode" || mode == "prompt") return child_repeat(mode, argv[2]);
