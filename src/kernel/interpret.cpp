@@ -562,7 +562,8 @@ void run_statement(const Node& statement, Machine& machine) {
     case Op::branch_:
       if (machine.run_condition(statement.src(0))) run_statement(statement.src(1), machine);
       break;
-    case Op::prefetch_: break;
+    case Op::prefetch_:
+    case Op::finish_steps_: break;
     case Op::group_reduce_: machine.run_group_reduce(statement); break;
     case Op::load_tile_:
     case Op::store_tile_: machine.run_tile_copy(statement); break;

@@ -22,9 +22,10 @@
 //    stand only blocks, branches and loops, the same for every thread of the group.
 //
 //    A loop of kind `pipeline` runs like a serial one. Its body begins with the load_tile
-//    statements of its rounds, and the memory that these write is used nowhere else: so the copies
-//    of later rounds may run ahead, into as many sets of tiles as the loop has stages, and threads
-//    of their own may make them (kernel/tile.h).
+//    statements of its rounds, and the memory that these write is used in the same round only: so
+//    the copies of later rounds may run ahead, into as many sets of tiles as the loop has stages,
+//    and threads of their own may make them (kernel/tile.h). Pipelines that load a tile in common
+//    share their sets.
 //
 // Meaning of expressions in statements: everything in a statement is evaluated when the statement
 // runs, loads included, each node once; nothing carries over to the next statement except memory

@@ -175,6 +175,9 @@ void write(const Node& node, int indent, Writer& writer, std::string& text) {
     case Op::store_tile_:
       text += fmt::format("{}{} {} x {}\n", margin, writer.text(node), node.ints(0), node.ints(1));
       break;
+    case Op::finish_steps_:
+      text += fmt::format("{}finish_steps but {}\n", margin, node.ints(0));
+      break;
     case Op::matrix_step_:
       text += fmt::format("{}{} {} x {} x {}\n", margin, writer.text(node), node.ints(0),
                           node.ints(1), node.ints(2));

@@ -87,14 +87,21 @@ std::vector<TileView> tile_views(const Kernel& kernel) {
 Node matrix_step(const MatrixStep& step, const Node& fragments, const Node& a, const Node& b,
                  const Node& accumulate) {
   Attr attr;
-  attr.ints = {step.rows,       step.columns,    step.depth,   step.threads,
-               step.a_by_depth, step.b_by_depth, step.in_turns};
+  attr.ints = {step.rows,       step.columns,    step.depth,    step.threads,
+               step.a_by_depth, step.b_by_depth, step.in_turns, step.runs_on};
   return make_node(Op::matrix_step_, DType::none, {fragments, a, b, accumulate}, std::move(attr));
 }
 
 MatrixStep step_of(const Node& statement) {
-  return {statement.ints(0),      statement.ints(1),      statement.ints(2),     statement.ints(3),
-          statement.ints(4) != 0, statement.ints(5) != 0, statement.ints(6) != 0};
+  return {statement.ints(0),      statement.ints(1),      statement.ints(2),
+          statement.ints(3),      statement.ints(4) != 0, statement.ints(5) != 0,
+          statement.ints(6) != 0, statement.ints(7) != 0};
+}
+
+Node finish_steps(std::int64_t left) {
+  Attr attr;
+  attr.ints = {left};
+  return make_node(Op::finish_steps_, DType::none, {}, std::move(attr));
 }
 
 FragmentPlace fragment_place(std::int64_t threads, std::int64_t columns, std::int64_t row,
@@ -139,35 +146,69 @@ std::vector<Node> loads_of(const Node& pipeline) {
   return statements;
 }
 
+const TileRing& PhaseMemory::ring_of(const Node& pipeline) const {
+  for (const TileRing& ring : rings) {
+    if (std::find(ring.pipelines.begin(), ring.pipelines.end(), pipeline) != ring.pipelines.end())
+      return ring;
+  }
+  unreachable("a ring for every pipeline");
+}
+
+namespace {
+
+// The pipelines of a phase, those that load a tile in common together.
+std::vector<TileRing> rings_of(const std::vector<Node>& nodes) {
+  std::vector<TileRing> rings;
+  std::vector<std::vector<Node>> tiles;  // of each
+  for (const Node& node : nodes) {
+    if (!is_loop(node, LoopKind::pipeline)) continue;
+    std::vector<Node> mine;
+    for (const Node& load : loads_of(node)) mine.push_back(load.src(0));
+    std::size_t at = 0;
+    const auto common = [&](const Node& tile) {
+      return std::find(tiles[at].begin(), tiles[at].end(), tile) != tiles[at].end();
+    };
+    while (at < rings.size() && std::none_of(mine.begin(), mine.end(), common)) ++at;
+    if (at == rings.size()) {
+      rings.emplace_back();
+      tiles.emplace_back();
+    }
+    rings[at].pipelines.push_back(node);
+    rings[at].stages = std::max(rings[at].stages, node.ints(1));
+    tiles[at].insert(tiles[at].end(), mine.begin(), mine.end());
+  }
+  return rings;
+}
+
+}  // namespace
+
 PhaseMemory phase_memory(const Node& phase) {
   PhaseMemory memory;
   const auto reserve = [&](const Node& local) {
+    const bool known = std::any_of(memory.offsets.begin(), memory.offsets.end(),
+                                   [&](const auto& entry) { return entry.first == local; });
+    if (known) return;
     const std::int64_t bytes = local.ints(1) * byte_size(local.dtype());
     memory.offsets.emplace_back(local, memory.bytes);
     memory.bytes += (bytes + tile_alignment - 1) / tile_alignment * tile_alignment;
   };
-  const auto known = [&](const Node& local) {
-    return std::any_of(memory.offsets.begin(), memory.offsets.end(),
-                       [&](const auto& entry) { return entry.first == local; });
-  };
   const std::vector<Node> nodes = topological_order({&phase, 1});
-  for (const Node& node : nodes) {
-    if (!is_loop(node, LoopKind::pipeline)) continue;
+  memory.rings = rings_of(nodes);
+  for (TileRing& ring : memory.rings) {
     const std::int64_t begin = memory.bytes;
-    for (const Node& load : loads_of(node)) reserve(load.src(0));
-    const std::int64_t stage = memory.bytes - begin;
-    memory.stages.emplace_back(node, stage);
-    memory.bytes = begin + stage * node.ints(1);
+    for (const Node& pipeline : ring.pipelines) {
+      for (const Node& load : loads_of(pipeline)) reserve(load.src(0));
+    }
+    ring.stage_bytes = memory.bytes - begin;
+    memory.bytes = begin + ring.stage_bytes * ring.stages;
   }
   for (const Node& node : nodes) {
-    const bool shared =
-        node.is(Op::local_) && node.ints(2) == static_cast<std::int64_t>(Memory::shared);
-    if (shared && !known(node)) reserve(node);
+    if (node.is(Op::local_) && node.ints(2) == static_cast<std::int64_t>(Memory::shared))
+      reserve(node);
   }
-  for (const Node& node : nodes) {
-    if (!is_loop(node, LoopKind::pipeline)) continue;
-    memory.signals.emplace_back(node, memory.bytes);
-    memory.bytes += signal_bytes * node.ints(1);
+  for (TileRing& ring : memory.rings) {
+    ring.signals = memory.bytes;
+    memory.bytes += signal_bytes * ring.stages;
   }
   return memory;
 }

@@ -61,6 +61,9 @@ struct MatrixStep {
   /// Sets of four warps begin it in turns, so that one's products run while another does what comes
   /// between its own. The steps of a block that follow each other are one turn.
   bool in_turns = false;
+  /// It runs on after the statement: until a finish_steps that does not leave it out, nothing
+  /// touches its registers (`a` among them), and the tiles are not written.
+  bool runs_on = false;
   bool operator==(const MatrixStep&) const = default;
 };
 
@@ -69,6 +72,8 @@ struct MatrixStep {
 Node matrix_step(const MatrixStep& step, const Node& fragments, const Node& a, const Node& b,
                  const Node& accumulate);
 MatrixStep step_of(const Node& statement);
+/// All steps that run on are done, but for the last `left`.
+Node finish_steps(std::int64_t left);
 
 /// Thread and register of element (row, column) of `columns` fragments.
 struct FragmentPlace {
@@ -87,15 +92,23 @@ FragmentElement fragment_element(std::int64_t threads, std::int64_t columns, con
 /// The load_tile statements of a pipeline's rounds, without those of pipelines inside it.
 std::vector<Node> loads_of(const Node& pipeline);
 
-/// What a launch must know of a phase, and where its shared memory lies.
+/// The sets of tiles that pipelines with a tile in common share, one after the other in shared
+/// memory from where their first tile lies, and two barriers for each set (16 bytes).
+struct TileRing {
+  std::vector<Node> pipelines;
+  std::int64_t stages = 1;
+  std::int64_t stage_bytes = 0;
+  std::int64_t signals = 0;  // offset of the barriers
+};
+
+/// Where the shared memory of a phase with tiles lies, and how much it is.
 struct PhaseMemory {
   std::vector<std::pair<Node, std::int64_t>> offsets;  // of shared locals, in bytes
-  std::vector<std::pair<Node, std::int64_t>> stages;   // of a pipeline: bytes of one of its stages
-  std::vector<std::pair<Node, std::int64_t>> signals;  // of a pipeline: offset of its barriers
+  std::vector<TileRing> rings;
   std::int64_t bytes = 0;
   std::int64_t offset(const Node& local) const;
+  const TileRing& ring_of(const Node& pipeline) const;
 };
-/// Of a phase with tiles; others have no need of a layout.
 PhaseMemory phase_memory(const Node& phase);
 bool has_tiles(const Node& phase);
 

@@ -27,7 +27,8 @@ void insert(RangeList& list, const NodeData* range) {
 }
 
 bool is_of_tiles(const Node& node) {
-  return node.is(Op::load_tile_) || node.is(Op::store_tile_) || node.is(Op::matrix_step_);
+  return node.is(Op::load_tile_) || node.is(Op::store_tile_) || node.is(Op::matrix_step_) ||
+         node.is(Op::finish_steps_);
 }
 bool is_pointer(const Node& node) { return node.is(Op::param_) || node.is(Op::local_); }
 bool fits(int lanes, int wanted) { return lanes == 1 || lanes == wanted; }
@@ -206,7 +207,8 @@ class Checker {
   void pointers(const Node& node) const {
     const bool accesses = node.is(Op::load_) || node.is(Op::store_) || node.is(Op::prefetch_) ||
                           node.is(Op::group_reduce_);
-    const std::size_t pointers = node.is(Op::matrix_step_) ? 3 : is_of_tiles(node) ? 2 : accesses;
+    const bool copies = node.is(Op::load_tile_) || node.is(Op::store_tile_);
+    const std::size_t pointers = node.is(Op::matrix_step_) ? 3 : copies ? 2 : accesses;
     for (std::size_t i = 0; i < node.srcs().size(); ++i) {
       const Node& src = node.src(i);
       if (is_pointer(src) != (i < pointers)) {
@@ -220,7 +222,7 @@ class Checker {
     if (accesses && node.src(0).is(Op::param_)) param(node, node.src(0));
     if (node.is(Op::group_reduce_)) return group(node, node.src(0));
     if (node.is(Op::matrix_step_)) return product(node);
-    if (is_of_tiles(node)) return tile_copy(node);
+    if (copies) return tile_copy(node);
     if (accesses && node.src(0).is(Op::local_) && !node.is(Op::prefetch_)) local(node, node.src(0));
   }
 
@@ -368,6 +370,7 @@ class Statements {
       case Op::load_tile_:
       case Op::store_tile_:
       case Op::matrix_step_: checker_.bound(statement, ranges_); [[fallthrough]];
+      case Op::finish_steps_:
       case Op::group_reduce_:
         if (in_thread_) checker_.fail(statement, "belongs to the group, not to a thread");
         break;

@@ -578,8 +578,8 @@ class Renderer {
   // filled, and which one free again.
   enum class Role : std::uint8_t { all, copies, computes };
 
-  // Of a pipeline, in one role.
-  struct Ring {
+  // Of a ring, in one role.
+  struct RingState {
     Value* stage;   // allocas of i32
     Value* parity;  // how often the ring went round, modulo 2
   };
@@ -626,12 +626,12 @@ class Renderer {
     maps_.clear();
     for (unsigned i = task_argument() + 2; i < function_->arg_size(); ++i)
       maps_.push_back(b_.CreatePtrToInt(function_->getArg(i), b_.getInt64Ty()));
-    for (const auto& [pipeline, bytes] : memory_.stages) {
+    for (const TileRing& ring : memory_.rings) {
       for (const Role role : {Role::copies, Role::computes}) {
-        Ring& ring = rings_[{pipeline.get(), role}];
-        ring = {b_.CreateAlloca(b_.getInt32Ty()), b_.CreateAlloca(b_.getInt32Ty())};
-        b_.CreateStore(b_.getInt32(0), ring.stage);
-        b_.CreateStore(b_.getInt32(0), ring.parity);
+        RingState& state = rings_[{&ring, role}];
+        state = {b_.CreateAlloca(b_.getInt32Ty()), b_.CreateAlloca(b_.getInt32Ty())};
+        b_.CreateStore(b_.getInt32(0), state.stage);
+        b_.CreateStore(b_.getInt32(0), state.parity);
       }
     }
   }
@@ -643,21 +643,19 @@ class Renderer {
   }
 
   void make_signals() {
-    for (const auto& [pipeline, offset] : memory_.signals) {
-      for (std::int64_t i = 0; i < pipeline.ints(1); ++i) {
-        make_signal(e_, filled(pipeline, word(i)), 1);
-        make_signal(e_, freed(pipeline, word(i)), threads_ / 32);
+    for (const TileRing& ring : memory_.rings) {
+      for (std::int64_t i = 0; i < ring.stages; ++i) {
+        make_signal(e_, filled(ring, word(i)), 1);
+        make_signal(e_, freed(ring, word(i)), threads_ / 32);
       }
     }
   }
 
-  Value* filled(const Node& pipeline, Value* stage) {
-    const auto found = std::find_if(memory_.signals.begin(), memory_.signals.end(),
-                                    [&](const auto& entry) { return entry.first == pipeline; });
-    return b_.CreateAdd(b_.CreateAdd(shared_address_, word(found->second)), b_.CreateShl(stage, 4));
+  Value* filled(const TileRing& ring, Value* stage) {
+    return b_.CreateAdd(b_.CreateAdd(shared_address_, word(ring.signals)), b_.CreateShl(stage, 4));
   }
-  Value* freed(const Node& pipeline, Value* stage) {
-    return b_.CreateAdd(filled(pipeline, stage), word(8));
+  Value* freed(const TileRing& ring, Value* stage) {
+    return b_.CreateAdd(filled(ring, stage), word(8));
   }
 
   // Registers go from the threads that copy to those that compute, where there are too few for all.
@@ -717,34 +715,31 @@ class Renderer {
   }
 
   void pipeline_round(const Node& pipeline) {
-    const Ring& ring = rings_.at({pipeline.get(), role_});
-    Value* stage = b_.CreateLoad(b_.getInt32Ty(), ring.stage);
-    Value* parity = b_.CreateLoad(b_.getInt32Ty(), ring.parity);
-    const auto stage_bytes =
-        std::find_if(memory_.stages.begin(), memory_.stages.end(), [&](const auto& entry) {
-          return entry.first == pipeline;
-        })->second;
-    Value* shift = b_.CreateMul(stage, word(stage_bytes));
+    const TileRing& ring = memory_.ring_of(pipeline);
+    const RingState& state = rings_.at({&ring, role_});
+    Value* stage = b_.CreateLoad(b_.getInt32Ty(), state.stage);
+    Value* parity = b_.CreateLoad(b_.getInt32Ty(), state.parity);
+    Value* shift = b_.CreateMul(stage, word(ring.stage_bytes));
     std::int64_t bytes = 0;
     for (const Node& node : loads_of(pipeline)) {
       place_tile(node.src(0), b_.CreateAdd(shift, word(memory_.offset(node.src(0)))));
       bytes += tile_elements(1, node.ints(0), node.ints(1) * byte_size(node.src(0).dtype()));
     }
     if (role_ == Role::copies) {
-      wait_for_signal(e_, freed(pipeline, stage), b_.CreateXor(parity, word(1)));
-      signal_ = filled(pipeline, stage);
+      wait_for_signal(e_, freed(ring, stage), b_.CreateXor(parity, word(1)));
+      signal_ = filled(ring, stage);
       signal_with_bytes(e_, signal_, bytes);
       statement(pipeline.src(1));
     } else {
-      wait_for_signal(e_, filled(pipeline, stage), parity);
+      wait_for_signal(e_, filled(ring, stage), parity);
       statement(pipeline.src(1));
       Value* lane = b_.CreateAnd(thread_, b_.getInt64(31));
-      guarded(b_.CreateICmpEQ(lane, b_.getInt64(0)), [&] { signal(e_, freed(pipeline, stage)); });
+      guarded(b_.CreateICmpEQ(lane, b_.getInt64(0)), [&] { signal(e_, freed(ring, stage)); });
     }
     Value* next = b_.CreateAdd(stage, word(1));
-    Value* wraps = b_.CreateICmpEQ(next, word(pipeline.ints(1)));
-    b_.CreateStore(b_.CreateSelect(wraps, word(0), next), ring.stage);
-    b_.CreateStore(b_.CreateXor(parity, b_.CreateZExt(wraps, b_.getInt32Ty())), ring.parity);
+    Value* wraps = b_.CreateICmpEQ(next, word(ring.stages));
+    b_.CreateStore(b_.CreateSelect(wraps, word(0), next), state.stage);
+    b_.CreateStore(b_.CreateXor(parity, b_.CreateZExt(wraps, b_.getInt32Ty())), state.parity);
   }
 
   std::size_t map_number(const Node& statement) const {
@@ -786,15 +781,13 @@ class Renderer {
     });
   }
 
-  // Steps that follow each other run together.
+  // Steps that follow each other begin together.
   void matrix_steps(std::span<const Node> steps) {
     Accesses accesses;
     for (const Node& node : steps) accesses.add(accesses_of(node));
     for (const Node& tile : loaded_) accesses.read.erase(tile);  // signals say when they are there
     meet_before(accesses);
     ++statement_;
-    std::vector<Value*> places;
-    std::vector<Value*> all;
     Value* set = b_.CreateLShr(warp_, 2);
     const bool in_turns = step_of(steps[0]).in_turns;
     std::vector<Operands> operands;
@@ -803,20 +796,53 @@ class Renderer {
     begin_products(e_);
     for (std::size_t i = 0; i < steps.size(); ++i) {
       const MatrixStep step = step_of(steps[i]);
-      llvm::Type* type = memory_type(context_, steps[i].src(0).dtype());
-      std::vector<Value*> sums;
-      for (std::int64_t n = 0; n < step.rows * step.columns / step.threads; ++n) {
-        places.push_back(b_.CreateConstGEP1_64(type, pointers_.at(steps[i].src(0)),
-                                               static_cast<std::uint64_t>(n)));
-        sums.push_back(b_.CreateLoad(type, places.back()));
-      }
+      std::vector<Value*> sums = sums_of(steps[i]);
       issue_products(e_, step, operands[i], value(steps[i].src(3)), sums);
-      all.insert(all.end(), sums.begin(), sums.end());
+      products_issued(e_);
+      keep_sums(steps[i], sums);
+      running_.push_back(steps[i]);
     }
-    products_issued(e_);
     if (in_turns) give_turn(e_, first_turn, set, threads_ / 128);
-    wait_for_products(e_, all);
-    for (std::size_t i = 0; i < all.size(); ++i) b_.CreateStore(all[i], places[i]);
+    const bool runs_on = std::all_of(steps.begin(), steps.end(),
+                                     [](const Node& node) { return step_of(node).runs_on; });
+    if (!runs_on) finish_steps(0);
+  }
+
+  Value* sum_place(const Node& step, std::int64_t i) {
+    llvm::Type* type = memory_type(context_, step.src(0).dtype());
+    return b_.CreateConstGEP1_64(type, pointers_.at(step.src(0)), static_cast<std::uint64_t>(i));
+  }
+  static std::int64_t sum_count(const Node& node) {
+    const MatrixStep step = step_of(node);
+    return step.rows * step.columns / step.threads;
+  }
+  std::vector<Value*> sums_of(const Node& step) {
+    std::vector<Value*> sums;
+    llvm::Type* type = memory_type(context_, step.src(0).dtype());
+    for (std::int64_t i = 0; i < sum_count(step); ++i)
+      sums.push_back(b_.CreateLoad(type, sum_place(step, i)));
+    return sums;
+  }
+  void keep_sums(const Node& step, std::span<Value* const> sums) {
+    for (std::int64_t i = 0; i < sum_count(step); ++i)
+      b_.CreateStore(sums[static_cast<std::size_t>(i)], sum_place(step, i));
+  }
+
+  void finish_steps(std::int64_t left) {
+    const auto done = static_cast<std::size_t>(
+        std::max<std::int64_t>(0, static_cast<std::int64_t>(running_.size()) - left));
+    std::vector<Value*> sums;
+    for (std::size_t i = 0; i < done; ++i) {
+      const std::vector<Value*> mine = sums_of(running_[i]);
+      sums.insert(sums.end(), mine.begin(), mine.end());
+    }
+    wait_for_products(e_, left, sums);
+    auto next = std::span<Value* const>(sums);
+    for (std::size_t i = 0; i < done; ++i) {
+      keep_sums(running_[i], next);
+      next = next.subspan(static_cast<std::size_t>(sum_count(running_[i])));
+    }
+    running_.erase(running_.begin(), running_.begin() + static_cast<std::ptrdiff_t>(done));
   }
 
   Operands operands_of(const Node& step, Value* set) {
@@ -942,6 +968,7 @@ class Renderer {
         return;
       case Op::store_tile_: return store_tile(node);
       case Op::matrix_step_: return matrix_steps({&node, 1});
+      case Op::finish_steps_: return finish_steps(node.ints(0));
       case Op::store_:
         ++statement_;
         store(node);
@@ -1432,12 +1459,13 @@ class Renderer {
   PhaseMemory memory_;
   Value* shared_ = nullptr;  // the launch's memory, as a pointer and as i32
   Value* shared_address_ = nullptr;
-  Value* warp_ = nullptr;                               // i32
-  Value* signal_ = nullptr;                             // that copies of the round go to
-  std::vector<Value*> maps_;                            // i64
-  std::unordered_map<Node, Value*, NodeHash> tiles_;    // addresses, i32
+  Value* warp_ = nullptr;                             // i32
+  Value* signal_ = nullptr;                           // that copies of the round go to
+  std::vector<Value*> maps_;                          // i64
+  std::vector<Node> running_;                         // steps that are not finished, in their order
+  std::unordered_map<Node, Value*, NodeHash> tiles_;  // addresses, i32
   std::unordered_set<Node, NodeHash> loaded_, stored_;  // locals that are tiles of copies
-  std::map<std::pair<const NodeData*, Role>, Ring> rings_;
+  std::map<std::pair<const TileRing*, Role>, RingState> rings_;
 
   // Of the phase being rendered.
   llvm::Function* function_ = nullptr;

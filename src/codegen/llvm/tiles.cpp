@@ -254,7 +254,7 @@ void begin_products(Emitter& e) { effect(e, {"wgmma.fence.sync.aligned;", "", tr
 void products_issued(Emitter& e) { effect(e, {"wgmma.commit_group.sync.aligned;", "", true}); }
 
 // The sums go through it, so that nothing uses them before; an asm statement has room for so many.
-void wait_for_products(Emitter& e, std::vector<Value*>& sums) {
+void wait_for_products(Emitter& e, std::int64_t left, std::vector<Value*>& sums) {
   constexpr std::size_t most = 128;
   for (std::size_t first = 0; first < sums.size(); first += most) {
     const std::size_t count = std::min(most, sums.size() - first);
@@ -268,7 +268,8 @@ void wait_for_products(Emitter& e, std::vector<Value*>& sums) {
       outputs += fmt::format("{}{}", i ? "," : "", types.back()->isFloatTy() ? "=f" : "=r");
       ties += fmt::format(",{}", i);
     }
-    Value* result = assembly(e, {"wgmma.wait_group.sync.aligned 0;", outputs + ties, true},
+    const std::string text = fmt::format("wgmma.wait_group.sync.aligned {};", left);
+    Value* result = assembly(e, {text, outputs + ties, true},
                              llvm::StructType::get(e.b.getContext(), types), some);
     for (std::size_t i = 0; i < count; ++i)
       sums[first + i] = e.b.CreateExtractValue(result, static_cast<unsigned>(i));

@@ -65,7 +65,8 @@ void begin_products(Emitter& e);
 void issue_products(Emitter& e, const MatrixStep& step, const Operands& operands,
                     llvm::Value* accumulate, std::vector<llvm::Value*>& sums);
 void products_issued(Emitter& e);
-void wait_for_products(Emitter& e, std::vector<llvm::Value*>& sums);
+/// Of all that were issued but the last `left` groups; `sums` are those of the products done.
+void wait_for_products(Emitter& e, std::int64_t left, std::vector<llvm::Value*>& sums);
 
 /// Turns of `sets` sets of four warps: set 0 has the first, once the last one has given it. A
 /// barrier each, from `first_barrier` on.

@@ -4,10 +4,10 @@
 // Nothing is known of later keys while a block's exponentials are made, so these are taken below
 // the greatest argument so far; what was summed before is scaled when a greater one comes:
 //   exp(a - greatest) = exp(a - before) · exp(before - greatest)
-// (Milakov and Gimelshein 2018, "Online normalizer calculation for softmax"). The sum of one block
-// and the scores of the next are products side by side, and the warps take turns in them, so that
-// those of some run while others make exponentials. Blocks that a causal
-// mask hides from all rows of a tile are left out; only blocks that it cuts are masked.
+// (Milakov and Gimelshein 2018, "Online normalizer calculation for softmax"). The scores of one
+// block and the sum of the one before run while exponentials are made, and the warps take turns in
+// them. Blocks that a causal mask hides from all rows of a tile are left out; only blocks that it
+// cuts are masked.
 #include <algorithm>
 #include <limits>
 
@@ -136,7 +136,7 @@ class TileAttention {
     const DType dtype = store_.src(0).dtype();
     staging_ = workshop_.shared(dtype, tile_elements(byte_size(dtype), tile_rows_, columns()));
     const std::int64_t room = workshop_.target().shared_bytes - slack_bytes - bytes_of(staging_) -
-                              query_stages_ * (bytes_of(query_.tile) + bytes_of(keys_.tile));
+                              query_stages_ * bytes_of(query_.tile);
     const std::int64_t stage = bytes_of(keys_.tile) + bytes_of(values_.tile);
     stages_ = std::clamp<std::int64_t>(room / stage, 1, most_stages);
   }
@@ -162,13 +162,8 @@ class TileAttention {
     row0_ = mul(tile, number(tile_rows_));
 
     make_registers();
-    first_keys_ = workshop_.shared(keys_.tile.dtype(), keys_.tile.ints(1));
-    std::vector<Node> statements = {
-        pipeline(workshop_.range(1),
-                 block({load_of(query_.tile, query_.array, row0_, number(0), outside_),
-                        load_of(first_keys_, keys_.array, number(0), number(0), outside_), begin(),
-                        scores(first_keys_), blocks()}),
-                 query_stages_, workshop_.target().copying_threads)};
+    std::vector<Node> statements = {with_query(blocks_of_tile())};
+    statements.push_back(last_sum());
     finish(statements);
     return loop(LoopKind::parallel, task, block(std::move(statements)));
   }
@@ -183,6 +178,7 @@ class TileAttention {
         workshop_.registers(narrow(form_.value).dtype(), tile_rows_ * block_keys_ / threads_);
     greatest_ = floats(halves);
     fresh_ = floats(halves);
+    scale_ = floats(halves);
     total_ = floats(halves);
     pairs_ = floats(2 * halves);
   }
@@ -229,31 +225,82 @@ class TileAttention {
     return substitute(form_.last_key(), values);
   }
 
-  Node blocks() {
+  // Of keys that any row of the tile sees.
+  Size blocks_of_tile() const {
     Size keys = length();
     if (form_.last_key()) {
       const Node last = last_key(add(row0_, number(tile_rows_ - 1)));
       keys = Size(integer_min(keys.node(), add(last, number(1))));
     }
-    const Node round = workshop_.range((keys + (block_keys_ - 1)) / block_keys_);
-    key0_ = mul(round, number(block_keys_));
-    const MatrixStep sum = {tile_rows_, columns(), block_keys_, threads_, false, true, true};
+    return (keys + (block_keys_ - 1)) / block_keys_;
+  }
+
+  // The scores and weights of the first block; then, while the scores of the next one and the sum
+  // of the one before are made, its exponentials.
+  Node with_query(const Size& blocks) {
+    count_ = blocks;
     std::vector<Node> statements = {
-        load_of(values_.tile, values_.array, key0_, number(0), outside_),
-        load_of(keys_.tile, keys_.array, add(key0_, number(block_keys_)), number(0), outside_)};
-    arguments(statements);
-    greatest(statements);
-    exponentials(statements);
-    statements.push_back(
-        matrix_step(sum, sums_, weights_, values_.tile, constant_int(1, DType::boolean)));
-    statements.push_back(scores(keys_.tile));
-    return pipeline(round, block(std::move(statements)), stages_,
+        load_of(query_.tile, query_.array, row0_, number(0), outside_), begin(),
+        in_ring(workshop_.range(1), {load_keys(number(0)), scores(false)})};
+    key0_ = number(0);
+    weigh(statements);
+    statements.push_back(pack(false));
+    if (!(blocks == Size(1))) {
+      const Node round = workshop_.range(blocks - 1);
+      const Node before = mul(round, number(block_keys_));
+      key0_ = add(before, number(block_keys_));
+      std::vector<Node> next = {load_values(before), load_keys(key0_), scores(true), sum(true),
+                                finish_steps(1)};
+      weigh(next);
+      next.push_back(finish_steps(0));
+      next.push_back(pack(true));
+      statements.push_back(in_ring(round, std::move(next)));
+    }
+    return pipeline(workshop_.range(1), block(std::move(statements)), query_stages_,
                     workshop_.target().copying_threads);
   }
 
-  Node scores(const Node& keys) const {
-    const MatrixStep step = {tile_rows_, block_keys_, width(), threads_, false, false, true};
-    return matrix_step(step, scores_, query_.tile, keys, constant_int(0, DType::boolean));
+  Node last_sum() {
+    const Node last = mul((count_ - 1).node(), number(block_keys_));
+    return in_ring(workshop_.range(1), {load_values(last), sum(false)});
+  }
+
+  Node in_ring(const Node& round, std::vector<Node> statements) const {
+    return pipeline(round, block(std::move(statements)), stages_,
+                    workshop_.target().copying_threads);
+  }
+  Node load_keys(const Node& key) const {
+    return load_of(keys_.tile, keys_.array, key, number(0), outside_);
+  }
+  Node load_values(const Node& key) const {
+    return load_of(values_.tile, values_.array, key, number(0), outside_);
+  }
+
+  Node scores(bool runs_on) const {
+    const MatrixStep step = {.rows = tile_rows_,
+                             .columns = block_keys_,
+                             .depth = width(),
+                             .threads = threads_,
+                             .in_turns = true,
+                             .runs_on = runs_on};
+    return matrix_step(step, scores_, query_.tile, keys_.tile, constant_int(0, DType::boolean));
+  }
+
+  Node sum(bool runs_on) const {
+    const MatrixStep step = {.rows = tile_rows_,
+                             .columns = columns(),
+                             .depth = block_keys_,
+                             .threads = threads_,
+                             .b_by_depth = true,
+                             .in_turns = runs_on,
+                             .runs_on = runs_on};
+    return matrix_step(step, sums_, weights_, values_.tile, constant_int(1, DType::boolean));
+  }
+
+  void weigh(std::vector<Node>& statements) {
+    arguments(statements);
+    greatest(statements);
+    exponentials(statements);
   }
 
   // Usually exponential = 2^((argument - greatest) · rate), and the argument is the score times a
@@ -337,7 +384,7 @@ class TileAttention {
     statements.push_back(group_reduce(ReduceOp::max, fresh_, 0, halves, threads_of_row, threads_));
   }
 
-  // The weights, their sum, and what was summed before below the new greatest.
+  // Exponentials in place of the scores, their sum, and by what earlier ones are too great.
   void exponentials(std::vector<Node>& statements) {
     std::vector<Node> mine;
     const auto exponential = [&](const Node& argument, std::int64_t half, int lanes) -> Node {
@@ -349,30 +396,31 @@ class TileAttention {
       Substitution values = {{form_.argument, argument}, {form_.greatest, at(fresh_, half)}};
       return splat(vectorise(form_.exponential, form_.key, key0_, lanes, values), lanes);
     };
-    std::vector<Node> scale;
     for (std::int64_t half = 0; half < halves; ++half) {
-      const Node kept = workshop_.registers(DType::float32, 1);
-      mine.push_back(set(kept, 0, exponential(at(greatest_, half), half, 1)));
+      mine.push_back(set(scale_, half, exponential(at(greatest_, half), half, 1)));
       mine.push_back(set(greatest_, half, at(fresh_, half)));
       mine.push_back(set(pairs_, 2 * half, splat(constant_float(0), 2)));
-      scale.push_back(at(kept, 0));
     }
     for (std::int64_t i = 0; i < scores_.ints(1); i += 2) {
       const std::int64_t pair = 2 * half_of(i);
       mine.push_back(set(scores_, i, exponential(at(scores_, i, 2), half_of(i), 2)));
       mine.push_back(set(pairs_, pair, add(at(pairs_, pair, 2), at(scores_, i, 2))));
-      mine.push_back(set(weights_, i, cast(at(scores_, i, 2), weights_.dtype())));
     }
     for (std::int64_t half = 0; half < halves; ++half) {
       const Node here = horizontal(ReduceOp::add, at(pairs_, 2 * half, 2));
-      mine.push_back(set(total_, half,
-                         add(mul(at(total_, half), scale[static_cast<std::size_t>(half)]), here)));
-    }
-    for (std::int64_t i = 0; i < sums_.ints(1); i += 2) {
-      const Node& by = scale[static_cast<std::size_t>(half_of(i))];
-      mine.push_back(set(sums_, i, mul(at(sums_, i, 2), splat(by, 2))));
+      mine.push_back(set(total_, half, add(mul(at(total_, half), at(scale_, half)), here)));
     }
     statements.push_back(threads_loop(workshop_.range(threads_), std::move(mine)));
+  }
+
+  // The weights as the next product takes them, and what it adds to.
+  Node pack(bool has_sums) {
+    std::vector<Node> mine;
+    for (std::int64_t i = 0; i < scores_.ints(1); i += 2)
+      mine.push_back(set(weights_, i, cast(at(scores_, i, 2), weights_.dtype())));
+    for (std::int64_t i = 0; has_sums && i < sums_.ints(1); i += 2)
+      mine.push_back(set(sums_, i, mul(at(sums_, i, 2), splat(at(scale_, half_of(i)), 2))));
+    return threads_loop(workshop_.range(threads_), std::move(mine));
   }
 
   // ---- what follows the sum ------------------------------------------------------------------
@@ -441,10 +489,10 @@ class TileAttention {
   // Of the main phase.
   Substitution outside_;
   Node row0_, key0_;
-  Node first_keys_;      // a tile
+  Size count_;           // of blocks
   double rate_ = 0;      // 0 where exponentials are not of that form
   Node whole_, masked_;  // the argument, of blocks that no mask cuts and of others
-  Node scores_, sums_, weights_, greatest_, fresh_, total_, pairs_;
+  Node scores_, sums_, weights_, greatest_, fresh_, total_, pairs_, scale_;
 };
 
 }  // namespace
