@@ -53,7 +53,7 @@ namespace {
 // Asked in this order: strategies whose tasks are threads, and groups of threads.
 constexpr std::array<Strategy, 5> of_threads = {matrix_vector, contraction, transposition, ranking,
                                                 loops};
-constexpr std::array<Strategy, 3> of_groups = {group_map, group_rows, loops};
+constexpr std::array<Strategy, 4> of_groups = {group_map, group_columns, group_rows, loops};
 
 std::span<const Strategy> strategies_for(const Target& target) {
   if (target.group_threads > 0) return of_groups;
