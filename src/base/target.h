@@ -21,6 +21,7 @@ struct Target {
   bool has_signed_dot = false;    // s8 × s8 as well, and no dearer
   bool has_bfloat16_dot = false;  // two neighbours into float32
   bool has_half_convert = false;  // float16 <-> float32 vectors
+  bool has_pair_convert = false;  // two float32 into two float16 or bfloat16
   bool has_gather = false;
   bool has_masks = false;  // predicated loads and stores
   bool has_float64 = true;
