@@ -140,8 +140,10 @@ TEST(GroupKernels, productsOfAVariableNumberOfRows) {
 TEST(GroupKernels, productsWithQuantisedMatrices) {
   for (const BlockType type : {BlockType::q8_0, BlockType::q4_0, BlockType::q4_1, BlockType::q5_0,
                                BlockType::q4_k, BlockType::q5_k, BlockType::q6_k}) {
-    for (const auto& [rows, layout] :
-         {std::pair{1, BlockLayout::blocks}, {1, BlockLayout::planes}, {3, BlockLayout::planes}}) {
+    for (const auto& [rows, layout] : {std::pair{1, BlockLayout::blocks},
+                                       {1, BlockLayout::planes},
+                                       {3, BlockLayout::planes},
+                                       {21, BlockLayout::planes}}) {
       SCOPED_TRACE(fmt::format("{} rows of {}", rows, block_info(type).name));
       expect_same(
           "group_matrix_vector_bytes",

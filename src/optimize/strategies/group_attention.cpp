@@ -180,7 +180,7 @@ class GroupAttention {
 
   // Keys that any of the tile's rows sees.
   Size seen_keys() const {
-    const Size length(form_.key.src(0));
+    Size length(form_.key.src(0));
     const Node last = form_.last_key();
     if (!last) return length;
     Node most;
