@@ -25,7 +25,8 @@ constexpr std::int64_t threads = 256;
 constexpr std::int64_t groups_of_processor = 3;
 constexpr std::int64_t most_columns = 8;       // of X at once; more are worth a matrix product
 constexpr std::int64_t least_products = 4096;  // that are worth teams
-constexpr std::int64_t most_sums = 64;         // accumulators of a thread
+constexpr std::int64_t most_sums = 32;         // accumulators of a thread
+constexpr std::int64_t least_vectors = 4;      // of a thread
 constexpr std::int64_t loads_at_once = 8;      // of the matrix, of a thread
 constexpr std::int64_t cheap_operations = 6;   // not worth computing once for all rows
 
@@ -154,9 +155,10 @@ class GroupMatrixVector {
     const std::int64_t weight = products * (grouped() ? 2 : 1);                // vectors a unit
     const std::int64_t each = n * units() * weight / (most_groups * threads);  // of a thread
     rows_ = each >= 16 ? 4 : each >= 4 ? 2 : 1;
-    const std::int64_t lanes = grouped() ? 2 : lanes_;
+    const std::int64_t lanes = grouped() ? 1 : lanes_;
     while (rows_ > 1 && rows_ * columns_ * products * lanes > most_sums) rows_ /= 2;
-    const std::int64_t steps = std::max<std::int64_t>(1, each / (rows_ * weight));
+    const std::int64_t steps =
+        std::max<std::int64_t>(1, std::max(least_vectors, each) / (rows_ * weight));
     team_ = power_below(std::max<std::int64_t>(1, units() / steps));
     team_ = std::clamp(team_, std::min<std::int64_t>(32, power_below(units())), threads);
     tiles_ = (extent(form_.n) + (rows_ - 1)) / rows_;
