@@ -17,11 +17,11 @@ struct Target {
   int vector_bytes = 16;      // widest register that arithmetic should use
   int vector_registers = 16;  // of that width
   bool has_fma = false;
-  bool has_int8_dot = false;          // u8 × s8, four neighbours into int32 (VNNI, dotprod/i8mm)
-  bool has_signed_dot = false;        // s8 × s8 as well, and no dearer
-  bool has_bfloat16_dot = false;      // two neighbours into float32
-  bool has_half_convert = false;      // float16 <-> float32 vectors
-  bool has_bfloat16_convert = false;  // float32 -> bfloat16, rounding to nearest even
+  bool has_int8_dot = false;      // u8 × s8, four neighbours into int32 (VNNI, dotprod/i8mm)
+  bool has_signed_dot = false;    // s8 × s8 as well, and no dearer
+  bool has_bfloat16_dot = false;  // two neighbours into float32
+  bool has_half_convert = false;  // float16 <-> float32 vectors
+  bool has_pair_convert = false;  // two float32 into two float16 or bfloat16
   bool has_gather = false;
   bool has_masks = false;  // predicated loads and stores
   bool has_float64 = true;

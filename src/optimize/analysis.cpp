@@ -43,6 +43,16 @@ std::optional<std::int64_t> stride(const Node& index, const Node& range) {
   return difference.int_value();
 }
 
+int contiguous_bytes(const std::vector<Node>& expressions, const Node& range) {
+  int bytes = 0;
+  for (const Node& load : find_all(expressions, Op::load_)) {
+    const auto step = stride(load.src(1), range);
+    if (step == 1) bytes += byte_size(load.dtype());
+    if (!step || (*step != 0 && *step != 1)) bytes -= byte_size(load.dtype());
+  }
+  return bytes;
+}
+
 Size extent(const std::vector<Node>& ranges) {
   Size count = 1;
   for (const Node& range : ranges) count = count * Size(range.src(0));

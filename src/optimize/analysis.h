@@ -16,6 +16,10 @@ bool depends_on(const Node& expression, const Node& range);
 /// How far `index` moves when the range's counter goes up by one, if that is a constant.
 std::optional<std::int64_t> stride(const Node& index, const Node& range);
 
+/// Bytes of the elements of loads that go on to the next one as the range's counter does, less
+/// those of loads that go elsewhere.
+int contiguous_bytes(const std::vector<Node>& expressions, const Node& range);
+
 /// Number of points of nested ranges.
 Size extent(const std::vector<Node>& ranges);
 /// Position of a point of the ranges in row-major order, and the counters at a position: `values`

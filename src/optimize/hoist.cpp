@@ -9,7 +9,8 @@ namespace brisk {
 namespace {
 
 constexpr double few_operations = 1 << 16;
-constexpr double row_of_group = 1 << 18;  // operations for which a group is enough
+constexpr double columns_wanted = 1 << 15;  // by groups of threads
+constexpr double row_of_group = 1 << 18;    // operations for which a group is enough
 
 double points(const std::vector<Node>& ranges) {
   double count = 1;
@@ -50,6 +51,14 @@ Node store_apart(const Node& value, const std::vector<Node>& outer, Workshop& wo
   part.stages.push_back({{}, {store_to(memory, position(outer), value)}});
   parts.push_back(std::move(part));
   return load_from(memory, position(outer));
+}
+
+// Contiguous from result to result, and not along what is summed.
+bool lies_across(const Node& reduction, const std::vector<Node>& results) {
+  const int along = contiguous_bytes({reduction.src(0)}, ranges_of(reduction).back());
+  return std::any_of(results.begin(), results.end(), [&](const Node& range) {
+    return contiguous_bytes({reduction.src(0)}, range) > along;
+  });
 }
 
 bool inside_larger(const Node& reduction, const std::vector<Node>& all, double own) {
@@ -98,12 +107,16 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
       const std::vector<Node> free = free_ranges(reduction);
       const std::vector<Node> ranges = ranges_of(reduction);
       const Size size(ranges[0].src(0));
-      if (points(each.outer) >= tasks_wanted || outer_ranges(each, free).size() != free.size() ||
-          points(free) * points(ranges) < few_operations || !size.is_constant() ||
-          size.value() < 2 * partial_results) {
+      const bool across = groups && lies_across(reduction, free);
+      const double wanted = across ? columns_wanted : tasks_wanted;
+      if (points(each.outer) >= wanted || outer_ranges(each, free).size() != free.size()) continue;
+      std::int64_t parts = partial_results;
+      if (across) parts = std::min(parts, static_cast<std::int64_t>(wanted / points(each.outer)));
+      if (points(free) * points(ranges) < few_operations || !size.is_constant() ||
+          size.value() < 2 * parts) {
         continue;
       }
-      const std::int64_t length = size.value() / partial_results;
+      const std::int64_t length = size.value() / parts;
       const auto op = static_cast<ReduceOp>(reduction.ints(0));
       const auto over = [&](const Node& counter, std::vector<Node> rest, const Node& at) {
         std::vector<Node> bound = {counter};
@@ -112,17 +125,16 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
         return reduce_over(op, substitute(reduction.src(0), memo), bound);
       };
       const std::vector<Node> rest(ranges.begin() + 1, ranges.end());
-      const Node chunk = workshop.range(partial_results);
+      const Node chunk = workshop.range(parts);
       const Node inside = workshop.range(length);
       std::vector<Node> outer = outer_ranges(each, free);
-      outer.push_back(chunk);
+      outer.insert(across ? outer.begin() : outer.end(), chunk);
       const Node partial = over(inside, rest, add(mul(chunk, constant_int(length)), inside));
       Node total = reduce_over(op, store_apart(partial, outer, workshop, result), {chunk});
-      const std::int64_t left = size.value() - length * partial_results;
+      const std::int64_t left = size.value() - length * parts;
       if (left > 0) {
         const Node tail = workshop.range(left);
-        total =
-            combine(op, total, over(tail, rest, add(tail, constant_int(length * partial_results))));
+        total = combine(op, total, over(tail, rest, add(tail, constant_int(length * parts))));
       }
       replace(each, reduction, total);
     }

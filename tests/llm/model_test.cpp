@@ -129,7 +129,7 @@ TEST_P(TinyModelTest, continues_as_transformers_does) {
 }
 
 INSTANTIATE_TEST_SUITE_P(models, TinyModelTest,
-                         testing::Combine(testing::Values("evaluator", "engine"),
+                         testing::Combine(testing::Values("evaluator", "engine", "groups"),
                                           testing::Values("llama", "llama3_rope", "mistral",
                                                           "qwen2", "qwen3", "mixtral", "gemma2",
                                                           "gpt2")),

@@ -3,6 +3,8 @@
 // output: buffers in host memory.
 #pragma once
 
+#include <functional>
+
 #include "engine/plan_record.h"
 #include "engine/structure.h"
 #include "graph/evaluate.h"
@@ -16,7 +18,9 @@ namespace brisk::ops_test {
 
 class Interpreted : public Executor {
  public:
-  explicit Interpreted(const std::string& cpu) : target_(target_for(cpu)) {}
+  using Look = std::function<void(const Kernel&, const Target&)>;
+  explicit Interpreted(const std::string& cpu, Look look = {})
+      : target_(target_for(cpu)), look_(std::move(look)) {}
 
   std::vector<Node> realize(std::span<const Node> roots, const VariableValues& values) override {
     std::vector<Node> wanted;
@@ -80,6 +84,7 @@ class Interpreted : public Executor {
     const Kernel kernel = optimize(lowered, target_);
     verify_kernel(kernel, "optimize");
     names_.push_back(kernel.name);
+    if (look_) look_(kernel, target_);
     std::vector<std::vector<std::byte>> memory;
     std::vector<HostBuffer> buffers;
     for (const Node& argument : arguments) {
@@ -93,6 +98,7 @@ class Interpreted : public Executor {
   }
 
   Target target_;
+  Look look_;
   std::vector<std::string> names_;
 };
 

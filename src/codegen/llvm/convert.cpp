@@ -80,28 +80,7 @@ llvm::Value* narrow_by_bits(Emitter& e, llvm::Value* value, const NarrowFormat& 
   return e.b.CreateTrunc(e.b.CreateOr(result, sign), shaped_like(value, e.b.getIntNTy(total)));
 }
 
-// Two by two, as NVIDIA's processors convert them; NaN stays NaN.
-llvm::Value* narrow_bfloat_pairs(Emitter& e, llvm::Value* value) {
-  const int lanes = lane_count(value);
-  const auto lane = [&](int i) -> llvm::Value* {
-    if (i >= lanes) return llvm::ConstantFP::get(e.b.getFloatTy(), 0.0);
-    if (!value->getType()->isVectorTy()) return value;
-    return e.b.CreateExtractElement(value, static_cast<std::uint64_t>(i));
-  };
-  auto* pair = llvm::FixedVectorType::get(e.b.getInt16Ty(), 2);
-  llvm::Value* result = nullptr;
-  for (int i = 0; i < lanes; i += 2) {
-    llvm::Value* two =
-        e.b.CreateIntrinsic(llvm::Intrinsic::nvvm_ff2bf16x2_rn, {}, {lane(i + 1), lane(i)});
-    two = e.b.CreateBitCast(two, pair);
-    if (!value->getType()->isVectorTy()) return e.b.CreateExtractElement(two, std::uint64_t{0});
-    result = result == nullptr ? two : join(e, result, two);
-  }
-  return slice(e, result, 0, lanes);
-}
-
 llvm::Value* narrow_bfloat(Emitter& e, llvm::Value* value) {
-  if (e.target.has_bfloat16_convert) return narrow_bfloat_pairs(e, value);
   // vcvtneps2bf16 would flush subnormals, so this stays in integers.
   llvm::Type* word = word_type(e, value);
   const auto number = [&](std::uint32_t v) { return llvm::ConstantInt::get(word, v); };
@@ -111,6 +90,46 @@ llvm::Value* narrow_bfloat(Emitter& e, llvm::Value* value) {
   llvm::Value* quiet = e.b.CreateOr(bits, number(0x400000));
   llvm::Value* result = e.b.CreateSelect(e.b.CreateFCmpUNO(value, value), quiet, rounded);
   return e.b.CreateTrunc(e.b.CreateLShr(result, number(16)), shaped_like(value, e.b.getInt16Ty()));
+}
+
+// Neighbours in one word, by the GPU's instruction; an odd lane with a zero.
+llvm::Value* narrow_pairs(Emitter& e, llvm::Value* value, DType dtype) {
+  const auto id = dtype == DType::bfloat16 ? llvm::Intrinsic::nvvm_ff2bf16x2_rn
+                                           : llvm::Intrinsic::nvvm_ff2f16x2_rn;
+  const int lanes = lane_count(value);
+  const auto one = [&](int i) -> llvm::Value* {
+    if (i >= lanes) return llvm::ConstantFP::get(e.b.getFloatTy(), 0);
+    return value->getType()->isVectorTy() ? e.b.CreateExtractElement(value, std::uint64_t(i))
+                                          : value;
+  };
+  const int words = (lanes + 1) / 2;
+  auto* type = llvm::FixedVectorType::get(e.b.getInt32Ty(), static_cast<unsigned>(words));
+  llvm::Value* result = llvm::PoisonValue::get(type);
+  for (int i = 0; i < words; ++i) {
+    llvm::Value* pair = e.b.CreateIntrinsic(id, {}, {one(2 * i + 1), one(2 * i)});
+    result = e.b.CreateInsertElement(result, e.b.CreateBitCast(pair, e.b.getInt32Ty()),
+                                     std::uint64_t(i));
+  }
+  auto* halves = llvm::FixedVectorType::get(e.b.getInt16Ty(), static_cast<unsigned>(2 * words));
+  result = e.b.CreateBitCast(result, halves);
+  return lanes == 1 ? e.b.CreateExtractElement(result, std::uint64_t{0})
+                    : slice(e, result, 0, lanes);
+}
+
+// Two bfloat16 of a word: one shift, one mask.
+llvm::Value* widen_pairs(Emitter& e, llvm::Value* bits) {
+  const int lanes = lane_count(bits);
+  auto* words = llvm::FixedVectorType::get(e.b.getInt32Ty(), static_cast<unsigned>(lanes / 2));
+  auto* floats = llvm::FixedVectorType::get(e.b.getFloatTy(), static_cast<unsigned>(lanes / 2));
+  llvm::Value* pairs = e.b.CreateBitCast(bits, words);
+  llvm::Value* low = e.b.CreateBitCast(e.b.CreateShl(pairs, 16), floats);
+  llvm::Value* high = e.b.CreateBitCast(e.b.CreateAnd(pairs, 0xffff0000), floats);
+  std::vector<int> order;
+  for (int i = 0; i < lanes / 2; ++i) {
+    order.push_back(i);
+    order.push_back(lanes / 2 + i);
+  }
+  return e.b.CreateShuffleVector(low, high, order);
 }
 
 }  // namespace
@@ -152,6 +171,8 @@ llvm::Value* broadcast(Emitter& e, llvm::Value* value, int lanes) {
 llvm::Value* widen(Emitter& e, llvm::Value* bits, DType dtype) {
   switch (dtype) {
     case DType::bfloat16: {
+      if (e.target.isa == Isa::nvptx && bits->getType()->isVectorTy() && lane_count(bits) % 2 == 0)
+        return widen_pairs(e, bits);
       llvm::Value* wide = e.b.CreateZExt(bits, word_type(e, bits));
       return e.b.CreateBitCast(e.b.CreateShl(wide, 16), float_type(e, bits));
     }
@@ -172,6 +193,8 @@ llvm::Value* widen(Emitter& e, llvm::Value* bits, DType dtype) {
 }
 
 llvm::Value* narrow(Emitter& e, llvm::Value* value, DType dtype) {
+  if (e.target.has_pair_convert && (dtype == DType::bfloat16 || dtype == DType::float16))
+    return narrow_pairs(e, value, dtype);
   if (dtype == DType::bfloat16) return narrow_bfloat(e, value);
   if (dtype == DType::float16 && e.target.has_half_convert) {
     llvm::Value* half = e.b.CreateFPTrunc(value, shaped_like(value, e.b.getHalfTy()));

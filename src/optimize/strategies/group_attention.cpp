@@ -20,11 +20,12 @@ namespace {
 
 constexpr std::int64_t threads = 256;
 constexpr std::int64_t most_rows = 8;
-constexpr std::int64_t keys_wanted = 64;  // of a block
-constexpr std::int64_t most_scores = 32;  // of a thread
-constexpr std::int64_t most_sums = 64;    // accumulators of a thread
-constexpr std::int64_t most_parts = 64;   // of the keys
-constexpr std::int64_t exchange_bytes = 16 << 10;
+constexpr std::int64_t keys_wanted = 64;           // of a block
+constexpr std::int64_t most_scores = 32;           // of a thread
+constexpr std::int64_t most_sums = 64;             // accumulators of a thread
+constexpr std::int64_t most_parts = 64;            // of the keys
+constexpr std::int64_t exchange_bytes = 16 << 10;  // of the slices' sums
+constexpr std::int64_t most_exchange = 20 << 10;
 constexpr std::int64_t parts_together = 8;
 
 std::int64_t power_dividing(std::int64_t n, std::int64_t most) {
@@ -50,12 +51,15 @@ class GroupAttention {
     if (!(mul(form_.exponential, factor_) == weight) || depends_on(factor_, form_.key))
       return false;
     Substitution memo = {{form_.total, constant_float(1)}};
-    return find_all({substitute(factor_, memo)}, Op::reduce_).empty() &&
-           extent(form_.rows).upper() > 0 && extent(form_.batch).upper() > 0;
+    if (!find_all({substitute(factor_, memo)}, Op::reduce_).empty() ||
+        extent(form_.rows).upper() < 1 || extent(form_.batch).upper() < 1) {
+      return false;
+    }
+    choose_sizes();
+    return slices() * columns_ * 4 <= most_exchange && rows_ * width_ * 4 <= most_exchange;
   }
 
   Schedule run() {
-    choose_sizes();
     task_ = workshop_.range(extent(form_.batch) * tiles_ * parts_);
     const Node tile = idiv(task_, constant_int(parts_));
     part_number_ = mod(task_, constant_int(parts_));
@@ -84,6 +88,10 @@ class GroupAttention {
     value_lanes_ = lanes_along({form_.value}, form_.column, target);
     of_key_ = power_dividing(width_ / key_lanes_, target.group_step);
     of_value_ = power_dividing(columns_ / value_lanes_, target.group_step);
+    while (value_lanes_ > 1 && slices() * columns_ * 4 > exchange_bytes) {
+      value_lanes_ /= 2;
+      of_value_ = power_dividing(columns_ / value_lanes_, target.group_step);
+    }
     const Size all_rows = extent(form_.rows);
     while (rows_ < most_rows && rows_ < all_rows.upper() &&
            2 * rows_ * columns_ / of_value_ <= most_sums) {
@@ -174,7 +182,7 @@ class GroupAttention {
 
   // Keys that any of the tile's rows sees.
   Size seen_keys() const {
-    const Size length(form_.key.src(0));
+    Size length(form_.key.src(0));
     const Node last = form_.last_key();
     if (!last) return length;
     Node most;

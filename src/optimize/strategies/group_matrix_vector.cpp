@@ -6,7 +6,7 @@
 // scales), is made by every group for itself (group_stage.h), which is quicker than a launch.
 //
 // Where groups of integers have a scale, a thread takes whole groups: dot products of bytes, then
-// the scale.
+// the scale; there may be more columns than a group takes at once.
 #include <algorithm>
 
 #include "optimize/analysis.h"
@@ -23,9 +23,10 @@ using Ranges = std::vector<Node>;
 
 constexpr std::int64_t threads = 256;
 constexpr std::int64_t groups_of_processor = 3;
-constexpr std::int64_t most_columns = 8;       // of X; more are worth a matrix product
+constexpr std::int64_t most_columns = 8;       // of X at once; more are worth a matrix product
 constexpr std::int64_t least_products = 4096;  // that are worth teams
-constexpr std::int64_t most_sums = 64;         // accumulators of a thread
+constexpr std::int64_t most_sums = 32;         // accumulators of a thread
+constexpr std::int64_t least_vectors = 4;      // of a thread
 constexpr std::int64_t loads_at_once = 8;      // of the matrix, of a thread
 constexpr std::int64_t cheap_operations = 6;   // not worth computing once for all rows
 
@@ -44,8 +45,9 @@ class GroupMatrixVector {
       return false;
     }
     const std::int64_t columns = extent(form_.m).upper();
+    columns_ = std::min(columns, most_columns);
     const std::int64_t depth = extent(first.ranges).value() * extent(first.inner).value();
-    if (columns < 1 || columns > most_columns || extent(form_.n).upper() < 4 ||
+    if (columns < 1 || (columns > most_columns && !grouped()) || extent(form_.n).upper() < 4 ||
         static_cast<double>(extent(form_.n).upper()) * static_cast<double>(depth) <
             static_cast<double>(least_products)) {
       return false;
@@ -59,17 +61,19 @@ class GroupMatrixVector {
   Schedule run() {
     choose_tiles();
     Schedule schedule;
-    const Size per_batch = groups_;
-    const Node group = workshop_.range(extent(form_.batch) * per_batch);
-    place(outside_, form_.batch, idiv(group, per_batch.node()));
-    make_columns();
+    const Size tasks = extent(form_.batch) * groups_ * column_tiles_;
+    const Node task = workshop_.range(tasks);
+    const Node group = idiv(task, column_tiles_.node());
+    place(outside_, form_.batch, idiv(group, groups_.node()));
+    first_column_ = mul(mod(task, column_tiles_.node()), constant_int(columns_));
+    column_ = workshop_.range(columns_);
     for (const Product& product : form_.products) operands_.push_back(prepare(product));
     const Node turn = workshop_.range(turns_);
-    const Node tile = add(mul(turn, per_batch.node()), mod(group, per_batch.node()));
+    const Node tile = add(mul(turn, groups_.node()), mod(group, groups_.node()));
     std::vector<Node> body = stage_.statements();
     body.push_back(loop(LoopKind::serial, turn, block(tile_of(tile))));
     schedule.name = grouped() ? "group_matrix_vector_bytes" : "group_matrix_vector";
-    schedule.phases = {loop(LoopKind::parallel, group, block(std::move(body)))};
+    schedule.phases = {loop(LoopKind::parallel, task, block(std::move(body)))};
     return schedule;
   }
 
@@ -115,7 +119,6 @@ class GroupMatrixVector {
 
   // What the group makes for itself must fit its memory.
   bool stages_fit() const {
-    const std::int64_t columns = extent(form_.m).upper();
     const std::int64_t depth = extent(ranges()).value() * extent(inner()).value();
     std::int64_t bytes = 0;
     for (const Product& product : form_.products) {
@@ -123,9 +126,9 @@ class GroupMatrixVector {
       all.insert(all.end(), inner().begin(), inner().end());
       if (!is_cheap(product.a)) {
         if (!GroupStage::takes(product.a, all)) return false;
-        bytes += columns * depth * byte_size(product.a.dtype());
+        bytes += columns_ * depth * byte_size(product.a.dtype());
       }
-      if (grouped()) bytes += 3 * columns * extent(ranges()).value() * 4;
+      if (grouped()) bytes += 3 * columns_ * extent(ranges()).value() * 4;
     }
     return bytes <= workshop_.target().shared_bytes - 2048;
   }
@@ -143,17 +146,19 @@ class GroupMatrixVector {
 
   void choose_tiles() {
     const auto products = static_cast<std::int64_t>(form_.products.size());
-    const std::int64_t columns = extent(form_.m).upper();
-    const std::int64_t batch = std::max<std::int64_t>(1, extent(form_.batch).upper());
+    column_tiles_ = (extent(form_.m) + (columns_ - 1)) / columns_;
+    const std::int64_t batch =
+        std::max<std::int64_t>(1, (extent(form_.batch) * column_tiles_).upper());
     const std::int64_t n = extent(form_.n).upper();
     const std::int64_t most_groups =
         std::max<std::int64_t>(1, groups_of_processor * workshop_.target().threads / batch);
     const std::int64_t weight = products * (grouped() ? 2 : 1);                // vectors a unit
     const std::int64_t each = n * units() * weight / (most_groups * threads);  // of a thread
     rows_ = each >= 16 ? 4 : each >= 4 ? 2 : 1;
-    const std::int64_t lanes = grouped() ? 2 : lanes_;
-    while (rows_ > 1 && rows_ * columns * products * lanes > most_sums) rows_ /= 2;
-    const std::int64_t steps = std::max<std::int64_t>(1, each / (rows_ * weight));
+    const std::int64_t lanes = grouped() ? 1 : lanes_;
+    while (rows_ > 1 && rows_ * columns_ * products * lanes > most_sums) rows_ /= 2;
+    const std::int64_t steps =
+        std::max<std::int64_t>(1, std::max(least_vectors, each) / (rows_ * weight));
     team_ = power_below(std::max<std::int64_t>(1, units() / steps));
     team_ = std::clamp(team_, std::min<std::int64_t>(32, power_below(units())), threads);
     tiles_ = (extent(form_.n) + (rows_ - 1)) / rows_;
@@ -165,17 +170,16 @@ class GroupMatrixVector {
 
   // ---- X -------------------------------------------------------------------------------------
 
-  // Ranges of the columns with constant sizes; beyond the last column is the last one again.
-  void make_columns() {
-    for (const Node& range : form_.m) {
-      const Size size(range.src(0));
-      if (size.is_constant()) {
-        columns_.push_back(range);
-        continue;
-      }
-      columns_.push_back(workshop_.range(size.upper()));
-      clamped_[range] = integer_min(columns_.back(), (size - 1).node());
-    }
+  // The counters of a column of the group; those beyond the last are the last one again.
+  void place_column(Substitution& values, const Node& column) const {
+    place(values, form_.m, at_most(add(first_column_, column), extent(form_.m)));
+  }
+
+  // The index where it is below the limit, and the last one otherwise.
+  static Node at_most(const Node& index, const Size& limit) {
+    const Node last = (limit - 1).node();
+    const bool inside = last.is_constant() && bounds(index).greatest <= last.int_value();
+    return inside ? index : integer_min(index, last);
   }
 
   // What threads multiply: a, b, and of groups the scales and offsets, apart by what rows of the
@@ -221,13 +225,11 @@ class GroupMatrixVector {
   Node made(const Node& value, bool of_elements) {
     if (!value) return value;
     Substitution memo = outside_;
-    memo.insert(clamped_.begin(), clamped_.end());
-    const Node mine = substitute(value, memo);
+    place_column(memo, column_);
+    Node mine = substitute(value, memo);
     if (is_cheap(mine) && (!of_elements || !grouped())) return mine;
     Ranges all;
-    for (const Node& range : columns_) {
-      if (depends_on(mine, range)) all.push_back(range);
-    }
+    if (depends_on(mine, column_)) all.push_back(column_);
     all.insert(all.end(), ranges().begin(), ranges().end());
     if (of_elements) all.insert(all.end(), inner().begin(), inner().end());
     return stage_.stage(mine, all);
@@ -243,7 +245,7 @@ class GroupMatrixVector {
   std::vector<Place> places() const {
     std::vector<Place> list;
     for (std::int64_t row = 0; row < rows_; ++row) {
-      for (std::int64_t column = 0; column < extent(columns_).value(); ++column) {
+      for (std::int64_t column = 0; column < columns_; ++column) {
         for (std::size_t p = 0; p < operands_.size(); ++p) list.push_back({p, row, column});
       }
     }
@@ -268,16 +270,9 @@ class GroupMatrixVector {
   // The counters of the row and column; rows beyond the last are the last one again.
   Substitution at(const Thread& t, std::int64_t row, std::int64_t column) const {
     Substitution values = outside_;
-    const Node index = add(t.first, constant_int(row));
-    const Node last = (extent(form_.n) - 1).node();
-    const bool inside = last.is_constant() && bounds(index).greatest <= last.int_value();
-    place(values, form_.n, inside ? index : integer_min(index, last));
-    Substitution columns;
-    place(columns, columns_, constant_int(column));
-    for (std::size_t i = 0; i < columns_.size(); ++i) {
-      values[columns_[i]] = columns[columns_[i]];
-      values[form_.m[i]] = columns[columns_[i]];
-    }
+    place(values, form_.n, at_most(add(t.first, constant_int(row)), extent(form_.n)));
+    place_column(values, constant_int(column));
+    values[column_] = constant_int(column);
     return values;
   }
 
@@ -393,7 +388,8 @@ class GroupMatrixVector {
       }
       const Node row = add(t.first, constant_int(all[i].row));
       Node there = integer_less(row, extent(form_.n).node());
-      there = logical_and(there, integer_less(constant_int(all[i].column), extent(form_.m).node()));
+      const Node column = add(first_column_, constant_int(all[i].column));
+      there = logical_and(there, integer_less(column, extent(form_.m).node()));
       std::vector<Node> mine;
       for (const Node& store : part_.stages[0].stores) mine.push_back(substitute(store, values));
       stores.push_back(branch(there, block(std::move(mine))));
@@ -407,9 +403,11 @@ class GroupMatrixVector {
   MatrixVectorForm form_;
   GroupStage stage_;
   std::vector<Operand> operands_;
-  Substitution outside_;  // counters of the batch
-  Ranges columns_;
-  Substitution clamped_;
+  Substitution outside_;      // counters of the batch
+  std::int64_t columns_ = 1;  // of X that a group takes at once
+  Node column_;               // range over them
+  Node first_column_;
+  Size column_tiles_;
   int lanes_ = 1;
   std::int64_t rows_ = 1;  // of the matrix that a team takes at once
   std::int64_t team_ = 1;

@@ -124,16 +124,6 @@ class GroupRows {
     return !inner_.empty() && depends_on(store.src(1), inner_[0]);
   }
 
-  static int contiguous(const std::vector<Node>& expressions, const Node& range) {
-    int score = 0;
-    for (const Node& load : find_all(expressions, Op::load_)) {
-      const auto step = stride(load.src(1), range);
-      if (step == 1) score += byte_size(load.dtype());
-      if (!step || (*step != 0 && *step != 1)) score -= byte_size(load.dtype());
-    }
-    return score;
-  }
-
   // Columns, where the terms lie contiguous from row to row, and not along it.
   void choose_direction() {
     if (rows_.empty()) return;
@@ -141,11 +131,11 @@ class GroupRows {
     int along = 0;
     for (const Node& reduction : reductions_) {
       terms.push_back(reduction.src(0));
-      along += contiguous({reduction.src(0)}, ranges_of(reduction).back());
+      along += contiguous_bytes({reduction.src(0)}, ranges_of(reduction).back());
     }
     int best = along;
     for (const Node& range : rows_) {
-      const int across = contiguous(terms, range);
+      const int across = contiguous_bytes(terms, range);
       if (across <= best || Size(range.src(0)).upper() < 4) continue;
       best = across;
       columns_ = true;

@@ -1,0 +1,196 @@
+// Sums of columns by groups of threads: reductions whose terms lie contiguous from result to
+// result, and not along what is summed. Neighbouring threads take vectors of 16 bytes of
+// neighbouring columns, sets of threads every so manieth row, and what the sets have is added up
+// through shared memory.
+#include <algorithm>
+
+#include "optimize/analysis.h"
+#include "optimize/strategies/group.h"
+#include "optimize/strategies/strategy.h"
+
+namespace brisk {
+
+namespace {
+
+constexpr std::int64_t threads = 256;
+constexpr std::int64_t most_across = 32;  // threads side by side
+constexpr std::int64_t together = 8;      // rows that a thread reads at once
+
+class GroupColumns {
+ public:
+  GroupColumns(const Part& part, Workshop& workshop)
+      : part_(part), workshop_(workshop), stores_(part.stages[0].stores) {}
+
+  bool recognise() {
+    reductions_ = find_all(stores_, Op::reduce_);
+    if (reductions_.empty() || part_.outer.empty()) return false;
+    rows_ = {reductions_[0].srcs().begin() + 1, reductions_[0].srcs().end()};
+    std::vector<Node> terms;
+    for (const Node& reduction : reductions_) {
+      if (!std::equal(rows_.begin(), rows_.end(), reduction.srcs().begin() + 1,
+                      reduction.srcs().end()) ||
+          !find_all({reduction.src(0)}, Op::reduce_).empty()) {
+        return false;
+      }
+      for (const Node& range : part_.outer) {
+        if (!depends_on(reduction, range)) return false;
+      }
+      terms.push_back(reduction.src(0));
+    }
+    for (const Node& store : stores_) {
+      const bool everywhere =
+          std::all_of(part_.outer.begin(), part_.outer.end(),
+                      [&](const Node& range) { return depends_on(store.src(1), range); });
+      if (is_scatter(store) || !everywhere) return false;
+    }
+    columns_ = part_.outer;
+    return choose_direction(terms);
+  }
+
+  Schedule run() {
+    const std::int64_t across = std::min(most_across, power_below(vectors_));
+    const std::int64_t sets = threads / across;
+    const Size groups_along = Size((vectors_ + across - 1) / across);
+    std::vector<Node> outside(columns_.begin(), columns_.end() - 1);
+    const Node group = workshop_.range(extent(outside) * groups_along);
+    place(values_, outside, idiv(group, groups_along.node()));
+    first_ = mul(mod(group, groups_along.node()), constant_int(across));
+    std::vector<Node> statements;
+    const std::vector<Node> sums = add_rows(across, sets, statements);
+    finish(across, sets, sums, statements);
+    Schedule schedule;
+    schedule.name = "group_columns";
+    schedule.phases = {loop(LoopKind::parallel, group, block(std::move(statements)))};
+    return schedule;
+  }
+
+ private:
+  // The range of columns last, in vectors.
+  bool choose_direction(const std::vector<Node>& terms) {
+    int best = contiguous_bytes(terms, rows_.back());
+    const Node* along = nullptr;
+    for (const Node& range : part_.outer) {
+      const int score = contiguous_bytes(terms, range);
+      if (score > best && Size(range.src(0)).is_constant()) {
+        best = score;
+        along = &range;
+      }
+    }
+    if (along == nullptr) return false;
+    std::rotate(std::find(columns_.begin(), columns_.end(), *along),
+                std::find(columns_.begin(), columns_.end(), *along) + 1, columns_.end());
+    for (const Node& load : find_all(terms, Op::load_)) {
+      if (!stride(load.src(1), columns_.back())) return false;
+    }
+    lanes_ = lanes_along(terms, columns_.back(), workshop_.target());
+    vectors_ = Size(columns_.back().src(0)).value() / lanes_;
+    return lanes_ > 1 && vectors_ >= 4;
+  }
+
+  Node vector_of(const Node& thread, std::int64_t across) const {
+    const Node vector = add(first_, mod(thread, constant_int(across)));
+    return vectors_ % across == 0 ? vector : integer_min(vector, constant_int(vectors_ - 1));
+  }
+
+  // Each thread's sums of its vector, left in shared memory by set; a place for each reduction.
+  std::vector<Node> add_rows(std::int64_t across, std::int64_t sets,
+                             std::vector<Node>& statements) {
+    const Node thread = workshop_.range(threads);
+    const Node base = mul(vector_of(thread, across), constant_int(lanes_));
+    const Node set = idiv(thread, constant_int(across));
+    std::vector<Node> body;
+    std::vector<Node> wide;
+    for (const Node& reduction : reductions_) {
+      wide.push_back(workshop_.registers(reduction.dtype(), lanes_));
+      body.push_back(store_to(wide.back(), constant_int(0),
+                              splat(identity_of(op_of(reduction), reduction.dtype()), lanes_)));
+    }
+    const auto add_row = [&](const Node& step, std::vector<Node>& into) {
+      Substitution values = values_;
+      place(values, rows_, add(mul(step, constant_int(sets)), set));
+      for (std::size_t i = 0; i < reductions_.size(); ++i) {
+        const Node value =
+            splat(vectorise(reductions_[i].src(0), columns_.back(), base, lanes_, values), lanes_);
+        const Node old = load_from(wide[i], constant_int(0), {}, lanes_);
+        into.push_back(
+            store_to(wide[i], constant_int(0), combine(op_of(reductions_[i]), old, value)));
+      }
+    };
+    const Size count = extent(rows_);
+    const Size rounds = count / (sets * together);
+    if (!(rounds == Size(0))) {
+      const Node round = workshop_.range(rounds);
+      std::vector<Node> several;
+      for (std::int64_t i = 0; i < together; ++i)
+        add_row(add(mul(round, constant_int(together)), constant_int(i)), several);
+      body.push_back(loop(LoopKind::serial, round, block(std::move(several))));
+    }
+    const Size left = (count - rounds * (sets * together) + (sets - 1)) / sets;
+    if (!(left == Size(0))) {
+      const Node round = workshop_.range(left);
+      const Node step = add(mul(rounds.node(), constant_int(together)), round);
+      std::vector<Node> one;
+      add_row(step, one);
+      const Node row = add(mul(step, constant_int(sets)), set);
+      body.push_back(loop(LoopKind::serial, round,
+                          branch(integer_less(row, count.node()), block(std::move(one)))));
+    }
+    std::vector<Node> memory;
+    for (std::size_t i = 0; i < reductions_.size(); ++i) {
+      memory.push_back(workshop_.shared(reductions_[i].dtype(), threads * lanes_));
+      body.push_back(store_to(memory.back(), mul(thread, constant_int(lanes_)),
+                              load_from(wide[i], constant_int(0), {}, lanes_)));
+    }
+    statements.push_back(loop(LoopKind::threads, thread, block(std::move(body))));
+    return memory;
+  }
+
+  // A thread a column: what the sets have, and the stores.
+  void finish(std::int64_t across, std::int64_t sets, const std::vector<Node>& sums,
+              std::vector<Node>& statements) {
+    const std::int64_t side = across * lanes_;
+    const Node thread = workshop_.range(threads);
+    const Node step = workshop_.range((side + threads - 1) / threads);
+    const Node mine = add(mul(step, constant_int(threads)), thread);
+    const Node column = add(mul(first_, constant_int(lanes_)), mine);
+    Substitution values = values_;
+    values[columns_.back()] = column;
+    for (std::size_t i = 0; i < reductions_.size(); ++i) {
+      Node total = load_from(sums[i], mine);
+      for (std::int64_t s = 1; s < sets; ++s)
+        total = combine(op_of(reductions_[i]), total,
+                        load_from(sums[i], add(mine, constant_int(s * side))));
+      values[reductions_[i]] = total;
+    }
+    std::vector<Node> results;
+    for (const Node& store : stores_) results.push_back(substitute(store, values));
+    const Node there = logical_and(integer_less(mine, constant_int(side)),
+                                   integer_less(column, columns_.back().src(0)));
+    statements.push_back(
+        loop(LoopKind::threads, thread,
+             loop(LoopKind::serial, step, branch(there, block(std::move(results))))));
+  }
+
+  static ReduceOp op_of(const Node& reduction) { return static_cast<ReduceOp>(reduction.ints(0)); }
+
+  const Part& part_;
+  Workshop& workshop_;
+  const std::vector<Node>& stores_;
+  std::vector<Node> reductions_;
+  std::vector<Node> rows_;     // what is summed
+  std::vector<Node> columns_;  // the results, the contiguous range last
+  int lanes_ = 1;
+  std::int64_t vectors_ = 1;  // of the contiguous range
+  Substitution values_;       // counters of the columns' other ranges
+  Node first_;                // vector of the group
+};
+
+}  // namespace
+
+std::optional<Schedule> group_columns(const Part& part, Workshop& workshop) {
+  GroupColumns strategy(part, workshop);
+  if (!strategy.recognise()) return std::nullopt;
+  return strategy.run();
+}
+
+}  // namespace brisk
