@@ -112,8 +112,8 @@ llvm::Value* narrow_pairs(Emitter& e, llvm::Value* value, DType dtype) {
   }
   auto* halves = llvm::FixedVectorType::get(e.b.getInt16Ty(), static_cast<unsigned>(2 * words));
   result = e.b.CreateBitCast(result, halves);
-  return lanes == 1 ? e.b.CreateExtractElement(result, std::uint64_t{0})
-                    : slice(e, result, 0, lanes);
+  return value->getType()->isVectorTy() ? slice(e, result, 0, lanes)  // of one lane, too
+                                        : e.b.CreateExtractElement(result, std::uint64_t{0});
 }
 
 // Two bfloat16 of a word: one shift, one mask.
