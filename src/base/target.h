@@ -31,7 +31,8 @@ struct Target {
   // Where a task is a group of threads (kernel.h); 0 where it is one thread.
   int group_threads = 0;          // of a group at most
   int group_step = 1;             // threads that run in step, and of which groups consist
-  std::int64_t shared_bytes = 0;  // of a group at most; above 48 KB only the launch can give them
+  std::int64_t shared_bytes = 0;  // of a group at most
+  std::int64_t tile_bytes = 0;    // the same, where tiles lie in it (kernel/tile.h)
   int copying_threads = 0;        // of a group that only copy tiles and wait (kernel/tile.h)
   bool has_matrix_step = false;   // threads in step multiply 16 x 16 by 16 x 8 together
 

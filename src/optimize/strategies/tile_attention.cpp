@@ -135,7 +135,7 @@ class TileAttention {
   void choose_stages() {
     const DType dtype = store_.src(0).dtype();
     staging_ = workshop_.shared(dtype, tile_elements(byte_size(dtype), tile_rows_, columns()));
-    const std::int64_t room = workshop_.target().shared_bytes - slack_bytes - bytes_of(staging_) -
+    const std::int64_t room = workshop_.target().tile_bytes - slack_bytes - bytes_of(staging_) -
                               query_stages_ * bytes_of(query_.tile);
     const std::int64_t stage = bytes_of(keys_.tile) + bytes_of(values_.tile);
     stages_ = std::clamp<std::int64_t>(room / stage, 1, most_stages);

@@ -158,7 +158,7 @@ class TileContraction {
     depth_ = strip_bytes / element_bytes();
     threads_ = 2 * tile_rows_;
     const std::int64_t stage = (tile_rows_ + tile_columns_) * strip_bytes;
-    const std::int64_t room = workshop_.target().shared_bytes - slack_bytes - staged_bytes();
+    const std::int64_t room = workshop_.target().tile_bytes - slack_bytes - staged_bytes();
     stages_ = std::clamp<std::int64_t>(room / stage, 2, most_stages);
   }
 
