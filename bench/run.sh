@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # bench/run.sh [NAME…]: configures, builds (release) and runs the benchmarks bench/NAME.cpp, all of
-# them without a name; tables on stdout. BRISK_BENCH_BUILD is the build folder, build/bench by default.
+# them without a name; tables on stdout. BRISK_BENCH_BUILD is the build folder, build/bench by default; the
+# device is BRISK_DEVICE, the CPU by default.
 set -euo pipefail
 
+export BRISK_DEVICE=${BRISK_DEVICE:-cpu}
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=${BRISK_BENCH_BUILD:-$root/build/bench}
 names=("$@")

@@ -3,6 +3,7 @@
 # they come, at the end what was skipped and why, then ctest's summary. Arguments go to ctest.
 set -euo pipefail
 
+export BRISK_DEVICE=${BRISK_DEVICE:-cpu}  # what the numbers of kernels in the tests are of
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build/${BRISK_BUILD:-release}
 rm -f "$build/tests.xml"

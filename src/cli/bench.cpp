@@ -7,12 +7,15 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <random>
 
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
 #include "cli/limits.h"
+#include "engine/backends.h"
+#include "engine/engine.h"
 #include "llm/model.h"
 
 namespace brisk {
@@ -54,6 +57,21 @@ double seconds_of(const Work& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+// Joules that the device takes for each of `tokens` of a run, where it counts them: of runs that
+// last two seconds in all, since the counter goes on some ten times a second.
+template <typename Work>
+std::optional<double> joules_of(const Work& run, double seconds, double tokens) {
+  constexpr double enough = 2;
+  const std::string id = Engine::shared().device().info().id;
+  const std::optional<double> before = read_sensors(id).joules;
+  if (!before) return std::nullopt;
+  const int runs = std::max(1, static_cast<int>(enough / seconds));
+  for (int i = 0; i < runs; ++i) run();
+  const std::optional<double> after = read_sensors(id).joules;
+  if (!after) return std::nullopt;
+  return (*after - *before) / (tokens * runs);
+}
+
 void bench(const BenchOptions& options) {
   options.device.apply();
   const Model model = Model::load(model_path(options.model));
@@ -83,6 +101,7 @@ void bench(const BenchOptions& options) {
     reading = std::min(reading, seconds_of(read));
     making = std::min(making, seconds_of(make));
   }
+  const std::optional<double> energy = joules_of(make, making, static_cast<double>(tokens));
   const DeviceLimits limits = measure_limits();
   const double prompt_rate = static_cast<double>(prompt) / reading;
   const double decode_rate = static_cast<double>(tokens) / making;
@@ -91,7 +110,7 @@ void bench(const BenchOptions& options) {
   const double decode_share = one.bytes * decode_rate / limits.bytes;
   const double prompt_speed = all.operations / reading;
   if (options.json) {
-    const nlohmann::ordered_json json = {
+    nlohmann::ordered_json json = {
         {"model", model.file().name()},
         {"load_seconds", model.load_seconds()},
         {"first_run_seconds", first},
@@ -105,6 +124,7 @@ void bench(const BenchOptions& options) {
         {"read_bytes_per_second", limits.bytes},
         {"float32_operations_per_second", limits.operations},
     };
+    if (energy) json["decode_joules_per_token"] = *energy;
     fmt::print("{}\n", json.dump(2));
     return;
   }
@@ -116,6 +136,7 @@ void bench(const BenchOptions& options) {
       "decode of {}: {:.2f} tok/s, {} a token, {:.0f} % of the {:.1f} GB/s that this device "
       "reads\n",
       tokens, decode_rate, byte_text(one.bytes), 100 * decode_share, limits.bytes / 1e9);
+  if (energy) fmt::print("{:.3g} J a token\n", *energy);
 }
 
 }  // namespace

@@ -23,7 +23,10 @@ std::filesystem::path model_path(const std::string& given) {
 void DeviceChoice::add_to(CLI::App& command) {
   command.add_option("--threads", threads, "threads to compute with (default: all processors)")
       ->check(CLI::Range(1, 1024));
-  command.add_option("--device", device, "where to compute, as `brisk devices` lists it");
+  command.add_option(
+      "--device", device,
+      "where to compute, as `brisk devices` lists it (default: the first NVIDIA GPU that works, "
+      "else the CPU)");
 }
 
 void DeviceChoice::apply() const {

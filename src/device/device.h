@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -43,6 +44,16 @@ struct DeviceInfo {
   std::size_t memory_bytes = 0;
   std::size_t free_bytes = 0;
   std::size_t cache_bytes = 0;  // last level
+};
+
+/// What a device's sensors say at this moment; nothing where it has none that brisk can read.
+struct Sensors {
+  std::optional<double> watts;
+  std::optional<double> most_watts;  // that it may take
+  std::optional<double> joules;      // taken since the driver was loaded
+  std::optional<double> celsius;
+  std::optional<double> megahertz;  // of its processors
+  std::optional<std::size_t> free_bytes;
 };
 
 /// What a phase's tasks need where they are groups of threads.

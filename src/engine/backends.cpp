@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "codegen/opencl_c/render.h"
 #include "device/cpu/cpu_device.h"
 #include "device/cuda/cuda_device.h"
@@ -32,10 +33,12 @@ OpenDevice open_opencl(int index) { return {make_opencl_device(index), opencl_ta
 // The driver compiles further; what it makes is its own.
 std::string no_assembly(const Kernel&, const Target&) { return {}; }
 
+Sensors no_sensors(int) { return {}; }
+
 constexpr std::array backends = {
-    Backend{"cpu", cpu_devices, open_cpu},
-    Backend{"cuda", cuda_devices, open_cuda},
-    Backend{"opencl", opencl_devices, open_opencl},
+    Backend{"cpu", cpu_devices, open_cpu, no_sensors},
+    Backend{"cuda", cuda_devices, open_cuda, cuda_sensors, true},
+    Backend{"opencl", opencl_devices, open_opencl, no_sensors},
 };
 
 constexpr std::array generators = {
@@ -61,6 +64,32 @@ std::vector<DeviceInfo> all_devices() {
     for (DeviceInfo& info : backend.devices()) list.push_back(std::move(info));
   }
   return list;
+}
+
+OpenDevice open_default_device() {
+  for (const Backend& backend : backends) {
+    if (!backend.automatic) continue;
+    const std::vector<DeviceInfo> devices = backend.devices();
+    for (std::size_t i = 0; i < devices.size(); ++i) {
+      try {
+        return backend.open(static_cast<int>(i));
+      } catch (const DeviceError& error) {
+        write_log(
+            fmt::format("{} ({}) is not used: {}", devices[i].id, devices[i].name, error.what()));
+      }
+    }
+  }
+  return open_cpu(0);
+}
+
+Sensors read_sensors(const std::string& id) {
+  for (const Backend& backend : backends) {
+    const std::vector<DeviceInfo> devices = backend.devices();
+    for (std::size_t i = 0; i < devices.size(); ++i) {
+      if (devices[i].id == id) return backend.sensors(static_cast<int>(i));
+    }
+  }
+  refuse(id);
 }
 
 OpenDevice open_device(const std::string& id) {

@@ -25,6 +25,11 @@ struct Backend {
   std::vector<DeviceInfo> (*devices)();
   /// The device at this place in that list.
   OpenDevice (*open)(int index);
+  /// What its sensors say.
+  Sensors (*sensors)(int index);
+  /// Whether the first device that works is used where nobody has chosen one; of several such back
+  /// ends, the first with a device.
+  bool automatic = false;
 };
 
 /// Every device of every back end of this machine.
@@ -32,6 +37,11 @@ std::vector<DeviceInfo> all_devices();
 /// The device of this id ("cpu", "opencl:0"; "opencl" is its first). DeviceError, which lists what
 /// there is, where it is not there.
 OpenDevice open_device(const std::string& id);
+/// The device that is used where nobody has chosen one: the first GPU of an automatic back end that
+/// opens, else the CPU. A GPU that is there and does not open is told on stderr.
+OpenDevice open_default_device();
+/// What the sensors of a device that is there say.
+Sensors read_sensors(const std::string& id);
 
 /// Who makes code for an instruction set.
 struct Generator {

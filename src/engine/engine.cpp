@@ -110,7 +110,7 @@ Engine::~Engine() = default;
 Engine& Engine::shared() {
   static Engine engine = [] {
     const std::string& id = options().device;
-    OpenDevice opened = open_device(id.empty() ? "cpu" : id);
+    OpenDevice opened = id.empty() ? open_default_device() : open_device(id);
     return Engine(std::move(opened.device), std::move(opened.target));
   }();
   return engine;

@@ -19,7 +19,8 @@ class Engine {
  public:
   Engine(std::unique_ptr<Device> device, Target target);
   ~Engine();
-  /// The process's engine on the device that BRISK_DEVICE names (default: the CPU).
+  /// The process's engine on the device that BRISK_DEVICE names (default: the first GPU that works,
+  /// else the CPU).
   static Engine& shared();
 
   Device& device() { return *device_; }

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "device/cuda/cuda_device.h"
 
 namespace brisk {
 namespace {
@@ -28,6 +29,24 @@ TEST(Backends, EveryListedDeviceOpensAndHasAGeneratorForItsTarget) {
     EXPECT_EQ(generator_of(opened.target.isa).isa, opened.target.isa);
     EXPECT_GE(opened.target.threads, 1);
   }
+}
+
+TEST(Backends, WhereNobodyChoosesItIsTheFirstGpuOrElseTheCpu) {
+  const std::vector<DeviceInfo> gpus = cuda_devices();
+  const std::string chosen = open_default_device().device->info().id;
+  EXPECT_EQ(chosen, gpus.empty() ? "cpu" : gpus[0].id);
+}
+
+TEST(Backends, SensorsOfEveryDeviceSayWhatIsPossible) {
+  for (const DeviceInfo& info : all_devices()) {
+    const Sensors sensors = read_sensors(info.id);
+    EXPECT_GE(sensors.watts.value_or(1), 0) << info.id;
+    EXPECT_LE(sensors.watts.value_or(0), 5000) << info.id;
+    EXPECT_GT(sensors.celsius.value_or(20), 0) << info.id;
+    EXPECT_LT(sensors.celsius.value_or(20), 150) << info.id;
+    EXPECT_LE(sensors.free_bytes.value_or(0), info.memory_bytes) << info.id;
+  }
+  EXPECT_THROW(read_sensors("abacus:3"), DeviceError);
 }
 
 TEST(Backends, ADeviceThatIsNotThereGivesAListOfThoseThatAre) {

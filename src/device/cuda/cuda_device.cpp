@@ -7,6 +7,7 @@
 #include "device/cuda/context.h"
 #include "device/cuda/driver.h"
 #include "device/cuda/program.h"
+#include "device/cuda/sensors.h"
 
 namespace brisk {
 
@@ -179,6 +180,14 @@ std::vector<DeviceInfo> cuda_devices() {
   std::vector<DeviceInfo> list;
   for (int i = 0; i < driver().devices; ++i) list.push_back(describe(i));
   return list;
+}
+
+Sensors cuda_sensors(int index) {
+  Ordinal device = 0;
+  std::array<char, 32> place{};
+  want(driver().device_get(&device, index), index, "finding the device");
+  want(driver().pci_bus_id(place.data(), place.size(), device), index, "asking for its place");
+  return read_sensors(place.data());
 }
 
 const std::string& why_no_cuda_devices() { return driver().missing; }

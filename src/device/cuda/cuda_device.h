@@ -13,6 +13,8 @@ namespace brisk {
 /// "cuda:0", …: none where there is no driver, or none of them. Free memory is not known before one
 /// is opened.
 std::vector<DeviceInfo> cuda_devices();
+/// Of the device at this place in that list.
+Sensors cuda_sensors(int index);
 /// Why there are none; empty where there are some.
 const std::string& why_no_cuda_devices();
 
