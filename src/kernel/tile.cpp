@@ -87,15 +87,14 @@ std::vector<TileView> tile_views(const Kernel& kernel) {
 Node matrix_step(const MatrixStep& step, const Node& fragments, const Node& a, const Node& b,
                  const Node& accumulate) {
   Attr attr;
-  attr.ints = {step.rows,       step.columns,    step.depth,    step.threads,
-               step.a_by_depth, step.b_by_depth, step.in_turns, step.runs_on};
+  attr.ints = {step.rows,       step.columns,    step.depth,  step.threads,
+               step.a_by_depth, step.b_by_depth, step.runs_on};
   return make_node(Op::matrix_step_, DType::none, {fragments, a, b, accumulate}, std::move(attr));
 }
 
 MatrixStep step_of(const Node& statement) {
-  return {statement.ints(0),      statement.ints(1),      statement.ints(2),
-          statement.ints(3),      statement.ints(4) != 0, statement.ints(5) != 0,
-          statement.ints(6) != 0, statement.ints(7) != 0};
+  return {statement.ints(0),      statement.ints(1),      statement.ints(2),     statement.ints(3),
+          statement.ints(4) != 0, statement.ints(5) != 0, statement.ints(6) != 0};
 }
 
 Node finish_steps(std::int64_t left) {

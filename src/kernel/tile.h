@@ -58,9 +58,6 @@ struct MatrixStep {
   std::int64_t threads = 0;  // of the group, from the first on
   bool a_by_depth = false;   // A's tile has depth rows; otherwise depth columns
   bool b_by_depth = false;   // B's tile has depth rows; otherwise depth columns
-  /// Sets of four warps begin it in turns, so that one's products run while another does what comes
-  /// between its own. The steps of a block that follow each other are one turn.
-  bool in_turns = false;
   /// It runs on after the statement: until a finish_steps that does not leave it out, nothing
   /// touches its registers (`a` among them), and the tiles are not written.
   bool runs_on = false;

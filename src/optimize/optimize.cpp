@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "graph/integer.h"
+#include "kernel/tile.h"
 #include "optimize/analysis.h"
 #include "optimize/hoist.h"
 #include "optimize/spread.h"
@@ -62,7 +63,7 @@ struct Strategies {
 constexpr std::array<Strategy, 1> threads_whole = {attention};
 constexpr std::array<Strategy, 5> threads_part = {matrix_vector, contraction, transposition,
                                                   ranking, loops};
-constexpr std::array<Strategy, 3> groups_whole = {tile_attention, group_attention,
+constexpr std::array<Strategy, 4> groups_whole = {tile_attention, tile_contraction, group_attention,
                                                   group_matrix_vector};
 constexpr std::array<Strategy, 5> groups_part = {tile_contraction, group_map, group_columns,
                                                  group_rows, loops};
@@ -88,8 +89,36 @@ std::optional<Schedule> schedule_part(std::span<const Strategy> strategies, cons
   return std::nullopt;
 }
 
+std::vector<Node> shared_locals(const Node& phase) {
+  std::vector<Node> locals = find_all({phase}, Op::local_);
+  std::erase_if(locals, [](const Node& local) {
+    return local.ints(2) != static_cast<std::int64_t>(Memory::shared);
+  });
+  return locals;
+}
+
+// Phases whose tasks are never one group: what they have in shared memory may lie in one place.
+void overlay(Node& a, Node& b) {
+  std::vector<Node> theirs = shared_locals(a);
+  Substitution in_a;
+  Substitution in_b;
+  for (const Node& mine : shared_locals(b)) {
+    const auto same = std::find_if(theirs.begin(), theirs.end(), [&](const Node& other) {
+      return other.dtype() == mine.dtype();
+    });
+    if (same == theirs.end()) continue;
+    const Node both = make_local(static_cast<int>(same->ints(0)), mine.dtype(),
+                                 std::max(same->ints(1), mine.ints(1)), Memory::shared);
+    in_a[*same] = in_b[mine] = both;
+    theirs.erase(same);
+  }
+  a = substitute(a, in_a);
+  b = substitute(b, in_b);
+}
+
 // Phases of independent parts side by side: the tasks of one after those of the other.
-Node beside(const Node& a, const Node& b, Workshop& workshop) {
+Node beside(Node a, Node b, Workshop& workshop) {
+  if (!has_tiles(a) && !has_tiles(b)) overlay(a, b);
   const Size first = is_parallel(a) ? Size(a.src(0).src(0)) : Size(1);
   const Size second = is_parallel(b) ? Size(b.src(0).src(0)) : Size(1);
   const Node task = workshop.range(first + second);

@@ -669,22 +669,9 @@ class Renderer {
   void computing_role(const Node& body) {
     role_ = Role::computes;
     if (threads_ + copying_ > 256) set_registers(e_, true, threads_ > 256 ? 160 : 232);
-    // The first set's turn comes first.
-    if (takes_turns(body)) {
-      const std::int64_t sets = threads_ / 128;
-      Value* set = b_.CreateLShr(warp_, 2);
-      guarded(b_.CreateICmpEQ(set, word(sets - 1)), [&] { give_turn(e_, first_turn, set, sets); });
-    }
     each_task(body);
     // What stores read must live until they have.
     if (!stored_.empty()) guarded(is_first_thread(), [&] { wait_for_stores(e_); });
-  }
-
-  static bool takes_turns(const Node& body) {
-    const std::vector<Node> nodes = topological_order({&body, 1});
-    return std::any_of(nodes.begin(), nodes.end(), [](const Node& node) {
-      return node.is(Op::matrix_step_) && step_of(node).in_turns;
-    });
   }
 
   // A group takes every n-th task of a grid of n.
@@ -789,10 +776,8 @@ class Renderer {
     meet_before(accesses);
     ++statement_;
     Value* set = b_.CreateLShr(warp_, 2);
-    const bool in_turns = step_of(steps[0]).in_turns;
     std::vector<Operands> operands;
     for (const Node& node : steps) operands.push_back(operands_of(node, set));
-    if (in_turns) wait_for_turn(e_, first_turn, set);
     begin_products(e_);
     for (std::size_t i = 0; i < steps.size(); ++i) {
       const MatrixStep step = step_of(steps[i]);
@@ -802,7 +787,6 @@ class Renderer {
       keep_sums(steps[i], sums);
       running_.push_back(steps[i]);
     }
-    if (in_turns) give_turn(e_, first_turn, set, threads_ / 128);
     const bool runs_on = std::all_of(steps.begin(), steps.end(),
                                      [](const Node& node) { return step_of(node).runs_on; });
     if (!runs_on) finish_steps(0);
@@ -1453,7 +1437,6 @@ class Renderer {
 
   // Of the phase being rendered, where it has tiles.
   static constexpr int computing_barrier = 1;
-  static constexpr int first_turn = 2;
   std::int64_t copying_ = 0;  // threads that only copy
   Role role_ = Role::all;
   PhaseMemory memory_;

@@ -276,14 +276,4 @@ void wait_for_products(Emitter& e, std::int64_t left, std::vector<Value*>& sums)
   }
 }
 
-void wait_for_turn(Emitter& e, int first_barrier, Value* set) {
-  effect(e, {"bar.sync $0, 256;", "r", true}, {e.b.CreateAdd(set, word(e, first_barrier))});
-}
-
-void give_turn(Emitter& e, int first_barrier, Value* set, std::int64_t sets) {
-  Value* next = e.b.CreateAdd(set, word(e, 1));
-  next = e.b.CreateSelect(e.b.CreateICmpEQ(next, word(e, sets)), word(e, 0), next);
-  effect(e, {"bar.arrive $0, 256;", "r", true}, {e.b.CreateAdd(next, word(e, first_barrier))});
-}
-
 }  // namespace brisk::ir

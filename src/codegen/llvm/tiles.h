@@ -68,9 +68,4 @@ void products_issued(Emitter& e);
 /// Of all that were issued but the last `left` groups; `sums` are those of the products done.
 void wait_for_products(Emitter& e, std::int64_t left, std::vector<llvm::Value*>& sums);
 
-/// Turns of `sets` sets of four warps: set 0 has the first, once the last one has given it. A
-/// barrier each, from `first_barrier` on.
-void wait_for_turn(Emitter& e, int first_barrier, llvm::Value* set);
-void give_turn(Emitter& e, int first_barrier, llvm::Value* set, std::int64_t sets);
-
 }  // namespace brisk::ir

@@ -5,9 +5,8 @@
 // the greatest argument so far; what was summed before is scaled when a greater one comes:
 //   exp(a - greatest) = exp(a - before) · exp(before - greatest)
 // (Milakov and Gimelshein 2018, "Online normalizer calculation for softmax"). The scores of one
-// block and the sum of the one before run while exponentials are made, and the warps take turns in
-// them. Blocks that a causal mask hides from all rows of a tile are left out; only blocks that it
-// cuts are masked.
+// block and the sum of the one before run while exponentials are made. Blocks that a causal mask
+// hides from all rows of a tile are left out; only blocks that it cuts are masked.
 #include <algorithm>
 #include <limits>
 
@@ -109,9 +108,7 @@ class TileAttention {
   // Registers: rows · (keys + columns) / threads sums, and half as many for the weights.
   void choose_tile() {
     const std::int64_t wide = std::max(width(), columns());
-    tile_rows_ = wide <= 96 ? 192 : 128;
     block_keys_ = wide <= 128 ? 128 : 32;
-    threads_ = 2 * tile_rows_;
     query_stages_ = wide <= 64 ? 2 : 1;
   }
 
@@ -143,8 +140,9 @@ class TileAttention {
 
   // ---- tasks ---------------------------------------------------------------------------------
 
-  // Sections of heads whose keys and values stay in the cache; in each, the last tile of queries
-  // first, which a causal mask leaves most keys.
+  // Sections of heads whose keys and values stay in the cache. A causal mask leaves later tiles of
+  // queries more keys: they come first in one section and last in the next, so that groups, which
+  // take every n-th task, get as much of one as of the other.
   Node main_phase() {
     const Size rows = Size(row_.src(0));
     const Size tiles = (rows + (tile_rows_ - 1)) / tile_rows_;
@@ -158,7 +156,10 @@ class TileAttention {
     const Node side = integer_min(integer_sub(heads.node(), first), number(section));
     const Node in_section = mod(task, section_tasks);
     place(outside_, outer_, add(first, mod(in_section, side)));
-    const Node tile = integer_sub((tiles - 1).node(), idiv(in_section, side));
+    const Node up = idiv(in_section, side);
+    const Node down = integer_sub((tiles - 1).node(), up);
+    const Node odd = mod(idiv(task, section_tasks), number(2));
+    const Node tile = add(down, mul(odd, integer_sub(up, down)));
     row0_ = mul(tile, number(tile_rows_));
 
     make_registers();
@@ -281,7 +282,6 @@ class TileAttention {
                              .columns = block_keys_,
                              .depth = width(),
                              .threads = threads_,
-                             .in_turns = true,
                              .runs_on = runs_on};
     return matrix_step(step, scores_, query_.tile, keys_.tile, constant_int(0, DType::boolean));
   }
@@ -292,7 +292,6 @@ class TileAttention {
                              .depth = block_keys_,
                              .threads = threads_,
                              .b_by_depth = true,
-                             .in_turns = runs_on,
                              .runs_on = runs_on};
     return matrix_step(step, sums_, weights_, values_.tile, constant_int(1, DType::boolean));
   }
@@ -481,9 +480,9 @@ class TileAttention {
   std::vector<Node> outer_;  // the ranges around it
   Operand query_, keys_, values_;
   Node staging_;
-  std::int64_t tile_rows_ = 128;
+  static constexpr std::int64_t tile_rows_ = 128;
   std::int64_t block_keys_ = 128;
-  std::int64_t threads_ = 256;
+  static constexpr std::int64_t threads_ = 2 * tile_rows_;
   std::int64_t stages_ = 2;
   std::int64_t query_stages_ = 1;
   // Of the main phase.
