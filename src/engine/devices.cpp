@@ -58,7 +58,7 @@ class Engines {
 Engine* home_of(const Node& root) {
   Engine* home = nullptr;
   for (const Node& node : topological_order({&root, 1})) {
-    if (!node.is(Op::buffer_)) continue;
+    if (!node.is(Op::buffer_) || node.attr().storage == nullptr) continue;  // or made by the graph
     const auto* memory = dynamic_cast<const Buffer*>(node.attr().storage.get());
     Engine* engine = memory == nullptr ? nullptr : Engines::shared().on(memory->device());
     check(engine != nullptr, "a buffer that lies on an engine of the process");

@@ -46,6 +46,13 @@ TEST_F(Devices, ThereAndBackInOneGraphGivesTheValues) {
   EXPECT_EQ(back.to_vector<float>(), (std::vector<float>{5, 7, 9}));
 }
 
+TEST_F(Devices, MemoryThatAGraphMakesIsOnItsDevice) {
+  const Tensor order = argsort((x_ * -1).to(there_));
+  order.realize();
+  EXPECT_EQ(device_of(order), there_);
+  EXPECT_EQ(order.to_vector<int>(), (std::vector<int>{2, 1, 0}));
+}
+
 TEST_F(Devices, ACopyToWhereItLiesIsTheSameMemory) {
   const Tensor y = x_.to(here_);
   y.realize();
