@@ -46,6 +46,7 @@ file(GLOB_RECURSE cli CONFIGURE_DEPENDS src/cli/*.cpp)
 brisk_gpu_program(brisk SOURCES ${cli})
 
 file(GLOB tests CONFIGURE_DEPENDS tests/device/*_test.cpp tests/engine/*_test.cpp
+  tests/tensor/devices_test.cpp
   tests/ops/*_test.cpp tests/tiny/*_test.cpp tests/llm/model*_test.cpp)
 brisk_gpu_program(brisk_gpu_test SOURCES ${tests} LINK GTest::gtest_main
   SQLite::SQLite3)

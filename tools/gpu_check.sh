@@ -75,7 +75,7 @@ tests() {
 }
 
 device() { tests device '*Cuda*:Backends.*'; }
-engine() { tests engine 'Plan*:Realize*:Strategies.*'; }
+engine() { tests engine 'Plan*:Realize*:Strategies.*:Devices.*'; }
 ops() { tests ops 'OperatorData.*:*Operators.*/engine_*'; }
 models() { tests models 'Tiny.*:*TinyModelTest.*/engine_*:*StoriesTest.*/engine:ModelMemory*'; }
 

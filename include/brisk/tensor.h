@@ -62,7 +62,8 @@ class Tensor {
   std::vector<std::byte> to_bytes(const Bound& bound = {}) const;
   /// The same values in memory of their own, row-major.
   Tensor contiguous() const;
-  /// The same values on another device.
+  /// The same values on another device ("cpu", "cuda:1"; `brisk devices` lists them). What reads
+  /// them runs there.
   Tensor to(const std::string& device) const;
   Tensor to(DType dtype) const { return brisk::cast(*this, dtype); }
 

@@ -42,10 +42,10 @@ constexpr std::array backends = {
 };
 
 constexpr std::array generators = {
-    Generator{Isa::x86_64, compile, llvm_ir, assembly},
-    Generator{Isa::aarch64, compile, llvm_ir, assembly},
-    Generator{Isa::nvptx, compile, llvm_ir, assembly},
-    Generator{Isa::opencl_c, compile_opencl_c, opencl_source, no_assembly},
+    CodeGenerator{Isa::x86_64, compile, llvm_ir, assembly},
+    CodeGenerator{Isa::aarch64, compile, llvm_ir, assembly},
+    CodeGenerator{Isa::nvptx, compile, llvm_ir, assembly},
+    CodeGenerator{Isa::opencl_c, compile_opencl_c, opencl_source, no_assembly},
 };
 
 [[noreturn]] void refuse(const std::string& id) {
@@ -106,10 +106,10 @@ OpenDevice open_device(const std::string& id) {
   refuse(id);
 }
 
-const Generator& generator_of(Isa isa) {
+const CodeGenerator& generator_of(Isa isa) {
   const auto* found =
       std::find_if(generators.begin(), generators.end(),
-                   [&](const Generator& generator) { return generator.isa == isa; });
+                   [&](const CodeGenerator& generator) { return generator.isa == isa; });
   check(found != generators.end(), "a generator for every instruction set of the back ends");
   return *found;
 }

@@ -44,13 +44,13 @@ OpenDevice open_default_device();
 Sensors read_sensors(const std::string& id);
 
 /// Who makes code for an instruction set.
-struct Generator {
+struct CodeGenerator {
   Isa isa;
   CodeObject (*compile)(const Kernel&, const Target&);
   std::string (*text)(const Kernel&, const Target&);      // the generated code, to read
   std::string (*assembly)(const Kernel&, const Target&);  // what the processor runs; may be empty
 };
 
-const Generator& generator_of(Isa isa);
+const CodeGenerator& generator_of(Isa isa);
 
 }  // namespace brisk

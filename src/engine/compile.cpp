@@ -174,7 +174,7 @@ std::optional<KernelCode> find_compiled(const std::string& key) {
 
 KernelCode compile_kernel(const LoweredKernel& lowered, const Target& target) {
   const auto start = std::chrono::steady_clock::now();
-  const Generator& generator = generator_of(target.isa);
+  const CodeGenerator& generator = generator_of(target.isa);
   log_line(2, "{}", log_enabled(2) ? print(lowered) : "");
   const Kernel optimized = optimize(lowered, target);
   verify_kernel(optimized, "optimize");

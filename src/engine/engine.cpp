@@ -193,13 +193,15 @@ Buffer& memory_of(const Node& node) {
 
 std::vector<std::byte> Engine::read(const Node& node) {
   std::vector<std::byte> bytes(bytes_of(node.dtype(), node.shape()));
-  device_->copy_out(bytes, memory_of(node), 0);
+  Buffer& memory = memory_of(node);
+  memory.device().copy_out(bytes, memory, 0);
   return bytes;
 }
 
 void Engine::write(const Node& node, std::span<const std::byte> bytes) {
   check(bytes.size() == bytes_of(node.dtype(), node.shape()), "as many bytes as the buffer holds");
-  device_->copy_in(memory_of(node), 0, bytes);
+  Buffer& memory = memory_of(node);
+  memory.device().copy_in(memory, 0, bytes);
 }
 
 }  // namespace brisk

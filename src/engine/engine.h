@@ -33,6 +33,7 @@ class Engine {
   Node upload(DType dtype, const Shape& shape, std::span<const std::byte> bytes,
               std::shared_ptr<const void> owner);
   Node allocate(DType dtype, const Shape& shape);  // zeros
+  // Of whatever device the buffer lies on.
   std::vector<std::byte> read(const Node& buffer);
   void write(const Node& buffer, std::span<const std::byte> bytes);
 

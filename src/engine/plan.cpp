@@ -92,7 +92,22 @@ std::int64_t upper_bytes(DType dtype, const Shape& shape) {
 
 }  // namespace
 
+namespace {
+
+// A kernel reaches the memory of one device.
+void want_no_copies(std::span<const Node> roots, Engine& engine) {
+  for (const Node& node : topological_order(roots)) {
+    if (node.is(Op::copy_)) {
+      user_error("a plan runs on one device, {}, and cannot copy to \"{}\" on the way",
+                 engine.device().info().id, node.attr().name);
+    }
+  }
+}
+
+}  // namespace
+
 Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique<Impl>()) {
+  want_no_copies(roots, engine);
   Impl& plan = *impl_;
   plan.engine = &engine;
   std::string key = "plan " + compiler_identity() + fingerprint(engine.target()) + "\n";
@@ -150,8 +165,11 @@ Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique
       return {plan.arena, static_cast<std::size_t>(memory.offsets[number]), bytes};
     }
     auto buffer = std::dynamic_pointer_cast<Buffer>(buffers[number].attr().storage);
-    check(buffer != nullptr && &buffer->device() == engine.device_.get(),
-          "a buffer that lies on the engine's device");
+    check(buffer != nullptr, "a buffer that lies on a device");
+    if (&buffer->device() != engine.device_.get()) {
+      user_error("a tensor of the graph lies on {}, the graph runs on {}; move it with to(\"{}\")",
+                 buffer->device().info().id, engine.device_->info().id, engine.device_->info().id);
+    }
     plan.kept.push_back(buffers[number]);
     const auto bytes = upper_bytes(buffers[number].dtype(), buffers[number].shape());
     return {std::move(buffer), 0, static_cast<std::size_t>(bytes)};

@@ -1,4 +1,6 @@
-// Tensors on the engine's device: the executor of every process that does not ask for another.
+// Tensors on the devices of this process, new ones on the shared engine's: the executor of every
+// process that does not ask for another.
+#include "engine/devices.h"
 #include "engine/engine.h"
 #include "tensor/realize.h"
 
@@ -9,7 +11,7 @@ namespace {
 class EngineExecutor : public Executor {
  public:
   std::vector<Node> realize(std::span<const Node> roots, const VariableValues& values) override {
-    return Engine::shared().realize(roots, values);
+    return realize_on_devices(roots, values);
   }
   std::vector<std::byte> read(const Node& buffer) override { return Engine::shared().read(buffer); }
   Node upload(DType dtype, const Shape& shape, std::span<const std::byte> bytes,

@@ -125,6 +125,7 @@ constexpr long long largest_grid = 2147483647;  // blocks along x
 // clang-format on
 
 struct Driver {
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a list of parameters has its own
 #define BRISK_CUDA_MEMBER(name, symbol, arguments) Status(*name) arguments = nullptr;
   BRISK_CUDA_FUNCTIONS(BRISK_CUDA_MEMBER)
   BRISK_CUDA_NEWER_FUNCTIONS(BRISK_CUDA_MEMBER)

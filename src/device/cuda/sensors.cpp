@@ -30,6 +30,7 @@ struct Memory {
 };
 
 struct Library {
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a list of parameters has its own
 #define BRISK_NVML_MEMBER(name, symbol, arguments) int(*name) arguments = nullptr;
   BRISK_NVML_FUNCTIONS(BRISK_NVML_MEMBER)
 #undef BRISK_NVML_MEMBER
