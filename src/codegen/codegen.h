@@ -3,9 +3,9 @@
 // PTX, a text that ends with a zero byte, with one kernel for each phase, symbol_0, symbol_1, …,
 // whose arguments are the params' and workspaces' addresses (16-byte aligned), the variables, the
 // first task and the one after the last (int64); task i is group i, of threads_of(phase) +
-// copying_threads_of(phase) threads. Where the phase has tiles (kernel/tile.h), a group of a grid of
-// n takes every n-th task, its shared memory is phase_memory(phase).bytes of the launch's, and the
-// arrays of tile_views(kernel) are the last arguments, as the driver's tensor maps.
+// copying_threads_of(phase) threads. Where the phase has tiles (kernel/tile.h), a group of a grid
+// of n takes every n-th task, its shared memory is phase_memory(phase).bytes of the launch's, and
+// the arrays of tile_views(kernel) are the last arguments, as the driver's tensor maps.
 //
 // The entry point:
 //   void symbol(void* const* buffers, const int64_t* variables,

@@ -55,8 +55,7 @@ class Strategies : public testing::Test {
   }
 
   // Computes on both, compares, and gives the names of the kernels.
-  Names compare(const Node& root, double tolerance,
-                                   const VariableValues& values = {}) {
+  Names compare(const Node& root, double tolerance, const VariableValues& values = {}) {
     Bindings bindings{values, [&](const Node& node) {
                         return Array{node.dtype(), static_shape(node.shape()), engine_.read(node)};
                       }};
