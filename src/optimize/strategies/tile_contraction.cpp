@@ -8,7 +8,6 @@
 // Operands are copied from where they lie if they are plain matrices with aligned rows; otherwise
 // they are computed into working memory first.
 #include <algorithm>
-#include <cmath>
 
 #include "base/error.h"
 #include "optimize/analysis.h"
@@ -125,34 +124,36 @@ class TileContraction {
 
   std::int64_t element_bytes() const { return byte_size(x_.value.dtype()); }
 
-  // Cycles of a processor: the matrix unit's, or those in which a tile's operands come from the
-  // cache, for every tile of the busiest processor.
-  void choose_tile() {
+  // Cycles of the busiest processor: for each of its tiles those of the matrix unit, or those in
+  // which the operands come from the cache, and some in which nothing is multiplied.
+  double cycles(std::int64_t rows, std::int64_t columns) const {
     constexpr double unit = 4096;       // multiplications of bytes in a cycle
     constexpr double cache_bytes = 48;  // in a cycle
-    constexpr double beginning = 1500;  // cycles in which nothing is multiplied
-    const auto k = static_cast<double>(extent(k_).value());
+    constexpr double beginning = 1500;
+    constexpr std::int64_t unknown_rows = 2048;
     const Size m = extent(m_);
-    const auto rows = m.is_constant() ? m.value() : std::min<std::int64_t>(m.upper(), 2048);
-    const std::int64_t n = extent(n_).value();
-    const auto batch = static_cast<double>(std::max<std::int64_t>(1, extent(batch_).upper()));
+    const std::int64_t all_rows = m.is_constant() ? m.value() : std::min(m.upper(), unknown_rows);
+    const std::int64_t tiles = std::max<std::int64_t>(1, extent(batch_).upper()) *
+                               ((all_rows + rows - 1) / rows) *
+                               ((extent(n_).value() + columns - 1) / columns);
+    const std::int64_t processors = workshop_.target().threads;
+    const std::int64_t rounds = (tiles + processors - 1) / processors;
+    const auto depth = static_cast<double>(extent(k_).value() * element_bytes());
+    const double multiplying =
+        depth * static_cast<double>(rows * columns) / unit * (rows == 64 ? 1.1 : 1.0);
+    const double copying = depth * static_cast<double>(rows + columns) / cache_bytes;
+    return static_cast<double>(rounds) * (std::max(multiplying, copying) + beginning);
+  }
+
+  void choose_tile() {
     double best = 0;
-    for (const std::int64_t tile_rows : {128, 64}) {
-      for (const std::int64_t tile_columns : {256, 192, 128, 96, 64, 32}) {
-        const double tiles = batch * static_cast<double>((rows + tile_rows - 1) / tile_rows) *
-                             static_cast<double>((n + tile_columns - 1) / tile_columns);
-        const double processors = workshop_.target().threads;
-        const double rounds = std::floor((tiles + processors - 1) / processors);
-        const auto bytes = static_cast<double>(element_bytes());
-        const double multiplying = k * static_cast<double>(tile_rows * tile_columns) * bytes /
-                                   unit * (tile_rows == 64 ? 1.1 : 1.0);
-        const double copying =
-            k * bytes * static_cast<double>(tile_rows + tile_columns) / cache_bytes;
-        const double cycles = rounds * (std::max(multiplying, copying) + beginning);
-        if (best != 0 && cycles >= best) continue;
-        best = cycles;
-        tile_rows_ = tile_rows;
-        tile_columns_ = tile_columns;
+    for (const std::int64_t rows : {128, 64}) {
+      for (const std::int64_t columns : {256, 192, 128, 96, 64, 32}) {
+        const double wanted = cycles(rows, columns);
+        if (best != 0 && wanted >= best) continue;
+        best = wanted;
+        tile_rows_ = rows;
+        tile_columns_ = columns;
       }
     }
     depth_ = strip_bytes / element_bytes();
