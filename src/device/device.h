@@ -132,6 +132,11 @@ class Device {
   /// Copies all of a buffer of another device straight into `to`, which is as large; false, and
   /// nothing done, where there is no way between the two.
   virtual bool copy_across(Buffer&, const Buffer&) { return false; }
+
+ protected:
+  /// DeviceError unless the buffer has these bytes; `what` names the call.
+  void want_inside(const Buffer& buffer, std::size_t offset, std::size_t bytes,
+                   const char* what) const;
 };
 
 }  // namespace brisk

@@ -90,10 +90,6 @@ std::int64_t upper_bytes(DType dtype, const Shape& shape) {
   return std::max<std::int64_t>(count, 1);
 }
 
-}  // namespace
-
-namespace {
-
 // A kernel reaches the memory of one device.
 void want_no_copies(std::span<const Node> roots, Engine& engine) {
   for (const Node& node : topological_order(roots)) {
@@ -238,7 +234,9 @@ bool Plan::Impl::Step::set(const VariableValues& given) {
   bool changed = false;
   const auto put = [&](std::vector<std::int64_t>& list, std::size_t i, const Size& size) {
     if (list.size() <= i) list.resize(i + 1, -1);
-    changed |= std::exchange(list[i], evaluate_size(size, given)) != list[i];
+    const std::int64_t before = list[i];
+    list[i] = evaluate_size(size, given);
+    changed |= list[i] != before;
   };
   for (std::size_t i = 0; i < variables.size(); ++i) put(values, i, Size(variables[i]));
   const KernelHeader& header = kernel->header;

@@ -157,10 +157,9 @@ class Machine {
 
   void run_matrix_step(const Node& node) {
     const MatrixStep step = step_of(node);
-    const std::vector<double> a =
-        node.src(1).ints(2) == static_cast<std::int64_t>(Memory::registers)
-            ? fragments(node.src(1), step.threads, step.rows, step.depth)
-            : tile(node.src(1), step.rows, step.depth, step.a_by_depth);
+    const std::vector<double> a = is_local(node.src(1), Memory::registers)
+                                      ? fragments(node.src(1), step.threads, step.rows, step.depth)
+                                      : tile(node.src(1), step.rows, step.depth, step.a_by_depth);
     const std::vector<double> b = tile(node.src(2), step.columns, step.depth, step.b_by_depth);
     const bool accumulate = run_condition(node.src(3));
     Block& sums = memory(node.src(0));

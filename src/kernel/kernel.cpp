@@ -95,6 +95,12 @@ bool is_loop(const Node& statement, LoopKind kind) {
   return statement.is(Op::loop_) && statement.ints(0) == static_cast<std::int64_t>(kind);
 }
 
+bool is_local(const Node& node, Memory memory) {
+  return node.is(Op::local_) && node.ints(2) == static_cast<std::int64_t>(memory);
+}
+
+std::int64_t local_bytes(const Node& local) { return local.ints(1) * byte_size(local.dtype()); }
+
 bool is_scatter(const Node& store) { return !store.attr().ints.empty(); }
 
 Node exp2_or_zero(const Node& x) {
@@ -143,19 +149,6 @@ std::span<const Node> phases_of(const Kernel& kernel) {
   return {&kernel.body, 1};
 }
 
-namespace {
-
-std::int64_t local_bytes(const Node& root, Memory memory) {
-  std::int64_t bytes = 0;
-  for (const Node& node : topological_order({&root, 1})) {
-    if (!node.is(Op::local_) || node.ints(2) != static_cast<std::int64_t>(memory)) continue;
-    bytes += (node.ints(1) * byte_size(node.dtype()) + 63) / 64 * 64;
-  }
-  return bytes;
-}
-
-}  // namespace
-
 std::vector<Size> phase_tasks(const Kernel& kernel) {
   std::vector<Size> tasks;
   for (const Node& phase : phases_of(kernel)) {
@@ -182,7 +175,11 @@ std::int64_t copying_threads_of(const Node& phase) {
 }
 
 std::int64_t scratch_bytes(const Kernel& kernel) {
-  return local_bytes(kernel.body, Memory::scratch);
+  std::int64_t bytes = 0;
+  for (const Node& node : topological_order({&kernel.body, 1})) {
+    if (is_local(node, Memory::scratch)) bytes += (local_bytes(node) + 63) / 64 * 64;
+  }
+  return bytes;
 }
 
 namespace {

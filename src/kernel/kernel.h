@@ -136,6 +136,9 @@ std::int64_t copying_threads_of(const Node& phase);
 /// Bytes of scratch memory that a thread needs.
 std::int64_t scratch_bytes(const Kernel& kernel);
 bool is_loop(const Node& statement, LoopKind kind);
+bool is_local(const Node& node, Memory memory);
+/// Bytes of a local's elements.
+std::int64_t local_bytes(const Node& local);
 /// Ranges that the expression depends on and that no reduction inside it binds.
 std::vector<Node> free_ranges(const Node& expression);
 

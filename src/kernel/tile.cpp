@@ -187,9 +187,8 @@ PhaseMemory phase_memory(const Node& phase) {
     const bool known = std::any_of(memory.offsets.begin(), memory.offsets.end(),
                                    [&](const auto& entry) { return entry.first == local; });
     if (known) return;
-    const std::int64_t bytes = local.ints(1) * byte_size(local.dtype());
     memory.offsets.emplace_back(local, memory.bytes);
-    memory.bytes += (bytes + tile_alignment - 1) / tile_alignment * tile_alignment;
+    memory.bytes += (local_bytes(local) + tile_alignment - 1) / tile_alignment * tile_alignment;
   };
   const std::vector<Node> nodes = topological_order({&phase, 1});
   memory.rings = rings_of(nodes);
@@ -202,8 +201,7 @@ PhaseMemory phase_memory(const Node& phase) {
     memory.bytes = begin + ring.stage_bytes * ring.stages;
   }
   for (const Node& node : nodes) {
-    if (node.is(Op::local_) && node.ints(2) == static_cast<std::int64_t>(Memory::shared))
-      reserve(node);
+    if (is_local(node, Memory::shared)) reserve(node);
   }
   for (TileRing& ring : memory.rings) {
     ring.signals = memory.bytes;

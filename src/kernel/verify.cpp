@@ -236,8 +236,7 @@ class Checker {
   }
 
   void group(const Node& node, const Node& pointer) const {
-    if (!pointer.is(Op::local_) || pointer.ints(2) != static_cast<std::int64_t>(Memory::registers))
-      fail(node, "a group combines registers");
+    if (!is_local(pointer, Memory::registers)) fail(node, "a group combines registers");
     const std::int64_t width = node.ints(2);
     if (width < 1 || (width & (width - 1)) != 0 || node.ints(3) % width != 0)
       fail(node, "the width is no power of two that divides the threads");
@@ -247,14 +246,10 @@ class Checker {
     }
   }
 
-  static bool is_memory(const Node& node, Memory memory) {
-    return node.is(Op::local_) && node.ints(2) == static_cast<std::int64_t>(memory);
-  }
-
   void tile_copy(const Node& node) const {
     const TileView view = view_of(node);
     const Node& tile = node.src(0);
-    if (!is_memory(tile, Memory::shared) || !view.pointer.is(Op::param_))
+    if (!is_local(tile, Memory::shared) || !view.pointer.is(Op::param_))
       fail(node, "a tile is copied between shared memory and a param");
     if (tile.dtype() != view.pointer.dtype()) fail(node, "the tile has another dtype");
     if (view.rows % 8 != 0 || view.rows > 256 ||
@@ -280,9 +275,9 @@ class Checker {
     const Node& sums = node.src(0);
     const Node& a = node.src(1);
     const Node& b = node.src(2);
-    const bool in_registers = is_memory(a, Memory::registers);
-    if (!is_memory(sums, Memory::registers) || (!in_registers && !is_memory(a, Memory::shared)) ||
-        !is_memory(b, Memory::shared)) {
+    const bool in_registers = is_local(a, Memory::registers);
+    if (!is_local(sums, Memory::registers) || (!in_registers && !is_local(a, Memory::shared)) ||
+        !is_local(b, Memory::shared)) {
       fail(node, "multiplies tiles in shared memory into registers");
     }
     const bool integers = is_integer(a.dtype());

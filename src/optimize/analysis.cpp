@@ -28,6 +28,21 @@ bool depends_on(const Node& expression, const Node& range) {
   return depends(expression, range, memo);
 }
 
+Node with(const Node& expression, const Node& from, const Node& to) {
+  Substitution memo = {{from, to}};
+  return substitute(expression, memo);
+}
+
+bool contains(const std::vector<Node>& list, const Node& node) {
+  return std::find(list.begin(), list.end(), node) != list.end();
+}
+
+ReduceOp op_of(const Node& reduction) { return static_cast<ReduceOp>(reduction.ints(0)); }
+
+std::vector<Node> ranges_of(const Node& reduction) {
+  return {reduction.srcs().begin() + 1, reduction.srcs().end()};
+}
+
 std::optional<std::int64_t> stride(const Node& index, const Node& range) {
   if (!depends_on(index, range)) return 0;
   Substitution next = {{range, add(range, constant_int(1))}};
@@ -258,13 +273,12 @@ std::vector<Node> merged(const std::vector<Node>& stores, const Node& a, const N
                          const Node& both) {
   Substitution memo = {{a, idiv(both, b.src(0))}, {b, mod(both, b.src(0))}};
   for (const Node& node : find_all(stores, Op::reduce_)) {
-    std::vector<Node> ranges(node.srcs().begin() + 1, node.srcs().end());
+    std::vector<Node> ranges = ranges_of(node);
     const auto at = std::find(ranges.begin(), ranges.end(), a);
     if (at == ranges.end()) continue;
     *at = both;
     ranges.erase(at + 1);
-    memo[node] = reduce_over(static_cast<ReduceOp>(node.ints(0)), substitute(node.src(0), memo),
-                             std::move(ranges));
+    memo[node] = reduce_over(op_of(node), substitute(node.src(0), memo), std::move(ranges));
   }
   std::vector<Node> result;
   for (const Node& store : stores) result.push_back(substitute(store, memo));
@@ -376,12 +390,11 @@ void split_ranges(Part& part, int& next_range) {
     }
     Substitution memo = {{range, sum}};
     for (const Node& node : find_all(stores, Op::reduce_)) {
-      std::vector<Node> ranges(node.srcs().begin() + 1, node.srcs().end());
+      std::vector<Node> ranges = ranges_of(node);
       const auto at = std::find(ranges.begin(), ranges.end(), range);
       if (at == ranges.end()) continue;
       ranges.insert(ranges.erase(at), digits.begin(), digits.end());
-      memo[node] = reduce_over(static_cast<ReduceOp>(node.ints(0)), substitute(node.src(0), memo),
-                               std::move(ranges));
+      memo[node] = reduce_over(op_of(node), substitute(node.src(0), memo), std::move(ranges));
     }
     std::vector<Node> candidate;
     for (const Node& store : stores) candidate.push_back(substitute(store, memo));
@@ -438,7 +451,7 @@ Node identity_of(ReduceOp op, DType dtype) {
 Node running_range(const Node& reduction) {
   const auto term = running_term(reduction.src(0));
   if (!term || reduction.srcs().size() != 2 || !(term->other == reduction.src(1))) return {};
-  const auto op = static_cast<ReduceOp>(reduction.ints(0));
+  const auto op = op_of(reduction);
   const bool runs = term->at.is(Op::range_) && term->at.src(0) == term->other.src(0) &&
                     term->start == identity_of(op, reduction.dtype()) &&
                     !depends_on(term->value, term->at);

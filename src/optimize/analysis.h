@@ -12,7 +12,16 @@
 
 namespace brisk {
 
+/// Whether the range, or any other node, stands in the expression.
 bool depends_on(const Node& expression, const Node& range);
+/// The expression with `to` wherever `from` stood.
+Node with(const Node& expression, const Node& from, const Node& to);
+bool contains(const std::vector<Node>& list, const Node& node);
+
+/// What a reduction combines, and over which ranges, outermost first.
+ReduceOp op_of(const Node& reduction);
+std::vector<Node> ranges_of(const Node& reduction);
+
 /// How far `index` moves when the range's counter goes up by one, if that is a constant.
 std::optional<std::int64_t> stride(const Node& index, const Node& range);
 

@@ -9,29 +9,18 @@ namespace brisk {
 
 namespace {
 
-Node with(const Node& expression, const Node& from, const Node& to) {
-  Substitution memo = {{from, to}};
-  return substitute(expression, memo);
-}
-
-bool has(const Node& expression, const Node& part) {
-  const std::vector<Node> nodes = topological_order({&expression, 1});
-  return std::find(nodes.begin(), nodes.end(), part) != nodes.end();
-}
-
-ReduceOp op_of(const Node& reduction) { return static_cast<ReduceOp>(reduction.ints(0)); }
-
 // Σ exp(argument - greatest), and both as the weights have them.
 bool find_softmax(AttentionForm& form) {
   for (const Node& node : find_all({form.weight}, Op::reduce_)) {
-    if (node == form.greatest || !has(node.src(0), form.greatest)) continue;
+    if (node == form.greatest || !depends_on(node.src(0), form.greatest)) continue;
     if (form.total) return false;
     form.total = node;
   }
   if (!form.total) return false;
   form.exponential = with(form.total.src(0), form.total.src(1), form.key);
   form.argument = with(form.greatest.src(0), form.greatest.src(1), form.key);
-  if (!has(form.weight, form.exponential) || !has(form.exponential, form.argument)) return false;
+  if (!depends_on(form.weight, form.exponential) || !depends_on(form.exponential, form.argument))
+    return false;
   // The weights ask for nothing before the exponentials, these for nothing before the argument.
   const Node known = constant_float(0);
   Substitution last = {{form.exponential, known}, {form.total, known}};
@@ -96,6 +85,12 @@ Hiding hiding_of(const AttentionForm& form) {
 Node AttentionForm::last_key() const { return hiding_of(*this).last; }
 Node AttentionForm::seen() const { return hiding_of(*this).seen; }
 
+Node AttentionForm::unrounded_weight() const {
+  Node rest = weight;
+  while (rest.is(Op::cast_)) rest = rest.src(0);
+  return rest;
+}
+
 std::optional<AttentionForm> attention_form(const Part& part) {
   if (part.stages[0].stores.size() != 1) return std::nullopt;
   const Node& store = part.stages[0].stores[0];
@@ -114,8 +109,9 @@ std::optional<AttentionForm> attention_form(const Part& part) {
   form.key = form.weighted.src(1);
   form.weight = form.weighted.src(0).src(0);
   form.value = form.weighted.src(0).src(1);
-  if (!has(form.weight, form.greatest)) std::swap(form.weight, form.value);
-  if (!has(form.weight, form.greatest) || has(form.value, form.greatest)) return std::nullopt;
+  if (!depends_on(form.weight, form.greatest)) std::swap(form.weight, form.value);
+  if (!depends_on(form.weight, form.greatest) || depends_on(form.value, form.greatest))
+    return std::nullopt;
   if (!find_softmax(form) || !find_scores(form) || !classify_ranges(form, part))
     return std::nullopt;
   return form;

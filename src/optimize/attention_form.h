@@ -23,6 +23,9 @@ struct AttentionForm {
   /// argument is `seen` up to it and -inf beyond. Empty otherwise.
   Node last_key() const;
   Node seen() const;
+  /// The weight without what is rounded for the product: strategies keep it in float32, or round it
+  /// as they sum.
+  Node unrounded_weight() const;
 };
 
 std::optional<AttentionForm> attention_form(const Part& part);

@@ -18,14 +18,6 @@ double points(const std::vector<Node>& ranges) {
   return count;
 }
 
-std::vector<Node> ranges_of(const Node& reduction) {
-  return {reduction.srcs().begin() + 1, reduction.srcs().end()};
-}
-
-bool contains(const std::vector<Node>& list, const Node& node) {
-  return std::find(list.begin(), list.end(), node) != list.end();
-}
-
 // The part's outer ranges among these, in the part's order; nothing where others are among them.
 std::vector<Node> outer_ranges(const Part& part, const std::vector<Node>& free) {
   std::vector<Node> result;
@@ -117,7 +109,7 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
         continue;
       }
       const std::int64_t length = size.value() / parts;
-      const auto op = static_cast<ReduceOp>(reduction.ints(0));
+      const auto op = op_of(reduction);
       const auto over = [&](const Node& counter, std::vector<Node> rest, const Node& at) {
         std::vector<Node> bound = {counter};
         bound.insert(bound.end(), rest.begin(), rest.end());

@@ -91,9 +91,7 @@ std::optional<Schedule> schedule_part(std::span<const Strategy> strategies, cons
 
 std::vector<Node> shared_locals(const Node& phase) {
   std::vector<Node> locals = find_all({phase}, Op::local_);
-  std::erase_if(locals, [](const Node& local) {
-    return local.ints(2) != static_cast<std::int64_t>(Memory::shared);
-  });
+  std::erase_if(locals, [](const Node& local) { return !is_local(local, Memory::shared); });
   return locals;
 }
 

@@ -8,18 +8,7 @@ namespace brisk {
 
 namespace {
 
-bool is_sum(const Node& node) {
-  return node.is(Op::reduce_) && static_cast<ReduceOp>(node.ints(0)) == ReduceOp::add;
-}
-
-std::vector<Node> ranges_of(const Node& reduction) {
-  return {reduction.srcs().begin() + 1, reduction.srcs().end()};
-}
-
-bool has(const Node& expression, const Node& part) {
-  const std::vector<Node> nodes = topological_order({&expression, 1});
-  return std::find(nodes.begin(), nodes.end(), part) != nodes.end();
-}
+bool is_sum(const Node& node) { return node.is(Op::reduce_) && op_of(node) == ReduceOp::add; }
 
 // value = factor · part + rest.
 struct Linear {
@@ -40,8 +29,8 @@ std::optional<Linear> linear_in(const Node& value, const Node& part) {
   if (!value.is(Op::mul_) && !value.is(Op::add_)) return std::nullopt;
   Node with = value.src(0);
   Node without = value.src(1);
-  if (!has(with, part)) std::swap(with, without);
-  if (has(without, part)) return std::nullopt;
+  if (!depends_on(with, part)) std::swap(with, without);
+  if (depends_on(without, part)) return std::nullopt;
   std::optional<Linear> below = linear_in(with, part);
   if (!below) return std::nullopt;
   if (value.is(Op::add_)) return Linear{below->factor, plus(below->rest, without)};
@@ -156,12 +145,23 @@ Factors factors_of(const Node& expression, const std::vector<Node>& ranges) {
   return depends ? Factors{expression, {}} : Factors{{}, expression};
 }
 
+bool lies_in_order(const Node& operand, const Node& range) {
+  bool moves = false;
+  for (const Node& load : find_all({operand}, Op::load_)) {
+    const auto step = stride(load.src(1), range);
+    if (!step || (*step != 0 && *step != 1)) return false;
+    moves = moves || *step == 1;
+    if (load.srcs().size() == 3 && depends_on(load.src(2), range)) return false;
+  }
+  return moves && find_all({operand}, Op::reduce_).empty();
+}
+
 std::vector<Node> outermost_reductions(const std::vector<Node>& stores) {
   const std::vector<Node> all = find_all(stores, Op::reduce_);
   std::vector<Node> outermost;
   for (const Node& node : all) {
     const bool nested = std::any_of(all.begin(), all.end(), [&](const Node& other) {
-      return !(other == node) && has(other.src(0), node);
+      return !(other == node) && depends_on(other.src(0), node);
     });
     if (!nested) outermost.push_back(node);
   }

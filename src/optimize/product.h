@@ -46,6 +46,10 @@ struct Factors {
 };
 Factors factors_of(const Node& expression, const std::vector<Node>& ranges);
 
+/// Whether every load of the operand stays, or goes on to the next element, as the range goes on,
+/// and some do go on; and nothing in it is a reduction.
+bool lies_in_order(const Node& operand, const Node& range);
+
 /// The reductions in these stores that stand in no other one's value.
 std::vector<Node> outermost_reductions(const std::vector<Node>& stores);
 

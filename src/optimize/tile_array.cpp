@@ -44,9 +44,12 @@ std::vector<Node> coordinates(const TileArray& array, const Node& row, const Nod
 
 }  // namespace
 
-std::optional<TileArray> tile_array(const Node& pointer, const Node& index, const Node& row,
-                                    const Node& column) {
-  if (!pointer.is(Op::param_)) return std::nullopt;
+std::optional<TileArray> tile_array(const Node& access, const Node& row, const Node& column) {
+  const bool plain = (access.is(Op::load_) && access.srcs().size() == 2) ||
+                     (access.is(Op::store_) && access.srcs().size() == 3);
+  if (!plain || !access.src(0).is(Op::param_)) return std::nullopt;
+  const Node& pointer = access.src(0);
+  const Node& index = access.src(1);
   const std::int64_t aligned = chunk_bytes / byte_size(pointer.dtype());
   TileArray array;
   TileView& view = array.view;
@@ -118,6 +121,25 @@ Node load_of(const Node& tile, const TileArray& array, const Node& row, const No
 Node store_of(const Node& tile, const TileArray& array, const Node& row, const Node& column,
               const Substitution& values) {
   return store_tile(tile, array.view, coordinates(array, row, column, values));
+}
+
+Node make_tile(DType dtype, std::int64_t rows, std::int64_t columns, Workshop& workshop) {
+  return workshop.shared(dtype, tile_elements(byte_size(dtype), rows, columns));
+}
+
+Node write_tile(const Node& store, const Node& tile, std::int64_t rows, std::int64_t columns,
+                std::int64_t threads, Workshop& workshop,
+                const std::function<TileElement(const Node& row, const Node& column)>& element) {
+  const Node thread = workshop.range(threads);
+  const Node round = workshop.range(rows * columns / threads);
+  const Node place = add(mul(round, constant_int(threads)), thread);
+  const Node row = idiv(place, constant_int(columns));
+  const Node column = mod(place, constant_int(columns));
+  auto [values, inside] = element(row, column);
+  if (store.srcs().size() == 4) inside = logical_and(inside, substitute(store.src(3), values));
+  const Node value = load_from(tile, tile_index(byte_size(tile.dtype()), rows, row, column));
+  const Node body = branch(inside, store_to(store.src(0), substitute(store.src(1), values), value));
+  return loop(LoopKind::threads, thread, loop(LoopKind::serial, round, body));
 }
 
 }  // namespace brisk

@@ -2,6 +2,7 @@
 // the array that it moves through, where copies of tiles can.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -17,10 +18,10 @@ struct TileArray {
   std::vector<Node> outside;  // coordinates beyond columns and rows
 };
 
-/// The access as boxes along two of its ranges, where its index moves contiguously along `column`,
-/// by a constant along `row`, and all rows are aligned as copies want them.
-std::optional<TileArray> tile_array(const Node& pointer, const Node& index, const Node& row,
-                                    const Node& column);
+/// A load or store as boxes along two of its ranges, where it has no gate, its index moves
+/// contiguously along `column` and by a constant along `row`, and all rows are aligned as copies
+/// want them; nothing for any other value.
+std::optional<TileArray> tile_array(const Node& access, const Node& row, const Node& column);
 
 /// `value` computed into working memory, by phases of its own, in rows over `columns`, one for each
 /// point of `rows`, for each point of those of `batch` that it depends on.
@@ -28,10 +29,25 @@ TileArray compute_array(const Node& value, const std::vector<Node>& batch,
                         const std::vector<Node>& rows, const std::vector<Node>& columns,
                         Workshop& workshop, Schedule& schedule);
 
+/// Shared memory for a tile.
+Node make_tile(DType dtype, std::int64_t rows, std::int64_t columns, Workshop& workshop);
+
 /// A tile of the array at this row and column, the coordinates beyond at these values.
 Node load_of(const Node& tile, const TileArray& array, const Node& row, const Node& column,
              const Substitution& values);
 Node store_of(const Node& tile, const TileArray& array, const Node& row, const Node& column,
               const Substitution& values);
+
+/// What a store of a lowered kernel means for an element of a tile: its counters, and whether it is
+/// there at all.
+struct TileElement {
+  Substitution values;
+  Node inside;
+};
+/// The elements of a tile to where the store puts them, by `threads` threads, neighbours by
+/// neighbours; for outputs that store_of cannot reach.
+Node write_tile(const Node& store, const Node& tile, std::int64_t rows, std::int64_t columns,
+                std::int64_t threads, Workshop& workshop,
+                const std::function<TileElement(const Node& row, const Node& column)>& element);
 
 }  // namespace brisk

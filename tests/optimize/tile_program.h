@@ -39,6 +39,7 @@ struct AttentionCase {
   DType result = DType::bfloat16;
   std::int64_t heads = 1, queries = 128, keys = 128, width = 64, columns = 64;
   bool causal = false;
+  bool falling = false;     // a causal mask, but of later rows that see less
   bool masked = false;      // by numbers that are added
   std::int64_t shared = 1;  // heads of queries that share keys
 };
@@ -66,7 +67,8 @@ class TileProgram {
       scores = add(scores, expand(reshape(mask, {1, 1, c.queries, c.keys}), scored));
     }
     if (c.causal) {
-      const Node last = expand(reshape(iota(c.queries), {1, 1, c.queries, 1}), scored);
+      const Node row = c.falling ? flip(iota(c.queries), {0}) : iota(c.queries);
+      const Node last = expand(reshape(row, {1, 1, c.queries, 1}), scored);
       const Node key = expand(reshape(iota(c.keys), {1, 1, 1, c.keys}), scored);
       const Node hides = expand(reshape(constant_int(1, DType::boolean), {1, 1, 1, 1}), scored);
       scores = where(cmpne(cmplt(last, key), hides), scores,
@@ -222,6 +224,7 @@ inline const std::vector<AttentionCase>& attention_cases() {
        .columns = 128,
        .causal = true},
       {.name = "grouped", .heads = 4, .queries = 130, .keys = 130, .causal = true, .shared = 2},
+      {.name = "falling", .queries = 192, .keys = 192, .causal = true, .falling = true},
       {.name = "masked", .queries = 64, .keys = 192, .masked = true},
       {.name = "halves",
        .dtype = DType::float16,

@@ -322,7 +322,7 @@ class Renderer {
     const std::size_t pointers = kernel_.params.size() + kernel_.workspace.size();
     std::vector<llvm::Type*> types(pointers, b_.getPtrTy(global_space));
     types.insert(types.end(), kernel_.variables.size() + 2, b_.getInt64Ty());
-    types.insert(types.end(), tile_views(kernel_).size(), b_.getPtrTy());
+    types.insert(types.end(), views_.size(), b_.getPtrTy());
     return types;
   }
 
@@ -601,8 +601,9 @@ class Renderer {
       if (node.is(Op::store_tile_)) stored_.insert(node.src(0));
       if (node.is(Op::load_tile_)) loaded_.insert(node.src(0));
     }
-    bind_group_arguments(uses_of(body));
-    bind_tiles(uses_of(body));
+    const Uses uses = uses_of(body);
+    bind_group_arguments(uses);
+    bind_tiles(uses);
     thread_ = thread_number(e_);
     warp_ = warp_number(e_, thread_);
     guarded(is_first_thread(), [&] { make_signals(); });
@@ -624,6 +625,7 @@ class Renderer {
     shared_address_ = b_.CreatePtrToInt(shared_, b_.getInt32Ty());
     for (const Node& local : uses.shared) place_tile(local, word(memory_.offset(local)));
     maps_.clear();
+    rings_.clear();
     for (unsigned i = task_argument() + 2; i < function_->arg_size(); ++i)
       maps_.push_back(b_.CreatePtrToInt(function_->getArg(i), b_.getInt64Ty()));
     for (const TileRing& ring : memory_.rings) {
@@ -730,9 +732,8 @@ class Renderer {
   }
 
   std::size_t map_number(const Node& statement) const {
-    const std::vector<TileView> views = tile_views(kernel_);
-    const auto found = std::find(views.begin(), views.end(), view_of(statement));
-    return static_cast<std::size_t>(found - views.begin());
+    const auto found = std::find(views_.begin(), views_.end(), view_of(statement));
+    return static_cast<std::size_t>(found - views_.begin());
   }
 
   // Calls f(strip's address, its coordinates) for each strip of the tile.
@@ -743,9 +744,9 @@ class Renderer {
     std::vector<Value*> at;
     for (std::size_t i = 2; i < node.srcs().size(); ++i)
       at.push_back(b_.CreateTrunc(value(node.src(i)), b_.getInt32Ty()));
-    const Value* first = at[0];
+    Value* first = at[0];
     for (std::int64_t column = 0; column < node.ints(1); column += strip) {
-      at[0] = b_.CreateAdd(const_cast<Value*>(first), word(column));
+      at[0] = b_.CreateAdd(first, word(column));
       f(b_.CreateAdd(tiles_.at(node.src(0)), word(column / strip * node.ints(0) * strip_bytes)),
         at);
     }
@@ -1417,6 +1418,7 @@ class Renderer {
   }
 
   const Kernel& kernel_;
+  const std::vector<TileView> views_ = tile_views(kernel_);
   llvm::Module& module_;
   llvm::LLVMContext& context_;
   Builder b_;

@@ -154,13 +154,6 @@ class CpuDevice final : public Device {
   void synchronize() override {}
 
  private:
-  static void want_inside(const Buffer& buffer, std::size_t offset, std::size_t bytes,
-                          const char* what) {
-    if (offset <= buffer.bytes() && bytes <= buffer.bytes() - offset) return;
-    device_error("cpu: {} of {} bytes at {} in a buffer of {} bytes", what, bytes, offset,
-                 buffer.bytes());
-  }
-
   DeviceInfo info_;
   std::shared_ptr<HostMemory> memory_;
   ThreadPool pool_;

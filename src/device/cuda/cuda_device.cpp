@@ -163,13 +163,6 @@ class CudaDevice final : public Device {
     return reinterpret_cast<Address>(buffer.address());
   }
 
-  void want_inside(const Buffer& buffer, std::size_t offset, std::size_t bytes,
-                   const char* what) const {
-    if (offset <= buffer.bytes() && bytes <= buffer.bytes() - offset) return;
-    device_error("{}: {} of {} bytes at {} in a buffer of {} bytes", info_.id, what, bytes, offset,
-                 buffer.bytes());
-  }
-
   std::shared_ptr<GpuContext> context_;
   DeviceInfo info_;
 };

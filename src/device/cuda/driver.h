@@ -35,8 +35,6 @@ struct KernelNode {
 enum : Status {
   success = 0,
   out_of_memory = 2,
-  deinitialized = 4,
-  no_device = 100,
   not_found = 500,
 };
 enum : int {  // CUdevice_attribute

@@ -199,7 +199,7 @@ class GpuRecording final : public Recording {
       destroy();
       throw;
     }
-    symbol_ = program_of(launches.back()).symbol();
+    name_ = "a recording that ends with " + program_of(launches.back()).symbol();
   }
   ~GpuRecording() override {
     if (driver().context_set(context_->handle()) == success) destroy();
@@ -221,7 +221,7 @@ class GpuRecording final : public Recording {
 
   void replay() override {
     context_->enter();
-    context_->launched("a recording that ends with " + symbol_);
+    context_->launched(name_);
     context_->want(driver().graph_launch(exec_, context_->stream()), "launching a graph");
   }
 
@@ -283,7 +283,7 @@ class GpuRecording final : public Recording {
   GraphExec exec_ = nullptr;
   GraphNode last_ = nullptr;
   std::vector<std::vector<Phase>> phases_;  // of each launch
-  std::string symbol_;
+  std::string name_;
 };
 
 bool fits_one_kernel(const Launch& launch) {

@@ -338,13 +338,6 @@ class OpenClDevice final : public Device {
   }
 
  private:
-  void want_inside(const Buffer& buffer, std::size_t offset, std::size_t bytes,
-                   const char* what) const {
-    if (offset <= buffer.bytes() && bytes <= buffer.bytes() - offset) return;
-    device_error("{}: {} of {} bytes at {} in a buffer of {} bytes", info().id, what, bytes, offset,
-                 buffer.bytes());
-  }
-
   // As many tasks at once as there is scratch memory for.
   void phase(opencl::Kernel kernel, const Launch& launch, std::int64_t tasks) {
     const std::int64_t group = static_cast<std::int64_t>(group_);

@@ -18,11 +18,6 @@ namespace {
 
 using Ranges = std::vector<Node>;
 
-Node with(const Node& expression, const Node& from, const Node& to) {
-  Substitution memo = {{from, to}};
-  return substitute(expression, memo);
-}
-
 class Attention {
  public:
   Attention(const AttentionForm& form, const Part& part, Workshop& workshop)

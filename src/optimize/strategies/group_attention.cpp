@@ -44,8 +44,7 @@ class GroupAttention {
     form_ = *form;
     // Exponentials of the argument and the maximum alone; weights that are them times a factor.
     const Node known = exponential(constant_float(0), constant_float(0));
-    Node weight = form_.weight;
-    while (weight.is(Op::cast_)) weight = weight.src(0);  // here weights need not be rounded
+    const Node weight = form_.unrounded_weight();
     if (!free_ranges(known).empty() || !weight.is(Op::mul_)) return false;
     factor_ = weight.src(0) == form_.exponential ? weight.src(1) : weight.src(0);
     if (!(mul(form_.exponential, factor_) == weight) || depends_on(factor_, form_.key))

@@ -24,14 +24,11 @@ class GroupColumns {
   bool recognise() {
     reductions_ = find_all(stores_, Op::reduce_);
     if (reductions_.empty() || part_.outer.empty()) return false;
-    rows_ = {reductions_[0].srcs().begin() + 1, reductions_[0].srcs().end()};
+    rows_ = ranges_of(reductions_[0]);
     std::vector<Node> terms;
     for (const Node& reduction : reductions_) {
-      if (!std::equal(rows_.begin(), rows_.end(), reduction.srcs().begin() + 1,
-                      reduction.srcs().end()) ||
-          !find_all({reduction.src(0)}, Op::reduce_).empty()) {
+      if (ranges_of(reduction) != rows_ || !find_all({reduction.src(0)}, Op::reduce_).empty())
         return false;
-      }
       for (const Node& range : part_.outer) {
         if (!depends_on(reduction, range)) return false;
       }
@@ -170,8 +167,6 @@ class GroupColumns {
         loop(LoopKind::threads, thread,
              loop(LoopKind::serial, step, branch(there, block(std::move(results))))));
   }
-
-  static ReduceOp op_of(const Node& reduction) { return static_cast<ReduceOp>(reduction.ints(0)); }
 
   const Part& part_;
   Workshop& workshop_;

@@ -80,20 +80,15 @@ class GroupMap {
 
   Node vector_at(const Node& at) const {
     Substitution values;
+    std::vector<Node> statements;
     if (lanes_ == 1) {
       place(values, order_, at);
-      std::vector<Node> statements;
       for (const Node& store : stores_) statements.push_back(substitute(store, values));
-      return block(std::move(statements));
+    } else {
+      const Node base = place_vector(values, order_, at, lanes_);
+      for (const Node& store : stores_)
+        statements.push_back(store_vector(store, order_.back(), base, lanes_, values));
     }
-    const Node& last = order_.back();
-    std::vector<Node> outside(order_.begin(), order_.end() - 1);
-    const Node row = (Size(last.src(0)) / lanes_).node();
-    place(values, outside, outside.empty() ? at : idiv(at, row));
-    const Node base = mul(outside.empty() ? at : mod(at, row), constant_int(lanes_));
-    std::vector<Node> statements;
-    for (const Node& store : stores_)
-      statements.push_back(store_vector(store, last, base, lanes_, values));
     return block(std::move(statements));
   }
 

@@ -86,7 +86,7 @@ class GroupMatrixVector {
   // ---- recognition ---------------------------------------------------------------------------
 
   bool takes(const Product& product) const {
-    if (!in_order(product.b)) return false;
+    if (!lies_in_order(product.b, last())) return false;
     if (!grouped()) return true;
     if (product.a.dtype() != DType::int8 || byte_size(product.b.dtype()) != 1) return false;
     for (const Node& by : {product.scale, product.offset}) {
@@ -94,18 +94,6 @@ class GroupMatrixVector {
       if (with && !find_all({with}, Op::reduce_).empty()) return false;
     }
     return true;
-  }
-
-  // Every load stays or goes on to the next element as the innermost summed range goes on.
-  bool in_order(const Node& operand) const {
-    bool moves = false;
-    for (const Node& load : find_all({operand}, Op::load_)) {
-      const auto step = stride(load.src(1), last());
-      if (!step || (*step != 0 && *step != 1)) return false;
-      moves = moves || *step == 1;
-      if (load.srcs().size() == 3 && depends_on(load.src(2), last())) return false;
-    }
-    return moves && find_all({operand}, Op::reduce_).empty();
   }
 
   bool choose_lanes() {

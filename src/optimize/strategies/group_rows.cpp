@@ -30,16 +30,6 @@ constexpr std::int64_t columns_of_group = 32;  // rows side by side, where they 
 constexpr std::int64_t most_inside = 256;      // values of a sum within a term
 constexpr std::int64_t unrolled_inside = 64;
 
-Ranges ranges_of(const Node& reduction) {
-  return {reduction.srcs().begin() + 1, reduction.srcs().end()};
-}
-
-ReduceOp op_of(const Node& reduction) { return static_cast<ReduceOp>(reduction.ints(0)); }
-
-bool contains(const Ranges& list, const Node& node) {
-  return std::find(list.begin(), list.end(), node) != list.end();
-}
-
 // The nodes of a kind in the term itself, not in those of the reductions that it uses; sources
 // first.
 std::vector<Node> of_term(const Node& term, Op op) {

@@ -11,10 +11,6 @@ namespace {
 
 constexpr std::int64_t most_at_once = 8;  // reductions of a thread
 
-std::vector<Node> summed(const Node& reduction) {
-  return {reduction.srcs().begin() + 1, reduction.srcs().end()};
-}
-
 std::vector<Node> among(const Node& expression, const std::vector<Node>& ranges) {
   std::vector<Node> found;
   for (const Node& range : ranges) {
@@ -30,7 +26,7 @@ bool GroupStage::takes(const Node& value, const std::vector<Node>& ranges) {
   std::vector<Node> inside;
   const std::vector<Node> all = find_all({value}, Op::reduce_);
   for (const Node& reduction : all) {
-    const std::vector<Node> mine = summed(reduction);
+    const std::vector<Node> mine = ranges_of(reduction);
     if (!extent(mine).is_constant() || extent(mine) == Size(0)) return false;
     inside.insert(inside.end(), mine.begin(), mine.end());
   }
@@ -74,8 +70,8 @@ Node GroupStage::stage(const Node& value, const std::vector<Node>& ranges) {
 // For each point of the ranges that it depends on, by as many threads as there are to spare.
 void GroupStage::reduce(const Node& reduction, const std::vector<Node>& ranges) {
   const std::vector<Node> points = among(reduction, ranges);
-  const std::vector<Node> inside = summed(reduction);
-  const auto op = static_cast<ReduceOp>(reduction.ints(0));
+  const std::vector<Node> inside = ranges_of(reduction);
+  const auto op = op_of(reduction);
   Substitution memo = known_;
   const Node term = substitute(reduction.src(0), memo);
   const int lanes = lanes_along({term}, inside.back(), workshop_.target());

@@ -39,16 +39,6 @@ struct Instance {
 
 using Instances = std::vector<Instance>;
 
-std::vector<Node> ranges_of(const Node& reduction) {
-  return {reduction.srcs().begin() + 1, reduction.srcs().end()};
-}
-
-ReduceOp op_of(const Node& reduction) { return static_cast<ReduceOp>(reduction.ints(0)); }
-
-bool contains(const std::vector<Node>& list, const Node& node) {
-  return std::find(list.begin(), list.end(), node) != list.end();
-}
-
 class LoopNest {
  public:
   LoopNest(const Part& part, Workshop& workshop) : part_(part), workshop_(workshop) {

@@ -44,7 +44,7 @@ class MatrixVector {
                      byte_size(product.b.dtype()) != 1)) {
         return false;
       }
-      if (!in_order(product.b)) return false;
+      if (!lies_in_order(product.b, last())) return false;
       for (const Node& by : {product.scale, product.offset}) {
         const Node with = by ? factors_of(by, n_).with : Node();
         if (with && !find_all({with}, Op::reduce_).empty()) return false;
@@ -109,18 +109,6 @@ class MatrixVector {
     return products_[0].grouped() ? products_[0].inner.back() : products_[0].ranges.back();
   }
 
-  // Every load stays or goes on to the next element as the innermost summed range goes on.
-  bool in_order(const Node& operand) const {
-    bool moves = false;
-    for (const Node& load : find_all({operand}, Op::load_)) {
-      const auto step = stride(load.src(1), last());
-      if (!step || (*step != 0 && *step != 1)) return false;
-      moves = moves || *step == 1;
-      if (load.srcs().size() == 3 && depends_on(load.src(2), last())) return false;
-    }
-    return moves && find_all({operand}, Op::reduce_).empty();
-  }
-
   // X, and what it gives to the scales of groups, into working memory, where it must be computed;
   // once for all products that share it.
   void vectors_first(Product& product, Substitution& computed, Schedule& schedule) {
@@ -138,7 +126,7 @@ class MatrixVector {
     };
     // Widened already where it would be once for each row and column.
     if (element_ != DType::none && columns_ > 1) product.a = cast(product.a, element_);
-    if (!in_order(product.a) || !is_cheap(product.a) || columns_ > 1)
+    if (!lies_in_order(product.a, last()) || !is_cheap(product.a) || columns_ > 1)
       product.a = apart(product.a, k);
     if (!product.grouped()) return;
     const Factors scale = factors_of(product.scale, n_);

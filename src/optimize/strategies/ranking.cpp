@@ -31,8 +31,8 @@ class Ranking {
     if (reductions.size() != 1 || reductions[0].srcs().size() != 2) return false;
     place_ = reductions[0];
     const auto term = ranking_term(place_.src(0));
-    if (!term || static_cast<ReduceOp>(place_.ints(0)) != ReduceOp::add ||
-        !(term->other == place_.src(1)) || !(term->at.src(0) == term->other.src(0))) {
+    if (!term || op_of(place_) != ReduceOp::add || !(term->other == place_.src(1)) ||
+        !(term->at.src(0) == term->other.src(0))) {
       return false;
     }
     at_ = term->at;

@@ -9,6 +9,7 @@
 // hides from all rows of a tile are left out; only blocks that it cuts are masked.
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "base/error.h"
 #include "optimize/analysis.h"
@@ -50,10 +51,9 @@ class TileAttention {
     row_ = form_.rows.back();
     outer_ = form_.batch;
     outer_.insert(outer_.end(), form_.rows.begin(), form_.rows.end() - 1);
-    const std::int64_t width = Size(form_.width.src(0)).value();
-    const std::int64_t columns = Size(form_.column.src(0)).value();
-    return width % 16 == 0 && columns % 16 == 0 && width <= widest && columns <= widest &&
-           Size(row_.src(0)).upper() >= least_rows && Size(form_.key.src(0)).upper() >= least_rows;
+    return width() % 16 == 0 && columns() % 16 == 0 && width() <= widest && columns() <= widest &&
+           Size(row_.src(0)).upper() >= least_rows &&
+           Size(form_.key.src(0)).upper() >= least_rows && later_rows_see_more();
   }
 
   Schedule run() {
@@ -89,10 +89,15 @@ class TileAttention {
            find_all({query, keys, value}, Op::reduce_).empty();
   }
 
+  // What the first row of a tile sees is seen by all, and the last one sees what any of them does.
+  bool later_rows_see_more() const {
+    const Node last = form_.last_key();
+    return !last || stride(last, row_).value_or(-1) >= 0;
+  }
+
   // weight = exponential / total, rounded.
   bool is_weight_of_softmax() const {
-    Node weight = form_.weight;
-    while (weight.is(Op::cast_)) weight = weight.src(0);
+    const Node weight = form_.unrounded_weight();
     if (!weight.is(Op::mul_)) return false;
     const Node inverse = recip(form_.total);
     return (weight.src(0) == form_.exponential && weight.src(1) == inverse) ||
@@ -114,27 +119,21 @@ class TileAttention {
 
   Operand prepare(const Node& value, const Node& row, const Node& column, std::int64_t rows,
                   Schedule& schedule) {
+    const std::optional<TileArray> plain = tile_array(value, row, column);
     Operand operand;
-    std::optional<TileArray> plain;
-    if (value.is(Op::load_) && value.srcs().size() == 2)
-      plain = tile_array(value.src(0), value.src(1), row, column);
     operand.array =
         plain ? *plain : compute_array(value, outer_, {row}, {column}, workshop_, schedule);
     operand.array.view.rows = rows;
     operand.array.view.columns = Size(column.src(0)).value();
-    operand.tile = workshop_.shared(
-        value.dtype(), tile_elements(byte_size(value.dtype()), rows, operand.array.view.columns));
+    operand.tile = make_tile(value.dtype(), rows, operand.array.view.columns, workshop_);
     return operand;
   }
 
-  static std::int64_t bytes_of(const Node& tile) { return tile.ints(1) * byte_size(tile.dtype()); }
-
   void choose_stages() {
-    const DType dtype = store_.src(0).dtype();
-    staging_ = workshop_.shared(dtype, tile_elements(byte_size(dtype), tile_rows_, columns()));
-    const std::int64_t room = workshop_.target().tile_bytes - slack_bytes - bytes_of(staging_) -
-                              query_stages_ * bytes_of(query_.tile);
-    const std::int64_t stage = bytes_of(keys_.tile) + bytes_of(values_.tile);
+    staging_ = make_tile(store_.src(0).dtype(), tile_rows_, columns(), workshop_);
+    const std::int64_t room = workshop_.target().tile_bytes - slack_bytes - local_bytes(staging_) -
+                              query_stages_ * local_bytes(query_.tile);
+    const std::int64_t stage = local_bytes(keys_.tile) + local_bytes(values_.tile);
     stages_ = std::clamp<std::int64_t>(room / stage, 1, most_stages);
   }
 
@@ -163,8 +162,7 @@ class TileAttention {
     row0_ = mul(tile, number(tile_rows_));
 
     make_registers();
-    std::vector<Node> statements = {with_query(blocks_of_tile())};
-    statements.push_back(last_sum());
+    std::vector<Node> statements = {with_query(blocks_of_tile()), last_sum()};
     finish(statements);
     return loop(LoopKind::parallel, task, block(std::move(statements)));
   }
@@ -313,13 +311,10 @@ class TileAttention {
     };
     if (!below.is(Op::add_) || !(is_below(0) || is_below(1)) || rate <= 0) return;
     rate_ = rate;
-    const Node whole = form_.last_key() ? form_.seen() : form_.argument;
-    const auto [score, factor] = without_factor(whole);
+    const auto [score, factor] = without_factor(whole_);
     if (!(score == form_.score) || factor <= 0) return;
     rate_ *= factor;
-    whole_ = form_.score;
-    Substitution memo = {{whole, form_.score}};
-    masked_ = substitute(form_.argument, memo);
+    masked_ = with(form_.argument, std::exchange(whole_, form_.score), form_.score);
   }
 
   // value = rest · factor.
@@ -450,27 +445,22 @@ class TileAttention {
   }
 
   Node write() {
-    const int bytes = byte_size(staging_.dtype());
-    const bool whole_strips = columns() * bytes % strip_bytes == 0;
+    const bool whole_strips = columns() * byte_size(staging_.dtype()) % strip_bytes == 0;
     std::optional<TileArray> output;
-    if (whole_strips) output = tile_array(store_.src(0), store_.src(1), row_, form_.column);
+    if (whole_strips) output = tile_array(store_, row_, form_.column);
     if (output) {
       output->view.rows = tile_rows_;
       output->view.columns = columns();
       return store_of(staging_, *output, row0_, number(0), outside_);
     }
-    const Node thread = workshop_.range(threads_);
-    const Node round = workshop_.range(tile_rows_ * columns() / threads_);
-    const Node element = add(mul(round, number(threads_)), thread);
-    const Node row = idiv(element, number(columns()));
-    const Node column = mod(element, number(columns()));
-    Substitution values = outside_;
-    values[row_] = add(row0_, row);
-    values[form_.column] = column;
-    const Node value = load_from(staging_, tile_index(bytes, tile_rows_, row, column));
-    const Node body = branch(integer_less(add(row0_, row), row_.src(0)),
-                             store_to(store_.src(0), substitute(store_.src(1), values), value));
-    return loop(LoopKind::threads, thread, loop(LoopKind::serial, round, body));
+    return write_tile(store_, staging_, tile_rows_, columns(), threads_, workshop_,
+                      [&](const Node& row, const Node& column) {
+                        Substitution values = outside_;
+                        values[row_] = add(row0_, row);
+                        values[form_.column] = column;
+                        const Node inside = integer_less(values[row_], row_.src(0));
+                        return TileElement{std::move(values), inside};
+                      });
   }
 
   const AttentionForm& form_;

@@ -159,33 +159,31 @@ class TileContraction {
     depth_ = strip_bytes / element_bytes();
     threads_ = 2 * tile_rows_;
     const std::int64_t stage = (tile_rows_ + tile_columns_) * strip_bytes;
-    const std::int64_t room = workshop_.target().tile_bytes - slack_bytes - staged_bytes();
+    choose_staging();
+    std::int64_t room = workshop_.target().tile_bytes - slack_bytes;
+    for (const Node& local : staged_) room -= local_bytes(local);
     stages_ = std::clamp<std::int64_t>(room / stage, 2, most_stages);
   }
 
-  std::int64_t widest_output() const {
+  // Memory for as many columns of the output's tile as there is room for at once: a local for each
+  // dtype that is stored.
+  void choose_staging() {
     int widest = 1;
     for (const Node& store : stores_) widest = std::max(widest, byte_size(store.src(0).dtype()));
-    return widest;
-  }
-
-  // Columns of the output that are in shared memory at once.
-  std::int64_t staged_columns() const {
-    std::int64_t columns = tile_columns_;
-    while (tile_rows_ * columns * widest_output() > most_staged_bytes && columns % 16 == 0)
-      columns /= 2;
-    return columns;
-  }
-  std::int64_t staged_bytes() const {
-    std::int64_t bytes = 0;
-    std::vector<DType> seen;
+    staged_columns_ = tile_columns_;
+    while (tile_rows_ * staged_columns_ * widest > most_staged_bytes && staged_columns_ % 16 == 0)
+      staged_columns_ /= 2;
     for (const Node& store : stores_) {
       const DType dtype = store.src(0).dtype();
-      if (std::find(seen.begin(), seen.end(), dtype) != seen.end()) continue;
-      seen.push_back(dtype);
-      bytes += tile_elements(byte_size(dtype), tile_rows_, staged_columns()) * byte_size(dtype);
+      if (!staging(dtype))
+        staged_.push_back(make_tile(dtype, tile_rows_, staged_columns_, workshop_));
     }
-    return bytes;
+  }
+
+  Node staging(DType dtype) const {
+    const auto found = std::find_if(staged_.begin(), staged_.end(),
+                                    [&](const Node& local) { return local.dtype() == dtype; });
+    return found == staged_.end() ? Node() : *found;
   }
 
   // ---- operands ------------------------------------------------------------------------------
@@ -198,21 +196,17 @@ class TileContraction {
     const std::int64_t columns = operand.by_depth ? rows : depth_;
     operand.array.view.rows = operand.by_depth ? depth_ : rows;
     operand.array.view.columns = columns;
-    operand.tile = workshop_.shared(
-        operand.value.dtype(),
-        tile_elements(byte_size(operand.value.dtype()), operand.array.view.rows, columns));
+    operand.tile = make_tile(operand.value.dtype(), operand.array.view.rows, columns, workshop_);
   }
 
   bool lies_ready(Operand& operand, const Ranges& along) const {
-    const Node& value = operand.value;
-    if (!value.is(Op::load_) || value.srcs().size() != 2 || along.size() != 1 || k_.size() != 1)
-      return false;
-    if (const auto plain = tile_array(value.src(0), value.src(1), along[0], k_[0])) {
+    if (along.size() != 1 || k_.size() != 1) return false;
+    if (const auto plain = tile_array(operand.value, along[0], k_[0])) {
       operand.array = *plain;
       return true;
     }
     if (element_bytes() != 2) return false;
-    const auto turned = tile_array(value.src(0), value.src(1), k_[0], along[0]);
+    const auto turned = tile_array(operand.value, k_[0], along[0]);
     if (!turned) return false;
     operand.array = *turned;
     operand.by_depth = true;
@@ -259,24 +253,12 @@ class TileContraction {
 
   // ---- what follows the sum ------------------------------------------------------------------
 
-  Node staging(DType dtype) {
-    for (const Node& local : staged_) {
-      if (local.dtype() == dtype) return local;
-    }
-    staged_.push_back(
-        workshop_.shared(dtype, tile_elements(byte_size(dtype), tile_rows_, staged_columns())));
-    return staged_.back();
-  }
-
   void finish(const Node& store, std::vector<Node>& statements) {
     const Node memory = staging(store.src(0).dtype());
-    const bool whole_strips = staged_columns() * byte_size(memory.dtype()) % strip_bytes == 0;
-    const std::optional<TileArray> output =
-        !whole_strips ? std::nullopt
-        : store.srcs().size() == 3 && m_.size() == 1
-            ? tile_array(store.src(0), store.src(1), m_[0], n_[0])
-            : std::nullopt;
-    for (std::int64_t first = 0; first < tile_columns_; first += staged_columns()) {
+    const bool whole_strips = staged_columns_ * byte_size(memory.dtype()) % strip_bytes == 0;
+    std::optional<TileArray> output;
+    if (whole_strips && m_.size() == 1) output = tile_array(store, m_[0], n_[0]);
+    for (std::int64_t first = 0; first < tile_columns_; first += staged_columns_) {
       statements.push_back(fill(store, memory, first));
       statements.push_back(output ? copy_out(*output, memory, first)
                                   : write_out(store, memory, first));
@@ -291,7 +273,7 @@ class TileContraction {
     const Node thread = workshop_.range(threads_);
     std::vector<Node> stores;
     for (std::int64_t block = 0; block < 2 * tile_rows_ / threads_; ++block) {
-      for (std::int64_t i = first / 2; i < (first + staged_columns()) / 2; i += 2) {
+      for (std::int64_t i = first / 2; i < (first + staged_columns_) / 2; i += 2) {
         const std::int64_t index = block * tile_columns_ / 2 + i;
         const FragmentElement element = fragment_element(threads_, tile_columns_, thread, index);
         Substitution at = outside_;
@@ -310,30 +292,22 @@ class TileContraction {
   Node copy_out(const TileArray& output, const Node& memory, std::int64_t first) const {
     TileArray array = output;
     array.view.rows = tile_rows_;
-    array.view.columns = staged_columns();
+    array.view.columns = staged_columns_;
     return store_of(memory, array, m0_, add(n0_, number(first)), outside_);
   }
 
-  // Neighbouring threads write neighbouring elements.
   Node write_out(const Node& store, const Node& memory, std::int64_t first) {
-    const std::int64_t columns = staged_columns();
-    const Node thread = workshop_.range(threads_);
-    const Node round = workshop_.range(tile_rows_ * columns / threads_);
-    const Node element = add(mul(round, number(threads_)), thread);
-    const Node row = idiv(element, number(columns));
-    const Node column = mod(element, number(columns));
-    const Node at_row = add(m0_, row);
-    const Node at_column = add(n0_, add(column, number(first)));
-    Substitution at = outside_;
-    place(at, m_, at_row);
-    at[n_[0]] = at_column;
-    Node inside = logical_and(integer_less(at_row, extent(m_).node()),
-                              integer_less(at_column, extent(n_).node()));
-    if (store.srcs().size() == 4) inside = logical_and(inside, substitute(store.src(3), at));
-    const Node value =
-        load_from(memory, tile_index(byte_size(memory.dtype()), tile_rows_, row, column));
-    const Node body = branch(inside, store_to(store.src(0), substitute(store.src(1), at), value));
-    return loop(LoopKind::threads, thread, loop(LoopKind::serial, round, body));
+    return write_tile(store, memory, tile_rows_, staged_columns_, threads_, workshop_,
+                      [&](const Node& row, const Node& column) {
+                        const Node at_row = add(m0_, row);
+                        const Node at_column = add(n0_, add(column, number(first)));
+                        Substitution at = outside_;
+                        place(at, m_, at_row);
+                        at[n_[0]] = at_column;
+                        const Node inside = logical_and(integer_less(at_row, extent(m_).node()),
+                                                        integer_less(at_column, extent(n_).node()));
+                        return TileElement{std::move(at), inside};
+                      });
   }
 
   const Part& part_;
@@ -347,10 +321,11 @@ class TileContraction {
   std::int64_t depth_ = 64;
   std::int64_t threads_ = 256;
   std::int64_t stages_ = 3;
+  std::int64_t staged_columns_ = 256;  // of the output that are in shared memory at once
+  std::vector<Node> staged_;           // where they are
   // Of the main phase.
   Substitution outside_;
   Node m0_, n0_, sums_;
-  std::vector<Node> staged_;
 };
 
 }  // namespace
