@@ -201,8 +201,8 @@ void measure(Table& table, const std::filesystem::path& folder, const char* type
              fmt::format("{}", session.decode_step().plan()->kernels().size())});
 }
 
-// The file of another shape, for `brisk bench` on a GPU: `write 1b|8b f16|q8_0|q4_0 FILE`, Llama
-// 3's.
+// The file of another shape, for `brisk bench` on a GPU: `write 1b|8b f16|bf16|q8_0|q4_0 FILE`,
+// Llama 3's.
 int write_model(const std::string& size, const std::string& type, const char* path) {
   LlamaShape shape = {.blocks = 16, .ffn = 8192, .key_heads = 8, .vocabulary = 128256};
   shape.context = 4096;

@@ -3,6 +3,7 @@
 // a type; output: the file, made once.
 #pragma once
 
+#include <bit>
 #include <filesystem>
 
 #include "formats/gguf.h"
@@ -27,6 +28,14 @@ inline std::vector<std::byte> random_blocks(brisk::BlockType type, std::int64_t 
   };
   if (type == BlockType::f16) {
     for (std::size_t at = 0; at < bytes.size(); at += 2) put_half(at, size * random.uniform());
+    return bytes;
+  }
+  if (type == BlockType::bf16) {
+    for (std::size_t at = 0; at < bytes.size(); at += 2) {
+      const auto bits = std::bit_cast<std::uint32_t>(size * random.uniform());
+      const auto high = static_cast<std::uint16_t>(bits >> 16);
+      std::memcpy(bytes.data() + at, &high, 2);
+    }
     return bytes;
   }
   const float step = size / (type == BlockType::q8_0 ? 127 : 8);  // both begin with their scale

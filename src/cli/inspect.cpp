@@ -195,7 +195,7 @@ void inspect_step(const InspectOptions& options, const Model& model, std::int64_
   const std::int64_t tokens = std::min(options.tokens, context);
   SessionOptions session_options;
   session_options.context = context;
-  session_options.batch = std::max(session_options.batch, tokens);
+  session_options.batch = std::max<std::int64_t>(512, tokens);
   session_options.round_activations = !options.exact;
   Session session(model, session_options);
   ModelStep& step = session.step_of(tokens);
@@ -227,7 +227,7 @@ void inspect(const InspectOptions& options) {
   const std::int64_t context = std::min(options.context, model.config().context);
   fmt::print("cache of {} tokens: {}\n", context,
              byte_text(static_cast<double>(
-                 kv_cache_bytes(model.config(), context, SessionOptions().cache_dtype))));
+                 kv_cache_bytes(model.config(), context, cache_dtype(model, SessionOptions())))));
   if (const Tokenizer* tokenizer = model.tokenizer()) {
     fmt::print("tokenizer: {} tokens\n", tokenizer->size());
   }

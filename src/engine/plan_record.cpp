@@ -96,11 +96,11 @@ PlanRecord schedule_graph(std::span<const Node> given, std::span<const Node> buf
     }
     return nodes;
   };
-  KernelList list = fuse(computed());
+  KernelList list = fuse(computed(), target);
   while (!list.overwritten.empty()) {
     roots = read_copies(roots, list.overwritten);
     verify_graph(roots, "read_copies");
-    list = fuse(computed());
+    list = fuse(computed(), target);
   }
   PlanRecord record;
   std::unordered_map<Node, int, NodeHash> temporaries;

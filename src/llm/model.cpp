@@ -4,6 +4,7 @@
 #include "brisk/create.h"
 #include "formats/gguf.h"
 #include "llm/tokenizer_load.h"
+#include "tensor/realize.h"
 
 #include <algorithm>
 #include <chrono>
@@ -30,11 +31,37 @@ constexpr std::int64_t few_tokens = 8;
 
 std::int64_t context_for(const Model& model, const SessionOptions& options) {
   if (options.context < 1) user_error("a context of {} tokens is too small", options.context);
-  if (options.batch < 1) user_error("a batch of {} tokens is too small", options.batch);
+  if (options.batch && *options.batch < 1)
+    user_error("a batch of {} tokens is too small", *options.batch);
   return std::min(options.context, model.config().context);
 }
 
+Rounding rounding_of(const SessionOptions& options) {
+  return options.round_activations ? Rounding::bytes : Rounding::none;
+}
+
+const Weight& first_matrix(const Model& model) {
+  const BlockWeights& block = model.weights().blocks.at(0);
+  return (block.query.weight ? block.query : block.query_key_value).weight;
+}
+
+Rounding rounding_of_prompts(const Model& model, const SessionOptions& options) {
+  const bool halves = executor().has_cheap_halves() && first_matrix(model).half() != DType::none;
+  return options.round_activations && halves ? Rounding::halves : rounding_of(options);
+}
+
+std::int64_t batch_of(const SessionOptions& options, Rounding rounding) {
+  return options.batch.value_or(rounding == Rounding::halves ? 2048 : 512);
+}
+
 }  // namespace
+
+// Keys and values of a quantised model want more digits than its products, and not their range.
+DType cache_dtype(const Model& model, const SessionOptions& options) {
+  if (options.cache_dtype) return *options.cache_dtype;
+  if (rounding_of_prompts(model, options) != Rounding::halves) return DType::float32;
+  return first_matrix(model).type == BlockType::bf16 ? DType::bfloat16 : DType::float16;
+}
 
 Model::Model(ModelFile file) : file_(std::move(file)) {}
 
@@ -57,9 +84,11 @@ Model Model::load(ModelFile file) {
 
 Session::Session(const Model& model, const SessionOptions& options)
     : model_(model),
-      cache_(model.config(), context_for(model, options), options.cache_dtype),
-      transformer_(model.config(), model.weights(), cache_, options.round_activations),
-      batch_(std::min(options.batch, cache_.context)),
+      rounding_(rounding_of(options)),
+      prompt_rounding_(rounding_of_prompts(model, options)),
+      cache_(model.config(), context_for(model, options), cache_dtype(model, options)),
+      transformer_(model.config(), model.weights(), cache_),
+      batch_(std::min(batch_of(options, prompt_rounding_), cache_.context)),
       tokens_(empty({batch_}, DType::int32)),
       position_variable_(Dim::variable("position", 0, cache_.context - 1)),
       few_variable_(batch_ > 1 ? Dim::variable("tokens", 1, std::min(batch_, few_tokens)) : Dim(1)),
@@ -67,7 +96,7 @@ Session::Session(const Model& model, const SessionOptions& options)
 
 ModelStep& Session::one_step() {
   if (!decode_) {
-    const auto output = transformer_(tokens_.narrow(0, 0, 1), position_variable_, false);
+    const auto output = transformer_(tokens_.narrow(0, 0, 1), position_variable_, false, rounding_);
     decode_.emplace(std::vector{output.logits}, lies_on_engine(tokens_));
   }
   return *decode_;
@@ -76,7 +105,7 @@ ModelStep& Session::one_step() {
 ModelStep& Session::few_step() {
   if (!few_) {
     const auto output =
-        transformer_(tokens_.narrow(0, 0, few_variable_), position_variable_, false);
+        transformer_(tokens_.narrow(0, 0, few_variable_), position_variable_, false, rounding_);
     few_.emplace(std::vector{output.logits}, lies_on_engine(tokens_));
   }
   return *few_;
@@ -85,8 +114,8 @@ ModelStep& Session::few_step() {
 ModelStep& Session::prompt_step(bool every_row) {
   std::optional<ModelStep>& step = every_row ? trace_ : prompt_;
   if (!step) {
-    const auto output =
-        transformer_(tokens_.narrow(0, 0, count_variable_), position_variable_, every_row);
+    const auto output = transformer_(tokens_.narrow(0, 0, count_variable_), position_variable_,
+                                     every_row, prompt_rounding_);
     std::vector<Tensor> wanted = {output.logits};
     if (every_row) wanted.push_back(output.first_block);
     step.emplace(wanted, lies_on_engine(tokens_));

@@ -45,12 +45,19 @@ class Model {
 
 struct SessionOptions {
   std::int64_t context = 4096;  // at most; never more than the model's
-  std::int64_t batch = 512;     // tokens of a prompt computed at once
-  DType cache_dtype = DType::float32;
-  /// Of quantised models: round what meets their matrices to 8 bits, as peers do, for speed; or
-  /// compute in float32 throughout.
+  /// Tokens of a prompt computed at once; where not given, 512, or 2048 if they are rounded to
+  /// halves.
+  std::optional<std::int64_t> batch = {};
+  /// Where not given, float32, or 16 bits if prompts are rounded to halves.
+  std::optional<DType> cache_dtype = {};
+  /// Round what meets matrices of fewer bits, as peers do, for speed (Rounding: to bytes, or where
+  /// the device multiplies matrices of 16 bits, prompts to these); or compute in float32
+  /// throughout.
   bool round_activations = true;
 };
+
+/// The dtype that a session's cache has.
+DType cache_dtype(const Model& model, const SessionOptions& options);
 
 class Session {
  public:
@@ -98,6 +105,7 @@ class Session {
   ModelStep& run(std::span<const TokenId> tokens, bool every_row);
 
   const Model& model_;
+  Rounding rounding_, prompt_rounding_;
   KvCache cache_;
   Transformer transformer_;
   std::int64_t batch_;

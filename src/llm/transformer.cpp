@@ -11,8 +11,8 @@ namespace brisk {
 // W width, F feed-forward width, E experts.
 
 Transformer::Transformer(const ModelConfig& config, const ModelWeights& weights,
-                         const KvCache& cache, bool rounded)
-    : config_(config), weights_(weights), cache_(cache), rounded_(rounded) {
+                         const KvCache& cache)
+    : config_(config), weights_(weights), cache_(cache) {
   if (config.rotary.empty()) return;
   const std::size_t pairs = config.rotary.size();
   std::vector<float> cosines(static_cast<std::size_t>(cache.context) * pairs * 2);
@@ -37,24 +37,26 @@ Transformer::Transformer(const ModelConfig& config, const ModelWeights& weights,
 struct Transformer::Step {
   const Transformer& model;
   const ModelConfig& config;
-  Dim tokens;             // T
-  Dim position;           // of the first of them
-  Dim seen;               // S
+  Dim tokens;    // T
+  Dim position;  // of the first of them
+  Dim seen;      // S
+  Rounding rounding;
   Tensor cosines, sines;  // [T, 1, D]
 
-  Step(const Transformer& transformer, const Dim& count, const Dim& at)
+  Step(const Transformer& transformer, const Dim& count, const Dim& at, Rounding how)
       : model(transformer),
         config(transformer.config_),
         tokens(count),
         position(at),
-        seen(at + count) {
+        seen(at + count),
+        rounding(how) {
     if (config.rotary.empty()) return;
     cosines = model.cosines_.narrow(0, position, tokens);
     sines = model.sines_.narrow(0, position, tokens);
   }
 
   Tensor project(const Tensor& x, const WeightBias& matrix) const {
-    const Tensor product = matrix.weight.product(x, model.rounded_);
+    const Tensor product = matrix.weight.product(x, rounding);
     return matrix.bias ? product + matrix.bias.value() : product;
   }
 
@@ -107,17 +109,19 @@ struct Transformer::Step {
     const auto remember = [&](const Tensor& cache, const Tensor& fresh) {
       const Tensor all =
           cache.store({0, position, 0}, fresh.permute({1, 0, 2}).cast(cache.dtype()));
-      return all.narrow(1, 0, seen).cast(DType::float32);
+      return all.narrow(1, 0, seen);
     };
+    const DType cached = model.cache_.keys[i].dtype();
+    const DType dtype = rounding == Rounding::halves ? cached : DType::float32;
     AttentionOptions options;
     options.mask = in_window(config.windows[i]);
     options.causal_end = !(tokens == Dim(1));  // a single token sees all before it
     options.scale = config.attention_scale;
     options.softcap = config.attention_cap;
-    const Tensor mixed =
-        scaled_dot_product_attention(q.permute({1, 0, 2}), remember(model.cache_.keys[i], k),
-                                     remember(model.cache_.values[i], v), options);
-    return mixed.permute({1, 0, 2}).reshape({tokens, H * D});
+    const Tensor mixed = scaled_dot_product_attention(
+        q.permute({1, 0, 2}).cast(dtype), remember(model.cache_.keys[i], k).cast(dtype),
+        remember(model.cache_.values[i], v).cast(dtype), options);
+    return mixed.permute({1, 0, 2}).reshape({tokens, H * D}).cast(DType::float32);
   }
 
   Tensor feed_forward(const Tensor& x, const BlockWeights& w) const {
@@ -146,8 +150,8 @@ struct Transformer::Step {
 };
 
 Transformer::Output Transformer::operator()(const Tensor& tokens, const Dim& position,
-                                            bool every_row) const {
-  const Step step(*this, tokens.size(0), position);
+                                            bool every_row, Rounding rounding) const {
+  const Step step(*this, tokens.size(0), position, rounding);
   Tensor x = embedding(tokens, weights_.token_embedding.value());
   if (config_.architecture->scaled_embedding) x = x * config_.embedding_scale;
   if (weights_.position_embedding) {
@@ -168,7 +172,7 @@ Transformer::Output Transformer::operator()(const Tensor& tokens, const Dim& pos
   }
   x = step.norm(x, weights_.output_norm);
   output.logits =
-      (config_.tied ? weights_.token_embedding : weights_.output.weight).product(x, rounded_);
+      (config_.tied ? weights_.token_embedding : weights_.output.weight).product(x, rounding);
   if (config_.logit_cap > 0) {
     output.logits = (output.logits / config_.logit_cap).tanh() * config_.logit_cap;
   }

@@ -11,10 +11,8 @@ namespace brisk {
 
 class Transformer {
  public:
-  /// Makes the rotary tables for `cache.context` positions. The arguments must outlive it. With
-  /// `rounded`, what meets a quantised matrix is rounded to 8 bits (Weight::product).
-  Transformer(const ModelConfig& config, const ModelWeights& weights, const KvCache& cache,
-              bool rounded);
+  /// Makes the rotary tables for `cache.context` positions. The arguments must outlive it.
+  Transformer(const ModelConfig& config, const ModelWeights& weights, const KvCache& cache);
 
   struct Output {
     Tensor logits;       // float32 [T or 1, vocabulary]
@@ -22,15 +20,16 @@ class Transformer {
   };
   /// `tokens` is [T] of an integer dtype; its first token stands at `position`. T and position may
   /// be variables; position + T is at most the cache's context. Without `every_row`: the logits of
-  /// the last token only.
-  Output operator()(const Tensor& tokens, const Dim& position, bool every_row) const;
+  /// the last token only. With Rounding::halves, queries meet keys of a cache of 16 bits in its
+  /// dtype.
+  Output operator()(const Tensor& tokens, const Dim& position, bool every_row,
+                    Rounding rounding) const;
 
  private:
   struct Step;
   const ModelConfig& config_;
   const ModelWeights& weights_;
   const KvCache& cache_;
-  bool rounded_;
   Tensor cosines_, sines_;  // [context, 1, head width], realized; sines with the rotation's signs
 };
 

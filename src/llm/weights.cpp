@@ -236,9 +236,22 @@ Tensor Weight::value() const {
   return less_one ? values + 1 : values;
 }
 
-Tensor Weight::product(const Tensor& x, bool rounded) const {
-  if (is_plain(type) || !rounded) return linear(x, value());
-  return quantised_linear(round_rows(x), stored, type, layout);
+DType Weight::half() const {
+  switch (type) {
+    case BlockType::f32: return DType::none;
+    case BlockType::f16: return DType::float16;
+    default: return DType::bfloat16;
+  }
+}
+
+Tensor Weight::product(const Tensor& x, Rounding rounding) const {
+  if (rounding == Rounding::halves && half() != DType::none) {
+    const auto rounded = [&](const Tensor& each) { return each.cast(half()).cast(DType::float32); };
+    return linear(rounded(x), rounded(value()));
+  }
+  if (rounding == Rounding::bytes && !is_plain(type))
+    return quantised_linear(round_rows(x), stored, type, layout);
+  return linear(x, value());
 }
 
 ModelWeights load_weights(const ModelFile& file, ModelConfig& config) {

@@ -51,6 +51,14 @@ class ModelFile {
   std::filesystem::path folder_;
 };
 
+/// To what values are rounded before they meet a matrix, for speed.
+enum class Rounding : std::uint8_t {
+  none,    // everything is float32
+  bytes,   // to 8 bits before a quantised matrix, so that integers are multiplied
+           // (formats/quant_tensors.h)
+  halves,  // to 16 bits before a matrix that is not of float32, for units that multiply them
+};
+
 /// One tensor of the model, perhaps absent.
 struct Weight {
   Tensor stored;  // elements of a floating-point type, or uint8 rows of blocks
@@ -63,10 +71,11 @@ struct Weight {
   explicit operator bool() const { return stored.defined(); }
   /// float32 of `shape`, lazy; undefined when absent.
   Tensor value() const;
-  /// x [rows, in] times the transpose of this matrix [out, in], lazy. Of a quantised matrix with
-  /// `rounded` the rows of x are rounded too, so that integers are multiplied
-  /// (formats/quant_tensors.h); else everything is float32.
-  Tensor product(const Tensor& x, bool rounded) const;
+  /// The floating-point type of 16 bits that the matrix meets others in: its own, or bfloat16;
+  /// none where it is of float32.
+  DType half() const;
+  /// x [rows, in] times the transpose of this matrix [out, in], lazy, in float32.
+  Tensor product(const Tensor& x, Rounding rounding) const;
 };
 
 /// A matrix [out, in] or a norm's weight, with its bias.

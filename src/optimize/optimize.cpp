@@ -116,7 +116,7 @@ void overlay(Node& a, Node& b) {
 
 // Phases of independent parts side by side: the tasks of one after those of the other.
 Node beside(Node a, Node b, Workshop& workshop) {
-  if (!has_tiles(a) && !has_tiles(b)) overlay(a, b);
+  overlay(a, b);
   const Size first = is_parallel(a) ? Size(a.src(0).src(0)) : Size(1);
   const Size second = is_parallel(b) ? Size(b.src(0).src(0)) : Size(1);
   const Node task = workshop.range(first + second);
@@ -154,12 +154,17 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
         kernel.name += (kernel.name.empty() ? "" : "_and_") + schedule.name;
       mine.insert(mine.end(), schedule.phases.begin(), schedule.phases.end());
     }
-    for (std::size_t i = 0; i < mine.size(); ++i) {
-      if (i == phases.size()) {
-        phases.push_back(mine[i]);
+    // Tiles take all of the shared memory.
+    const auto alone = [](const Node& phase) { return has_tiles(phase); };
+    std::size_t at = 0;
+    for (const Node& phase : mine) {
+      while (at < phases.size() && (alone(phase) || alone(phases[at]))) ++at;
+      if (at == phases.size()) {
+        phases.push_back(phase);
       } else {
-        phases[i] = beside(phases[i], mine[i], workshop);
+        phases[at] = beside(phases[at], phase, workshop);
       }
+      ++at;
     }
   }
   kernel.params = lowered.params;

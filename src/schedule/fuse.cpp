@@ -59,7 +59,8 @@ double operation_cost(const Node& node) {
 
 class Fuser {
  public:
-  explicit Fuser(std::span<const Node> roots) : order_(topological_order(roots)) {
+  Fuser(std::span<const Node> roots, const Target& target)
+      : copies_tiles_(target.copying_threads > 0), order_(topological_order(roots)) {
     for (const Node& root : roots) wanted_.insert(root);
   }
 
@@ -69,6 +70,7 @@ class Fuser {
     find_products();
     find_chains();
     find_attention();
+    if (copies_tiles_) force_operands();
     for (auto node = order_.rbegin(); node != order_.rend(); ++node) visit(*node);
     return arrange();
   }
@@ -98,6 +100,20 @@ class Fuser {
       for (const Node& src : node.srcs())
         product = product || (products_.count(src) != 0 && !ends(src));
       if (product) products_.insert(node);
+    }
+  }
+
+  // Matrix units take tiles of operands of 16 bits and fewer from memory, where products of several
+  // kernels can share them.
+  void force_operands() {
+    for (const Node& node : order_) {
+      if (!is_sum_of_products(node) || !keeps_operands(node)) continue;
+      for (const Node& operand : node.src(0).srcs()) {
+        const Node* at = &operand;
+        while (is_movement(at->op()) || widens(*at)) at = &at->src(0);
+        const bool narrow = is_float(at->dtype()) && byte_size(at->dtype()) <= 2;
+        if (narrow && virtual_.count(*at) == 0) want_whole(*at);
+      }
     }
   }
 
@@ -335,6 +351,7 @@ class Fuser {
     if (is_movement(node.op()) || node.rank() == 0) return uses.size() > most_uses;
     if (virtual_.count(node) != 0) return false;
     if (uses.size() > most_uses) return true;
+    if (widens(node)) return false;
     const double own = std::max(1.0, elements(node.shape()));
     double total = 0;
     for (const Use& use : uses) total += std::max(1.0, evaluations(node, use));
@@ -343,6 +360,11 @@ class Fuser {
     const double again = (total - own) * cone_cost(node);
     const double bytes = own * byte_size(node.dtype()) * 2 + total * byte_size(node.dtype());
     return again > bytes * cost_per_byte + cost_of_kernel;
+  }
+
+  // What is stored, then, is the narrower source.
+  static bool widens(const Node& node) {
+    return node.is(Op::cast_) && byte_size(node.src(0).dtype()) < byte_size(node.dtype());
   }
 
   // Two things that the price of one evaluation does not see: sums of products within sums of
@@ -694,6 +716,7 @@ class Fuser {
     return false;
   }
 
+  const bool copies_tiles_;
   std::vector<Node> order_;
   std::unordered_map<Node, Index, NodeHash> space_;  // the counters of a stored node's kernel
   std::unordered_map<Node, std::vector<Node>, NodeHash> more_outputs_;
@@ -719,6 +742,8 @@ class Fuser {
 
 }  // namespace
 
-KernelList fuse(std::span<const Node> roots) { return Fuser(roots).run(); }
+KernelList fuse(std::span<const Node> roots, const Target& target) {
+  return Fuser(roots, target).run();
+}
 
 }  // namespace brisk

@@ -9,6 +9,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/target.h"
 #include "graph/node.h"
 
 namespace brisk {
@@ -29,6 +30,6 @@ struct KernelList {
 };
 
 /// Schedules the computation of `roots`: non-buffer nodes whose values must end up in memory.
-KernelList fuse(std::span<const Node> roots);
+KernelList fuse(std::span<const Node> roots, const Target& target = {});
 
 }  // namespace brisk

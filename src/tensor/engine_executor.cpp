@@ -25,6 +25,7 @@ class EngineExecutor : public Executor {
     Engine::shared().write(buffer, bytes);
   }
   bool runs_groups() const override { return Engine::shared().target().group_threads > 0; }
+  bool has_cheap_halves() const override { return Engine::shared().target().copying_threads > 0; }
 };
 
 }  // namespace

@@ -33,6 +33,8 @@ class Executor {
   /// Whether groups of threads run its kernels (base/target.h): what these read should lie so that
   /// wide reads are aligned.
   virtual bool runs_groups() const { return false; }
+  /// Whether products of matrices of 16 bits are much cheaper than those of float32.
+  virtual bool has_cheap_halves() const { return false; }
 };
 
 /// The executor of this process: the engine's, unless another is set.

@@ -136,9 +136,10 @@ TEST(KernelCount, ALlamaBlockDecodesInAtMostEightKernels) {
                         std::int64_t heads, std::int64_t key_heads, bool run) {
     Llama model(blocks, width, ffn, heads, key_heads, 500, 64);
     const KvCache cache(model.config, 64, DType::float16);
-    const Transformer transformer(model.config, model.weights, cache, true);
+    const Transformer transformer(model.config, model.weights, cache);
     const Tensor tokens = tensor<std::int64_t>({17});
-    const auto output = transformer(tokens, Dim::variable("position", 0, 63), false);
+    const auto output =
+        transformer(tokens, Dim::variable("position", 0, 63), false, Rounding::bytes);
     if (run) {
       const Plan plan = run_and_compare({output.logits}, {{"position", 5}}, 1e-3);
       return std::pair(plan.kernels().size(), names(plan));
@@ -179,9 +180,10 @@ TEST(KernelCount, OrderingARowIsOneKernelAndItsValuesAnother) {
 TEST(KernelCount, ATransformersIntermediatesTakeHardlyMoreThanLivenessNeeds) {
   Llama model(12, 64, 176, 4, 2, 200, 32);
   const KvCache cache(model.config, 32, DType::float32);
-  const Transformer transformer(model.config, model.weights, cache, true);
+  const Transformer transformer(model.config, model.weights, cache);
   const Tensor tokens = fixed((arange(16) * 31) % 200);
-  const Plan plan = run_and_compare({transformer(tokens, 0, true).logits}, {}, 1e-3);
+  const Plan plan =
+      run_and_compare({transformer(tokens, 0, true, Rounding::bytes).logits}, {}, 1e-3);
   EXPECT_GT(plan.intermediate_lower_bound(), 0);
   EXPECT_LE(static_cast<double>(plan.intermediate_bytes()),
             1.1 * static_cast<double>(plan.intermediate_lower_bound()));

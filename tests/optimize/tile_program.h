@@ -29,7 +29,9 @@ struct TileCase {
   std::int64_t batch = 1, m = 128, n = 128, k = 128;
   bool x_turned = false;
   bool y_turned = false;
-  bool fused = false;  // a factor of X before it, a bias, a residual and a maximum after it
+  bool fused = false;      // a factor of X before it, a bias, a residual and a maximum after it
+  bool gated = false;      // times the same X's product with another Y
+  std::int64_t heads = 1;  // the result's columns lie in so many matrices, one after the other
 };
 
 /// Attention of `heads` times queries × width with keys × width, and values of `columns`.
@@ -100,12 +102,21 @@ class TileProgram {
     const Node a = expand(reshape(cast(factor, sum), {c.batch, c.m, 1, c.k}), cube);
     const Node b = expand(reshape(cast(y, sum), {c.batch, 1, c.n, c.k}), cube);
     Node result = reshape(reduce(ReduceOp::add, mul(a, b), {3}), {c.batch, c.m, c.n});
+    if (c.gated) {
+      const Node gate = operand(c.dtype, c.batch, c.n, c.k, c.y_turned);
+      const Node g = expand(reshape(cast(gate, sum), {c.batch, 1, c.n, c.k}), cube);
+      result = mul(result, reshape(reduce(ReduceOp::add, mul(a, g), {3}), {c.batch, c.m, c.n}));
+    }
     if (c.fused) {
       const Shape all = {c.batch, c.m, c.n};
       const Node bias = expand(reshape(leaf(DType::float32, {c.n}), {1, 1, c.n}), all);
       const Node residual = cast(leaf(c.dtype, {c.batch, c.m, c.n}), sum);
       result = max(add(add(result, bias), residual),
                    expand(reshape(constant_float(-3), {1, 1, 1}), all));
+    }
+    if (c.heads > 1) {
+      const Shape split = {c.batch, c.m, c.heads, c.n / c.heads};
+      result = permute(reshape(result, split), {0, 2, 1, 3});
     }
     root = c.result == sum ? result : cast(result, c.result);
   }
@@ -114,7 +125,7 @@ class TileProgram {
   template <typename Run>
   std::vector<std::string> run(const Target& target, const Run& run_kernel) {
     const std::vector<Node> simple = simplify({&root, 1});
-    const KernelList list = fuse(simple);
+    const KernelList list = fuse(simple, target);
     std::vector<std::string> names;
     for (const ScheduledKernel& scheduled : list.kernels) {
       const Lowering lowering = lower(scheduled.outputs, list.stored);
@@ -196,6 +207,9 @@ inline const std::vector<TileCase>& tile_cases() {
       {.name = "odd_turned", .m = 65, .n = 99, .k = 77, .x_turned = true, .y_turned = true},
       {.name = "batched", .batch = 3, .m = 72, .n = 64, .k = 64},
       {.name = "fused", .m = 130, .n = 96, .k = 80, .fused = true},
+      {.name = "gated", .result = DType::float32, .m = 192, .n = 160, .k = 96, .gated = true},
+      {.name = "heads", .m = 130, .n = 192, .k = 96, .heads = 3},
+      {.name = "odd_heads", .batch = 2, .m = 70, .n = 132, .k = 72, .heads = 6},
       {.name = "to_float32", .result = DType::float32, .m = 64, .n = 256},
       {.name = "halves", .dtype = DType::float16, .result = DType::float16},
       {.name = "bytes", .dtype = DType::int8, .result = DType::int32, .k = 256},
@@ -224,7 +238,12 @@ inline const std::vector<AttentionCase>& attention_cases() {
        .columns = 128,
        .causal = true},
       {.name = "grouped", .heads = 4, .queries = 130, .keys = 130, .causal = true, .shared = 2},
-      {.name = "falling", .queries = 192, .keys = 192, .causal = true, .falling = true},
+      {.name = "falling",
+       .queries = 192,
+       .keys = 192,
+       .columns = 32,
+       .causal = true,
+       .falling = true},
       {.name = "masked", .queries = 64, .keys = 192, .masked = true},
       {.name = "halves",
        .dtype = DType::float16,

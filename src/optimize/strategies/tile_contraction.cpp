@@ -1,6 +1,7 @@
 // Contractions on matrix units that multiply tiles of shared memory (kernel/tile.h): sums over
 // products of two operands of 8 or 16 bits, X over output ranges M and Y over N, both over the
-// summed ranges K and the batch. N holds the range along which the output is contiguous.
+// summed ranges K and the batch. N holds the range along which the output is contiguous. Several
+// sums may share one X (a gated unit has two).
 //
 // A task is one tile of the output. A pipeline over K brings tiles of X and Y and multiplies them
 // into fragments; what follows the sum is computed on these, goes to shared memory as a tile of the
@@ -24,6 +25,8 @@ constexpr std::int64_t strip_of_tiles = 16;  // M-tiles whose rows of X stay in 
 constexpr std::int64_t most_staged_bytes = 64 << 10;  // of a tile of the output
 constexpr std::int64_t slack_bytes = 4 << 10;  // of shared memory, for barriers and exchanges
 constexpr std::int64_t most_stages = 6;
+constexpr std::size_t most_sums = 2;
+constexpr std::int64_t most_columns = 256;  // of a tile of the output, of all sums
 
 Node number(std::int64_t value) { return constant_int(value); }
 Node clipped(const Node& at, const Size& end) { return integer_min(at, (end - 1).node()); }
@@ -43,7 +46,7 @@ class TileContraction {
     schedule.name = "tiles_" + std::string(name(x_.value.dtype()));
     choose_tile();
     prepare(x_, m_, tile_rows_, schedule);
-    prepare(y_, n_, tile_columns_, schedule);
+    for (Sum& sum : sums_) prepare(sum.y, n_, tile_columns_, schedule);
     schedule.phases.push_back(main_phase());
     return schedule;
   }
@@ -54,6 +57,11 @@ class TileContraction {
     TileArray array;  // where its tiles come from
     bool by_depth = false;
     Node tile;
+  };
+  struct Sum {
+    Node sum;
+    Operand y;
+    Node fragments;
   };
 
   // ---- recognition ---------------------------------------------------------------------------
@@ -67,21 +75,24 @@ class TileContraction {
   }
 
   bool find_product() {
-    const std::vector<Node> sums = outermost_reductions(stores_);
-    if (sums.size() != 1) return false;
-    const std::optional<Product> product = product_of(sums[0]);
-    if (!product || product->grouped()) return false;
-    sum_ = sums[0];
-    k_ = product->ranges;
-    x_.value = narrow(product->a);
-    y_.value = narrow(product->b);
-    if (!x_.value || !y_.value) return false;
-    const DType a = x_.value.dtype();
-    const DType b = y_.value.dtype();
-    const bool bytes = a == DType::int8 && b == DType::int8 && sum_.dtype() == DType::int32;
+    for (const Node& sum : outermost_reductions(stores_)) {
+      const std::optional<Product> product = product_of(sum);
+      if (!product || product->grouped() || !(sums_.empty() || product->ranges == k_)) return false;
+      k_ = product->ranges;
+      const Node a = narrow(product->a);
+      const Node b = narrow(product->b);
+      if (!a || !b || !dtypes_fit(a.dtype(), b.dtype(), sum.dtype())) return false;
+      factors_.emplace_back(a, b);
+      sums_.push_back({sum, {}, {}});
+    }
+    return !sums_.empty() && sums_.size() <= most_sums;
+  }
+
+  static bool dtypes_fit(DType a, DType b, DType sum) {
+    const bool bytes = a == DType::int8 && b == DType::int8 && sum == DType::int32;
     const bool halves = byte_size(a) == 2 && is_float(a) && a == b;
     const bool quarters = byte_size(a) == 1 && is_float(a) && byte_size(b) == 1 && is_float(b);
-    return bytes || ((halves || quarters) && sum_.dtype() == DType::float32);
+    return bytes || ((halves || quarters) && sum == DType::float32);
   }
 
   bool find_columns() {
@@ -95,22 +106,34 @@ class TileContraction {
   }
 
   bool orient() {
-    if (!depends_on(y_.value, contiguous_)) std::swap(x_, y_);
-    if (depends_on(x_.value, contiguous_) || !depends_on(y_.value, contiguous_)) return false;
-    for (const Node& range : k_) {
-      if (!depends_on(x_.value, range) || !depends_on(y_.value, range)) return false;
+    for (std::size_t i = 0; i < sums_.size(); ++i) {
+      auto [x, y] = factors_[i];
+      if (!depends_on(y, contiguous_)) std::swap(x, y);
+      if (depends_on(x, contiguous_) || !depends_on(y, contiguous_)) return false;
+      if (x_.value && !(x_.value == x)) return false;
+      for (const Node& range : k_) {
+        if (!depends_on(x, range) || !depends_on(y, range)) return false;
+      }
+      if (!find_all({x, y}, Op::reduce_).empty()) return false;
+      x_.value = x;
+      sums_[i].y.value = y;
     }
-    return find_all({x_.value, y_.value}, Op::reduce_).empty();
+    return true;
   }
 
   bool classify_ranges() {
     for (const Node& range : part_.outer) {
       const bool in_x = depends_on(x_.value, range);
-      const bool in_y = depends_on(y_.value, range);
+      const bool in_y = depends_on(sums_[0].y.value, range);
+      for (const Sum& sum : sums_) {
+        if (depends_on(sum.y.value, range) != in_y) return false;
+      }
       if (!in_x && !in_y) return false;
       (in_x && in_y ? batch_ : in_x ? m_ : n_).push_back(range);
     }
-    return n_.size() == 1 && n_[0] == contiguous_ && !m_.empty();
+    // Neighbours that a thread holds are neighbours along the last range.
+    const bool pairs = n_.size() == 1 || Size(contiguous_.src(0)).upper() % 2 == 0;
+    return !n_.empty() && n_.back() == contiguous_ && pairs && !m_.empty();
   }
 
   bool worth_it() const {
@@ -139,9 +162,10 @@ class TileContraction {
     const std::int64_t processors = workshop_.target().threads;
     const std::int64_t rounds = (tiles + processors - 1) / processors;
     const auto depth = static_cast<double>(extent(k_).value() * element_bytes());
+    const auto sums = static_cast<std::int64_t>(sums_.size());
     const double multiplying =
-        depth * static_cast<double>(rows * columns) / unit * (rows == 64 ? 1.1 : 1.0);
-    const double copying = depth * static_cast<double>(rows + columns) / cache_bytes;
+        depth * static_cast<double>(rows * columns * sums) / unit * (rows == 64 ? 1.1 : 1.0);
+    const double copying = depth * static_cast<double>(rows + columns * sums) / cache_bytes;
     return static_cast<double>(rounds) * (std::max(multiplying, copying) + beginning);
   }
 
@@ -149,6 +173,7 @@ class TileContraction {
     double best = 0;
     for (const std::int64_t rows : {128, 64}) {
       for (const std::int64_t columns : {256, 192, 128, 96, 64, 32}) {
+        if (columns * static_cast<std::int64_t>(sums_.size()) > most_columns) continue;
         const double wanted = cycles(rows, columns);
         if (best != 0 && wanted >= best) continue;
         best = wanted;
@@ -158,7 +183,8 @@ class TileContraction {
     }
     depth_ = strip_bytes / element_bytes();
     threads_ = 2 * tile_rows_;
-    const std::int64_t stage = (tile_rows_ + tile_columns_) * strip_bytes;
+    const std::int64_t stage =
+        (tile_rows_ + tile_columns_ * static_cast<std::int64_t>(sums_.size())) * strip_bytes;
     choose_staging();
     std::int64_t room = workshop_.target().tile_bytes - slack_bytes;
     for (const Node& local : staged_) room -= local_bytes(local);
@@ -200,17 +226,27 @@ class TileContraction {
   }
 
   bool lies_ready(Operand& operand, const Ranges& along) const {
-    if (along.size() != 1 || k_.size() != 1) return false;
-    if (const auto plain = tile_array(operand.value, along[0], k_[0])) {
+    if (k_.size() != 1) return false;
+    const auto [value, row] = over_one_range(operand.value, along);
+    if (const auto plain = tile_array(value, row, k_[0])) {
       operand.array = *plain;
       return true;
     }
     if (element_bytes() != 2) return false;
-    const auto turned = tile_array(operand.value, k_[0], along[0]);
+    const auto turned = tile_array(value, k_[0], row);
     if (!turned) return false;
     operand.array = *turned;
     operand.by_depth = true;
     return true;
+  }
+
+  // An access over the points of the ranges, as one over a single range of them.
+  std::pair<Node, Node> over_one_range(const Node& access, const Ranges& ranges) const {
+    if (ranges.size() == 1) return {access, ranges[0]};
+    const Node all = workshop_.range(extent(ranges));
+    Substitution values;
+    place(values, ranges, all);
+    return {substitute(access, values), all};
   }
 
   Node load(const Operand& operand, const Node& along, const Node& k) const {
@@ -237,16 +273,22 @@ class TileContraction {
     m0_ = mul(add(first, mod(in_strip, height)), number(tile_rows_));
     n0_ = mul(idiv(in_strip, height), number(tile_columns_));
 
-    sums_ = workshop_.registers(sum_.dtype(), tile_rows_ * tile_columns_ / threads_);
     const std::int64_t depth = extent(k_).value();
     const Node k = workshop_.range((depth + depth_ - 1) / depth_);
     const Node at_k = mul(k, number(depth_));
-    const MatrixStep step = {tile_rows_, tile_columns_, depth_, threads_, x_.by_depth, y_.by_depth};
+    std::vector<Node> round = {load(x_, m0_, at_k)};
+    for (const Sum& sum : sums_) round.push_back(load(sum.y, n0_, at_k));
+    const bool several = sums_.size() > 1;
+    for (Sum& sum : sums_) {
+      sum.fragments = workshop_.registers(sum.sum.dtype(), tile_rows_ * tile_columns_ / threads_);
+      const MatrixStep step = {tile_rows_,  tile_columns_,  depth_, threads_,
+                               x_.by_depth, sum.y.by_depth, several};
+      round.push_back(
+          matrix_step(step, sum.fragments, x_.tile, sum.y.tile, integer_less(number(0), k)));
+    }
+    if (several) round.push_back(finish_steps(0));
     std::vector<Node> statements = {
-        pipeline(k,
-                 block({load(x_, m0_, at_k), load(y_, n0_, at_k),
-                        matrix_step(step, sums_, x_.tile, y_.tile, integer_less(number(0), k))}),
-                 stages_, workshop_.target().copying_threads)};
+        pipeline(k, block(std::move(round)), stages_, workshop_.target().copying_threads)};
     for (const Node& store : stores_) finish(store, statements);
     return loop(LoopKind::parallel, task, block(std::move(statements)));
   }
@@ -257,7 +299,10 @@ class TileContraction {
     const Node memory = staging(store.src(0).dtype());
     const bool whole_strips = staged_columns_ * byte_size(memory.dtype()) % strip_bytes == 0;
     std::optional<TileArray> output;
-    if (whole_strips && m_.size() == 1) output = tile_array(store, m_[0], n_[0]);
+    if (whole_strips && m_.size() == 1) {
+      const auto [access, column] = over_one_range(store, n_);
+      output = tile_array(access, m_[0], column);
+    }
     for (std::int64_t first = 0; first < tile_columns_; first += staged_columns_) {
       statements.push_back(fill(store, memory, first));
       statements.push_back(output ? copy_out(*output, memory, first)
@@ -278,9 +323,18 @@ class TileContraction {
         const FragmentElement element = fragment_element(threads_, tile_columns_, thread, index);
         Substitution at = outside_;
         place(at, m_, clipped(add(m0_, element.row), extent(m_)));
-        at[sum_] = load_from(sums_, number(index), {}, 2);
-        const Node value = vectorise(store.src(2), n_[0], add(n0_, element.column), 2, at,
-                                     ragged ? n.node() : Node());
+        for (const Sum& sum : sums_) at[sum.sum] = load_from(sum.fragments, number(index), {}, 2);
+        Node column = add(n0_, element.column);
+        Node end;  // of what is read
+        if (n_.size() == 1) {
+          if (ragged) end = n.node();
+        } else {
+          if (ragged) column = integer_min(column, (n - 2).node());
+          place(at, n_, column);
+          column = at.at(contiguous_);
+          at.erase(contiguous_);
+        }
+        const Node value = vectorise(store.src(2), contiguous_, column, 2, at, end);
         const Node place =
             tile_index(bytes, tile_rows_, element.row, integer_sub(element.column, number(first)));
         stores.push_back(store_to(memory, place, splat(value, 2)));
@@ -303,7 +357,7 @@ class TileContraction {
                         const Node at_column = add(n0_, add(column, number(first)));
                         Substitution at = outside_;
                         place(at, m_, at_row);
-                        at[n_[0]] = at_column;
+                        place(at, n_, at_column);
                         const Node inside = logical_and(integer_less(at_row, extent(m_).node()),
                                                         integer_less(at_column, extent(n_).node()));
                         return TileElement{std::move(at), inside};
@@ -313,8 +367,10 @@ class TileContraction {
   const Part& part_;
   Workshop& workshop_;
   const std::vector<Node>& stores_;
-  Node sum_, contiguous_;
-  Operand x_, y_;
+  Node contiguous_;
+  std::vector<std::pair<Node, Node>> factors_;  // of each sum
+  Operand x_;
+  std::vector<Sum> sums_;
   Ranges batch_, m_, n_, k_;
   std::int64_t tile_rows_ = 128;
   std::int64_t tile_columns_ = 256;
@@ -325,7 +381,7 @@ class TileContraction {
   std::vector<Node> staged_;           // where they are
   // Of the main phase.
   Substitution outside_;
-  Node m0_, n0_, sums_;
+  Node m0_, n0_;
 };
 
 }  // namespace
