@@ -32,7 +32,7 @@ for model in "${models[@]}"; do
   echo "== $size $type"
   "$pack/brisk" bench "$file" --prompt "$prompt" --tokens 128 || failed=1
   for tokens in 1 "$prompt"; do
-    "$pack/brisk" inspect "$file" --kernels --tokens "$tokens" --context "$((prompt + 128))" \
+    "$pack/brisk" inspect "$file" --kernels --tokens "$tokens" --ctx "$((prompt + 128))" \
       > "$logs/kernels-$size-$type-$tokens.txt" 2>&1 || failed=1
   done
   [[ -n ${BRISK_BENCH_MODELS:-} ]] || rm -f "$file"

@@ -59,6 +59,12 @@ Bounds merge(Bounds a, Bounds b) {
 namespace {
 
 // Expressions may share parts over and over: after `visits` nodes only the dtype is asked.
+// Whether the test of `where` is that its source `a` is less than its source `b`.
+bool chooses(const Node& where, std::size_t a, std::size_t b) {
+  const Node& test = where.src(0);
+  return test.is(Op::cmplt_) && test.src(0) == where.src(a) && test.src(1) == where.src(b);
+}
+
 Bounds bounds_within(const Node& node, int& visits) {
   const Bounds all = dtype_bounds(node.dtype());
   if (--visits < 0) return all;
@@ -89,7 +95,19 @@ Bounds bounds_within(const Node& node, int& visits) {
       const Bounds b = bounds(node.src(1));
       return {std::max(a.least, b.least), std::max(a.greatest, b.greatest)};
     }
-    case Op::where_: return merge(bounds(node.src(1)), bounds(node.src(2)));
+    case Op::where_: {
+      const Bounds a = bounds(node.src(1));
+      const Bounds b = bounds(node.src(2));
+      if (chooses(node, 1, 2))
+        return {std::min(a.least, b.least), std::min(a.greatest, b.greatest)};
+      if (chooses(node, 2, 1))
+        return {std::max(a.least, b.least), std::max(a.greatest, b.greatest)};
+      return merge(a, b);
+    }
+    case Op::ramp_: {
+      const Bounds start = bounds(node.src(0));
+      return wide({start.least, sum(start.greatest, node.lanes() - 1)});
+    }
     case Op::cast_: {
       if (is_float(node.src(0).dtype())) return all;
       return wide(bounds(node.src(0)));

@@ -107,6 +107,10 @@ Node exp2_or_zero(const Node& x) {
   return make_node(Op::exp2_, x.dtype(), {x}, with_ints({1}), x.lanes());
 }
 
+Node near_recip(const Node& x) {
+  return make_node(Op::recip_, x.dtype(), {x}, with_ints({1}), x.lanes());
+}
+
 Node ramp(const Node& start, int lanes) {
   return lanes == 1 ? start : make_node(Op::ramp_, DType::int64, {start}, {}, lanes);
 }

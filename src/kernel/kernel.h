@@ -117,6 +117,8 @@ Node group_reduce(ReduceOp op, const Node& registers, std::int64_t index, std::i
                   std::int64_t width, std::int64_t threads);
 /// 2 to the power of x; 0 will do for results below the least normal number.
 Node exp2_or_zero(const Node& x);
+/// 1 / x of float32, where both are normal numbers; one unit in the last place off at most.
+Node near_recip(const Node& x);
 Node ramp(const Node& start, int lanes);
 Node splat(const Node& value, int lanes);
 Node lane(const Node& vector, int index);

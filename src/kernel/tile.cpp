@@ -87,14 +87,15 @@ std::vector<TileView> tile_views(const Kernel& kernel) {
 Node matrix_step(const MatrixStep& step, const Node& fragments, const Node& a, const Node& b,
                  const Node& accumulate) {
   Attr attr;
-  attr.ints = {step.rows,       step.columns,    step.depth,  step.threads,
-               step.a_by_depth, step.b_by_depth, step.runs_on};
+  attr.ints = {step.rows,       step.columns,    step.depth,   step.threads,
+               step.a_by_depth, step.b_by_depth, step.runs_on, step.in_turn};
   return make_node(Op::matrix_step_, DType::none, {fragments, a, b, accumulate}, std::move(attr));
 }
 
 MatrixStep step_of(const Node& statement) {
-  return {statement.ints(0),      statement.ints(1),      statement.ints(2),     statement.ints(3),
-          statement.ints(4) != 0, statement.ints(5) != 0, statement.ints(6) != 0};
+  return {statement.ints(0),      statement.ints(1),      statement.ints(2),
+          statement.ints(3),      statement.ints(4) != 0, statement.ints(5) != 0,
+          statement.ints(6) != 0, statement.ints(7) != 0};
 }
 
 Node finish_steps(std::int64_t left) {
@@ -138,48 +139,122 @@ bool has_tiles(const Node& phase) {
   });
 }
 
+std::vector<Node> round_of(const Node& pipeline) {
+  const Node& body = pipeline.src(1);
+  return body.is(Op::block_) ? body.srcs() : std::vector<Node>{body};
+}
+
 std::vector<Node> loads_of(const Node& pipeline) {
-  std::vector<Node> statements = {pipeline.src(1)};
-  if (pipeline.src(1).is(Op::block_)) statements = pipeline.src(1).srcs();
+  std::vector<Node> statements = round_of(pipeline);
   std::erase_if(statements, [](const Node& node) { return !node.is(Op::load_tile_); });
   return statements;
 }
 
-const TileRing& PhaseMemory::ring_of(const Node& pipeline) const {
-  for (const TileRing& ring : rings) {
-    if (std::find(ring.pipelines.begin(), ring.pipelines.end(), pipeline) != ring.pipelines.end())
-      return ring;
-  }
-  unreachable("a ring for every pipeline");
+bool TileRing::holds(const Node& tile) const {
+  return std::find(tiles.begin(), tiles.end(), tile) != tiles.end();
+}
+
+const TileRing& PhaseMemory::ring_of(const Node& tile) const {
+  const auto found = std::find_if(rings.begin(), rings.end(),
+                                  [&](const TileRing& ring) { return ring.holds(tile); });
+  check(found != rings.end(), "a ring for every tile that is loaded");
+  return *found;
 }
 
 namespace {
 
-// The pipelines of a phase, those that load a tile in common together.
+bool reads(const Node& statement, const Node& tile) {
+  if (statement.is(Op::load_tile_)) return false;
+  const std::vector<Node> nodes = topological_order({&statement, 1});
+  return std::find(nodes.begin(), nodes.end(), tile) != nodes.end();
+}
+
+std::size_t first_reader(const std::vector<Node>& statements, const Node& tile) {
+  const auto found = std::find_if(statements.begin(), statements.end(),
+                                  [&](const Node& each) { return reads(each, tile); });
+  return static_cast<std::size_t>(found - statements.begin());
+}
+
+// The steps that run on at the end of the statement.
+void follow_steps(const Node& statement, std::vector<Node>& running) {
+  if (statement.is(Op::matrix_step_)) {
+    running.push_back(statement);
+    if (!step_of(statement).runs_on) running.clear();
+  } else if (statement.is(Op::finish_steps_)) {
+    const auto left = static_cast<std::size_t>(statement.ints(0));
+    if (running.size() > left)
+      running.erase(running.begin(), running.end() - static_cast<std::ptrdiff_t>(left));
+  } else if (statement.is(Op::block_)) {
+    for (const Node& each : statement.srcs()) follow_steps(each, running);
+  } else if (statement.is(Op::loop_) || statement.is(Op::branch_)) {
+    follow_steps(statement.src(1), running);
+  }
+}
+
+// Tiles that are loaded together and first read together.
 std::vector<TileRing> rings_of(const std::vector<Node>& nodes) {
-  std::vector<TileRing> rings;
-  std::vector<std::vector<Node>> tiles;  // of each
+  std::vector<Node> tiles;
+  std::vector<std::vector<std::pair<Node, std::size_t>>> readers;  // of each tile
+  std::vector<std::int64_t> stages;
   for (const Node& node : nodes) {
     if (!is_loop(node, LoopKind::pipeline)) continue;
-    std::vector<Node> mine;
-    for (const Node& load : loads_of(node)) mine.push_back(load.src(0));
-    std::size_t at = 0;
-    const auto common = [&](const Node& tile) {
-      return std::find(tiles[at].begin(), tiles[at].end(), tile) != tiles[at].end();
-    };
-    while (at < rings.size() && std::none_of(mine.begin(), mine.end(), common)) ++at;
-    if (at == rings.size()) {
-      rings.emplace_back();
-      tiles.emplace_back();
+    const std::vector<Node> statements = round_of(node);
+    for (const Node& load : loads_of(node)) {
+      const auto at = static_cast<std::size_t>(std::find(tiles.begin(), tiles.end(), load.src(0)) -
+                                               tiles.begin());
+      if (at == tiles.size()) {
+        tiles.push_back(load.src(0));
+        readers.emplace_back();
+        stages.push_back(1);
+      }
+      readers[at].emplace_back(node, first_reader(statements, load.src(0)));
+      stages[at] = std::max(stages[at], node.ints(1));
     }
-    rings[at].pipelines.push_back(node);
-    rings[at].stages = std::max(rings[at].stages, node.ints(1));
-    tiles[at].insert(tiles[at].end(), mine.begin(), mine.end());
+  }
+  std::vector<TileRing> rings;
+  for (std::size_t i = 0; i < tiles.size(); ++i) {
+    std::size_t first = 0;
+    while (readers[first] != readers[i]) ++first;
+    if (first == i) {
+      rings.push_back({{tiles[i]}, stages[i], 0, 0});
+    } else {
+      const auto same = std::find_if(rings.begin(), rings.end(), [&](const TileRing& ring) {
+        return ring.holds(tiles[first]);
+      });
+      same->tiles.push_back(tiles[i]);
+    }
   }
   return rings;
 }
 
 }  // namespace
+
+std::vector<RingUse> PhaseMemory::uses_of(const Node& pipeline) const {
+  const std::vector<Node> statements = round_of(pipeline);
+  std::vector<RingUse> uses;
+  for (const Node& load : loads_of(pipeline)) {
+    const TileRing& ring = ring_of(load.src(0));
+    const bool known = std::any_of(uses.begin(), uses.end(),
+                                   [&](const RingUse& use) { return use.ring == &ring; });
+    if (known) continue;
+    RingUse use = {&ring, first_reader(statements, load.src(0)), 0};
+    const auto needs = [&](const Node& node) {
+      return std::any_of(ring.tiles.begin(), ring.tiles.end(),
+                         [&](const Node& tile) { return reads(node, tile); });
+    };
+    std::vector<Node> running;
+    bool still = false;
+    for (std::size_t i = 0; i < statements.size(); ++i) {
+      if (still || needs(statements[i])) use.last = i;
+      follow_steps(statements[i], running);
+      still = std::any_of(running.begin(), running.end(), needs);
+    }
+    check(!still, "steps are done when the round that loaded their tiles is");
+    check(use.first < statements.size(), "tiles are read in the round that loads them");
+    uses.push_back(use);
+  }
+  return uses;
+}
 
 PhaseMemory phase_memory(const Node& phase) {
   PhaseMemory memory;
@@ -194,9 +269,7 @@ PhaseMemory phase_memory(const Node& phase) {
   memory.rings = rings_of(nodes);
   for (TileRing& ring : memory.rings) {
     const std::int64_t begin = memory.bytes;
-    for (const Node& pipeline : ring.pipelines) {
-      for (const Node& load : loads_of(pipeline)) reserve(load.src(0));
-    }
+    for (const Node& tile : ring.tiles) reserve(tile);
     ring.stage_bytes = memory.bytes - begin;
     memory.bytes = begin + ring.stage_bytes * ring.stages;
   }

@@ -61,6 +61,9 @@ struct MatrixStep {
   /// It runs on after the statement: until a finish_steps that does not leave it out, nothing
   /// touches its registers (`a` among them), and the tiles are not written.
   bool runs_on = false;
+  /// Sets of four warps, which multiply together, begin one after the other, each when the one
+  /// before has its part of the sums: what they do from then on takes turns.
+  bool in_turn = false;
   bool operator==(const MatrixStep&) const = default;
 };
 
@@ -86,16 +89,26 @@ struct FragmentElement {
 FragmentElement fragment_element(std::int64_t threads, std::int64_t columns, const Node& thread,
                                  std::int64_t index);
 
-/// The load_tile statements of a pipeline's rounds, without those of pipelines inside it.
+/// The statements of a pipeline's rounds; and the load_tile ones among them.
+std::vector<Node> round_of(const Node& pipeline);
 std::vector<Node> loads_of(const Node& pipeline);
 
-/// The sets of tiles that pipelines with a tile in common share, one after the other in shared
-/// memory from where their first tile lies, and two barriers for each set (16 bytes).
+/// Tiles that the same pipelines load and whose first readers there are the same statements: so
+/// many sets of them, one after the other in shared memory from where their first tile lies, and
+/// two barriers for each set (16 bytes).
 struct TileRing {
-  std::vector<Node> pipelines;
+  std::vector<Node> tiles;
   std::int64_t stages = 1;
   std::int64_t stage_bytes = 0;
   std::int64_t signals = 0;  // offset of the barriers
+  bool holds(const Node& tile) const;
+};
+
+/// When a round of a pipeline needs the tiles of a ring: from before statement `first` of its body
+/// until after statement `last`, at the end of which no step that reads them still runs.
+struct RingUse {
+  const TileRing* ring;
+  std::size_t first, last;
 };
 
 /// Where the shared memory of a phase with tiles lies, and how much it is.
@@ -104,7 +117,9 @@ struct PhaseMemory {
   std::vector<TileRing> rings;
   std::int64_t bytes = 0;
   std::int64_t offset(const Node& local) const;
-  const TileRing& ring_of(const Node& pipeline) const;
+  const TileRing& ring_of(const Node& tile) const;
+  /// Of the rings whose tiles the pipeline loads.
+  std::vector<RingUse> uses_of(const Node& pipeline) const;
 };
 PhaseMemory phase_memory(const Node& phase);
 bool has_tiles(const Node& phase);

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "codegen/llvm/values.h"
+#include "graph/integer.h"
 
 namespace brisk::ir {
 
@@ -26,67 +27,15 @@ Value* integer_constant(const Value* like, std::int64_t value) {
   return llvm::ConstantInt::get(like->getType(), static_cast<std::uint64_t>(value), true);
 }
 
-struct Limits {
-  std::int64_t least;
-  std::int64_t greatest;
-};
-
-// What is known of an int64 index without looking at data, ramps included.
-std::optional<Limits> index_limits(const Node& node) {
-  constexpr std::int64_t far = std::int64_t{1} << 62;
-  const auto checked = [&](__int128 least, __int128 greatest) -> std::optional<Limits> {
-    if (least < -far || greatest > far) return std::nullopt;
-    return Limits{static_cast<std::int64_t>(least), static_cast<std::int64_t>(greatest)};
-  };
-  if (node.dtype() != DType::int64) return std::nullopt;
-  switch (node.op()) {
-    case Op::constant_: return checked(node.int_value(), node.int_value());
-    case Op::variable_: return checked(node.ints(0), node.ints(1));
-    case Op::range_: {
-      const auto size = index_limits(node.src(0));
-      if (!size) return std::nullopt;
-      return checked(0, std::max<std::int64_t>(0, size->greatest - 1));
-    }
-    case Op::splat_: return index_limits(node.src(0));
-    case Op::ramp_: {
-      const auto start = index_limits(node.src(0));
-      if (!start) return std::nullopt;
-      return checked(start->least, start->greatest + node.lanes() - 1);
-    }
-    case Op::add_: {
-      const auto a = index_limits(node.src(0));
-      const auto b = a ? index_limits(node.src(1)) : std::nullopt;
-      if (!b) return std::nullopt;
-      return checked(a->least + b->least, a->greatest + b->greatest);
-    }
-    case Op::mul_: {
-      const auto a = index_limits(node.src(0));
-      const auto b = a ? index_limits(node.src(1)) : std::nullopt;
-      if (!b || a->least < 0 || b->least < 0) return std::nullopt;
-      return checked(static_cast<__int128>(a->least) * b->least,
-                     static_cast<__int128>(a->greatest) * b->greatest);
-    }
-    case Op::idiv_:
-    case Op::mod_: {
-      const auto a = index_limits(node.src(0));
-      const auto b = a ? index_limits(node.src(1)) : std::nullopt;
-      if (!b || a->least < 0 || b->least < 1) return std::nullopt;
-      if (node.is(Op::idiv_)) return checked(0, a->greatest / b->least);
-      return checked(0, std::min(a->greatest, b->greatest - 1));
-    }
-    default: return std::nullopt;
-  }
-}
-
 Value* divide(Emitter& e, const Node& node, Value* a, Value* d) {
   const bool quotient = node.is(Op::idiv_);
   const bool sign = is_signed(node.dtype());
   // Indices: no sign to mind, and in 32 bits where they fit (a vector's 64-bit quotient is slow).
-  const auto n_limits = index_limits(node.src(0));
-  const auto d_limits = n_limits ? index_limits(node.src(1)) : std::nullopt;
-  if (d_limits && n_limits->least >= 0 && d_limits->least >= 1) {
+  const Bounds n_bounds = bounds(node.src(0));
+  const Bounds d_bounds = bounds(node.src(1));
+  if (node.dtype() == DType::int64 && n_bounds.least >= 0 && d_bounds.least >= 1) {
     constexpr std::int64_t word = std::int64_t{1} << 32;
-    const bool small = n_limits->greatest < word && d_limits->greatest < word;
+    const bool small = n_bounds.greatest < word && d_bounds.greatest < word;
     llvm::Type* type = small ? shaped_like(a, e.b.getInt32Ty()) : a->getType();
     Value* n = e.b.CreateTrunc(a, type);
     Value* m = e.b.CreateTrunc(d, type);

@@ -137,12 +137,11 @@ llvm::GlobalVariable* shared_array(llvm::Module& module, llvm::Type* element, st
 
 // At most 2 ulp off (CUDA C++ programming guide, table of mathematical functions), subnormals and
 // infinities included.
-Value* group_exp2(Emitter& e, Value* x, bool flush) {
-  const auto one = [&](Value* value) {
-    return e.b.CreateIntrinsic(
-        flush ? llvm::Intrinsic::nvvm_ex2_approx_ftz_f : llvm::Intrinsic::nvvm_ex2_approx_f, {},
-        {value});
-  };
+namespace {
+
+// Of each element.
+Value* elements_through(Emitter& e, llvm::Intrinsic::ID function, Value* x) {
+  const auto one = [&](Value* value) { return e.b.CreateIntrinsic(function, {}, {value}); };
   if (!x->getType()->isVectorTy()) return one(x);
   Value* result = llvm::PoisonValue::get(x->getType());
   for (int i = 0; i < lane_count(x); ++i) {
@@ -150,6 +149,17 @@ Value* group_exp2(Emitter& e, Value* x, bool flush) {
     result = e.b.CreateInsertElement(result, one(e.b.CreateExtractElement(x, at)), at);
   }
   return result;
+}
+
+}  // namespace
+
+Value* group_exp2(Emitter& e, Value* x, bool flush) {
+  return elements_through(
+      e, flush ? llvm::Intrinsic::nvvm_ex2_approx_ftz_f : llvm::Intrinsic::nvvm_ex2_approx_f, x);
+}
+
+Value* near_recip(Emitter& e, Value* x) {
+  return elements_through(e, llvm::Intrinsic::nvvm_rcp_approx_ftz_f, x);
 }
 
 }  // namespace brisk::ir

@@ -36,5 +36,7 @@ llvm::GlobalVariable* shared_array(llvm::Module& module, llvm::Type* element, st
 /// 2 to the power of float32s, by the processor's own instruction; `flush`: 0 for what is below the
 /// least normal number.
 llvm::Value* group_exp2(Emitter& e, llvm::Value* x, bool flush);
+/// 1 / x as brisk::near_recip.
+llvm::Value* near_recip(Emitter& e, llvm::Value* x);
 
 }  // namespace brisk::ir

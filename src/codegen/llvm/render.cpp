@@ -660,17 +660,27 @@ class Renderer {
     return b_.CreateAdd(filled(ring, stage), word(8));
   }
 
-  // Registers go from the threads that copy to those that compute, where there are too few for all.
+  // Registers go from the threads that copy to those that compute, where these hold more than their
+  // share leaves room for. (Drivers then have to assemble the kernel as a whole.)
+  bool shares_out_registers(const Node& body) const {
+    constexpr std::int64_t held_at_most = 132;  // of 168, the sums of a product
+    std::int64_t bytes = 0;
+    for (const Node& node : topological_order({&body, 1})) {
+      if (is_local(node, Memory::registers)) bytes += local_bytes(node);
+    }
+    return threads_ + copying_ > 256 && bytes > 4 * held_at_most;
+  }
+
   void copying_role(const Node& body) {
     role_ = Role::copies;
-    if (threads_ + copying_ > 256) set_registers(e_, false, threads_ > 256 ? 32 : 40);
+    if (shares_out_registers(body)) set_registers(e_, false, threads_ > 256 ? 32 : 40);
     Value* one = b_.CreateICmpEQ(thread_, b_.getInt64(static_cast<std::uint64_t>(threads_)));
     guarded(one, [&] { each_task(body); });
   }
 
   void computing_role(const Node& body) {
     role_ = Role::computes;
-    if (threads_ + copying_ > 256) set_registers(e_, true, threads_ > 256 ? 160 : 232);
+    if (shares_out_registers(body)) set_registers(e_, true, threads_ > 256 ? 160 : 232);
     each_task(body);
     // What stores read must live until they have.
     if (!stored_.empty()) guarded(is_first_thread(), [&] { wait_for_stores(e_); });
@@ -704,31 +714,96 @@ class Renderer {
   }
 
   void pipeline_round(const Node& pipeline) {
-    const TileRing& ring = memory_.ring_of(pipeline);
-    const RingState& state = rings_.at({&ring, role_});
-    Value* stage = b_.CreateLoad(b_.getInt32Ty(), state.stage);
-    Value* parity = b_.CreateLoad(b_.getInt32Ty(), state.parity);
-    Value* shift = b_.CreateMul(stage, word(ring.stage_bytes));
-    std::int64_t bytes = 0;
-    for (const Node& node : loads_of(pipeline)) {
-      place_tile(node.src(0), b_.CreateAdd(shift, word(memory_.offset(node.src(0)))));
-      bytes += tile_elements(1, node.ints(0), node.ints(1) * byte_size(node.src(0).dtype()));
+    const std::vector<RingUse> uses = memory_.uses_of(pipeline);
+    role_ == Role::copies ? copy_round(pipeline, uses) : compute_round(pipeline, uses);
+  }
+
+  // Tiles in the order of their loads; each ring's when its turn is free.
+  void copy_round(const Node& pipeline, const std::vector<RingUse>& uses) {
+    const std::vector<Node> loads = loads_of(pipeline);
+    std::map<const TileRing*, Value*> signals;
+    for (const Node& node : round_of(pipeline)) {
+      if (!node.is(Op::load_tile_)) {
+        statement(node);
+        continue;
+      }
+      const TileRing& ring = memory_.ring_of(node.src(0));
+      if (signals.count(&ring) == 0) {
+        const RingTurn turn = turn_of(ring);
+        place_tiles(ring, turn);
+        signals[&ring] = filled(ring, turn.stage);
+        std::int64_t bytes = 0;
+        for (const Node& load : loads) {
+          if (!ring.holds(load.src(0))) continue;
+          bytes += tile_elements(1, load.ints(0), load.ints(1) * byte_size(load.src(0).dtype()));
+        }
+        wait_for_signal(e_, freed(ring, turn.stage), b_.CreateXor(turn.parity, word(1)));
+        signal_with_bytes(e_, signals.at(&ring), bytes);
+      }
+      signal_ = signals.at(&ring);
+      load_tile(node);
     }
-    if (role_ == Role::copies) {
-      wait_for_signal(e_, freed(ring, stage), b_.CreateXor(parity, word(1)));
-      signal_ = filled(ring, stage);
-      signal_with_bytes(e_, signal_, bytes);
-      statement(pipeline.src(1));
-    } else {
-      wait_for_signal(e_, filled(ring, stage), parity);
-      statement(pipeline.src(1));
+    for (const RingUse& use : uses) next_turn(*use.ring);
+  }
+
+  void compute_round(const Node& pipeline, const std::vector<RingUse>& uses) {
+    const std::vector<Node> all = round_of(pipeline);
+    std::size_t begin = 0;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      const auto any = [&](std::size_t RingUse::*when) {
+        return std::any_of(uses.begin(), uses.end(),
+                           [&](const RingUse& use) { return use.*when == i; });
+      };
+      if (any(&RingUse::first)) {
+        statements(std::span(all).subspan(begin, i - begin));
+        begin = i;
+        for (const RingUse& use : uses) {
+          if (use.first != i) continue;
+          const RingTurn turn = turn_of(*use.ring);
+          place_tiles(*use.ring, turn);
+          wait_for_signal(e_, filled(*use.ring, turn.stage), turn.parity);
+        }
+      }
+      if (!any(&RingUse::last)) continue;
+      statements(std::span(all).subspan(begin, i + 1 - begin));
+      begin = i + 1;
       Value* lane = b_.CreateAnd(thread_, b_.getInt64(31));
-      guarded(b_.CreateICmpEQ(lane, b_.getInt64(0)), [&] { signal(e_, freed(ring, stage)); });
+      guarded(b_.CreateICmpEQ(lane, b_.getInt64(0)), [&] {
+        for (const RingUse& use : uses) {
+          if (use.last == i) signal(e_, freed(*use.ring, turn_of(*use.ring).stage));
+        }
+      });
+      for (const RingUse& use : uses) {
+        if (use.last == i) next_turn(*use.ring);
+      }
     }
-    Value* next = b_.CreateAdd(stage, word(1));
+    statements(std::span(all).subspan(begin));
+  }
+
+  // Which set of a ring's tiles is next.
+  struct RingTurn {
+    Value* stage;
+    Value* parity;
+  };
+  RingTurn turn_of(const TileRing& ring) {
+    const RingState& state = rings_.at({&ring, role_});
+    return {b_.CreateLoad(b_.getInt32Ty(), state.stage),
+            b_.CreateLoad(b_.getInt32Ty(), state.parity)};
+  }
+
+  void place_tiles(const TileRing& ring, const RingTurn& turn) {
+    Value* shift = b_.CreateMul(turn.stage, word(ring.stage_bytes));
+    for (const Node& tile : ring.tiles)
+      place_tile(tile, b_.CreateAdd(shift, word(memory_.offset(tile))));
+  }
+
+  void next_turn(const TileRing& ring) {
+    const RingState& state = rings_.at({&ring, role_});
+    const RingTurn turn = turn_of(ring);
+    Value* next = b_.CreateAdd(turn.stage, word(1));
     Value* wraps = b_.CreateICmpEQ(next, word(ring.stages));
     b_.CreateStore(b_.CreateSelect(wraps, word(0), next), state.stage);
-    b_.CreateStore(b_.CreateXor(parity, b_.CreateZExt(wraps, b_.getInt32Ty())), state.parity);
+    b_.CreateStore(b_.CreateXor(turn.parity, b_.CreateZExt(wraps, b_.getInt32Ty())), state.parity);
   }
 
   std::size_t map_number(const Node& statement) const {
@@ -779,6 +854,9 @@ class Renderer {
     Value* set = b_.CreateLShr(warp_, 2);
     std::vector<Operands> operands;
     for (const Node& node : steps) operands.push_back(operands_of(node, set));
+    const bool in_turn = step_of(steps[0]).in_turn;
+    const std::int64_t sets = threads_ / 128;
+    if (in_turn) wait_for_turn(e_, first_turn, set, sets);
     begin_products(e_);
     for (std::size_t i = 0; i < steps.size(); ++i) {
       const MatrixStep step = step_of(steps[i]);
@@ -791,6 +869,7 @@ class Renderer {
     const bool runs_on = std::all_of(steps.begin(), steps.end(),
                                      [](const Node& node) { return step_of(node).runs_on; });
     if (!runs_on) finish_steps(0);
+    if (in_turn) pass_turn(e_, first_turn, set, sets);
   }
 
   Value* sum_place(const Node& step, std::int64_t i) {
@@ -1184,6 +1263,9 @@ class Renderer {
       case Op::exp2_:
         return in_groups() ? group_exp2(e_, srcs[0], !node.attr().ints.empty())
                            : native_exp2(e_, srcs[0]);
+      case Op::recip_:
+        if (in_groups() && !node.attr().ints.empty()) return ir::near_recip(e_, srcs[0]);
+        [[fallthrough]];
       default:
         check(is_elementwise(node.op()), "an expression of a kernel");
         for (Value*& src : srcs) src = broadcast(e_, src, node.lanes());
@@ -1439,7 +1521,8 @@ class Renderer {
 
   // Of the phase being rendered, where it has tiles.
   static constexpr int computing_barrier = 1;
-  std::int64_t copying_ = 0;  // threads that only copy
+  static constexpr int first_turn = 2;  // and one for each further set of four warps
+  std::int64_t copying_ = 0;            // threads that only copy
   Role role_ = Role::all;
   PhaseMemory memory_;
   Value* shared_ = nullptr;  // the launch's memory, as a pointer and as i32

@@ -153,6 +153,20 @@ void meet(Emitter& e, int id, std::int64_t threads) {
   effect(e, {fmt::format("bar.sync {}, {};", id, threads), "", true});
 }
 
+void wait_for_turn(Emitter& e, int id, Value* number, std::int64_t sets) {
+  for (std::int64_t i = 1; i < sets; ++i) {
+    effect(e, {fmt::format("@$0 bar.sync {}, 256;", id + i - 1), "b", true},
+           {e.b.CreateICmpEQ(number, word(e, i))});
+  }
+}
+
+void pass_turn(Emitter& e, int id, Value* number, std::int64_t sets) {
+  for (std::int64_t i = 0; i + 1 < sets; ++i) {
+    effect(e, {fmt::format("@$0 bar.arrive {}, 256;", id + i), "b", true},
+           {e.b.CreateICmpEQ(number, word(e, i))});
+  }
+}
+
 void set_registers(Emitter& e, bool more, int count) {
   effect(e, {fmt::format("setmaxnreg.{}.sync.aligned.u32 {};", more ? "inc" : "dec", count), "",
              true, false});

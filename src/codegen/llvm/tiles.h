@@ -40,7 +40,11 @@ void show_to_copies(Emitter& e);
 
 /// The first `threads` threads of the group meet at barrier `id`, a constant.
 void meet(Emitter& e, int id, std::int64_t threads);
-/// Gives registers to the warps that come here, or takes them.
+/// The set of four warps `number` (i32) of so many goes on when the one before it has passed its
+/// turn on; barriers from `id` on.
+void wait_for_turn(Emitter& e, int id, llvm::Value* number, std::int64_t sets);
+void pass_turn(Emitter& e, int id, llvm::Value* number, std::int64_t sets);
+/// Gives registers to the warps that come here, or takes them; whole sets of four warps.
 void set_registers(Emitter& e, bool more, int count);
 /// The number of the thread's warp, known to be the same in all of its threads; i32.
 llvm::Value* warp_number(Emitter& e, llvm::Value* thread);

@@ -195,11 +195,9 @@ void GpuContext::copy_across(Address to, GpuContext& other, Address from, std::s
 std::vector<std::byte> GpuContext::assemble(std::span<const std::byte> text,
                                             const std::string& symbol) {
   enter();
-  std::array<char, 8192> log{};
-  std::array<int, 2> options = {jit_error_log, jit_error_log_bytes};
-  std::array<void*, 2> values = {log.data(), reinterpret_cast<void*>(log.size() - 1)};
+  JitLog log;
   Link link = nullptr;
-  want(driver().link_create(options.size(), options.data(), values.data(), &link),
+  want(driver().link_create(log.options.size(), log.options.data(), log.values.data(), &link),
        "starting the assembler");
   void* code = nullptr;
   std::size_t bytes = 0;
@@ -214,7 +212,7 @@ std::vector<std::byte> GpuContext::assemble(std::span<const std::byte> text,
   driver().link_destroy(link);
   if (error != success) {
     device_error("{}: the driver does not assemble kernel '{}': {}\n{}", id_, symbol,
-                 driver().name_of(error), log.data());
+                 driver().name_of(error), log.text.data());
   }
   return result;
 }

@@ -2,6 +2,7 @@
 // ABI (CUDA driver API reference) that brisk uses. Nothing of NVIDIA's is needed to build.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -49,6 +50,16 @@ enum : int {  // CUjit_option, CUjitInputType
   jit_error_log_bytes = 6,
   jit_input_ptx = 1,
 };
+/// What the driver's assembler says of errors: pass `options` and `values`, which point here.
+struct JitLog {
+  std::array<char, 8192> text{};
+  std::array<int, 2> options = {jit_error_log, jit_error_log_bytes};
+  std::array<void*, 2> values = {text.data(), reinterpret_cast<void*>(text.size() - 1)};
+  JitLog() = default;
+  JitLog(const JitLog&) = delete;
+  JitLog& operator=(const JitLog&) = delete;
+};
+
 constexpr int pool_release_threshold = 4;       // CUmemPool_attribute
 constexpr int function_shared_bytes = 8;        // CUfunction_attribute
 constexpr int swizzle_128_bytes = 3;            // CUtensorMapSwizzle

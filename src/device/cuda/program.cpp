@@ -24,18 +24,27 @@ bool is_machine_code(std::span<const std::byte> object) {
   return object.size() > magic.size() && std::memcmp(object.data(), magic.data(), 4) == 0;
 }
 
+// What the driver's linker makes is relocatable, and registers cannot be shared out there: such a
+// kernel is assembled as it is loaded, and only the driver's own cache remembers how.
+bool is_whole(std::span<const std::byte> text) {
+  const std::string_view view(reinterpret_cast<const char*>(text.data()), text.size());
+  return view.find("setmaxnreg") != std::string_view::npos;
+}
+
 }  // namespace
 
 GpuProgram::GpuProgram(std::shared_ptr<GpuContext> context, std::span<const std::byte> object,
                        const std::string& symbol)
     : context_(std::move(context)), symbol_(symbol) {
-  if (!is_machine_code(object)) binary_ = context_->assemble(object, symbol);
+  if (!is_machine_code(object) && !is_whole(object)) binary_ = context_->assemble(object, symbol);
   context_->enter();
+  JitLog log;
   const std::byte* code = binary_.empty() ? object.data() : binary_.data();
-  const Status error = driver().module_load(&module_, code, 0, nullptr, nullptr);
+  const Status error = driver().module_load(&module_, code, log.options.size(), log.options.data(),
+                                            log.values.data());
   if (error != success) {
-    device_error("{}: the driver does not take kernel '{}': {}", context_->id(), symbol,
-                 driver().name_of(error));
+    device_error("{}: the driver does not take kernel '{}': {}\n{}", context_->id(), symbol,
+                 driver().name_of(error), log.text.data());
   }
   for (int i = 0;; ++i) {
     Function function = nullptr;

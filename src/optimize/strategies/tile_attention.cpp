@@ -152,7 +152,8 @@ class TileAttention {
     const std::int64_t section = std::max<std::int64_t>(1, section_bytes / head_bytes);
     const Node section_tasks = (tiles * section).node();
     const Node first = mul(idiv(task, section_tasks), number(section));
-    const Node side = integer_min(integer_sub(heads.node(), first), number(section));
+    const Node side =
+        integer_max(number(1), integer_min(integer_sub(heads.node(), first), number(section)));
     const Node in_section = mod(task, section_tasks);
     place(outside_, outer_, add(first, mod(in_section, side)));
     const Node up = idiv(in_section, side);
@@ -248,7 +249,7 @@ class TileAttention {
       const Node round = workshop_.range(blocks - 1);
       const Node before = mul(round, number(block_keys_));
       key0_ = add(before, number(block_keys_));
-      std::vector<Node> next = {load_values(before), load_keys(key0_), scores(true), sum(true),
+      std::vector<Node> next = {load_keys(key0_), scores(true), load_values(before), sum(true),
                                 finish_steps(1)};
       weigh(next);
       next.push_back(finish_steps(0));
@@ -280,7 +281,8 @@ class TileAttention {
                              .columns = block_keys_,
                              .depth = width(),
                              .threads = threads_,
-                             .runs_on = runs_on};
+                             .runs_on = runs_on,
+                             .in_turn = !runs_on};
     return matrix_step(step, scores_, query_.tile, keys_.tile, constant_int(0, DType::boolean));
   }
 
@@ -427,7 +429,7 @@ class TileAttention {
     std::vector<Node> inverse;
     for (std::int64_t half = 0; half < halves; ++half) {
       const Node kept = workshop_.registers(DType::float32, 1);
-      fill.push_back(set(kept, 0, recip(at(total_, half))));
+      fill.push_back(set(kept, 0, near_recip(at(total_, half))));
       inverse.push_back(at(kept, 0));
     }
     for (std::int64_t i = 0; i < sums_.ints(1); i += 2) {

@@ -268,7 +268,8 @@ class TileContraction {
     // Strips of M-tiles, N-tile after N-tile in each.
     const std::int64_t strip = strip_of_tiles * columns;
     const Node first = mul(idiv(in_batch, number(strip)), number(strip_of_tiles));
-    const Node height = integer_min(integer_sub(rows.node(), first), number(strip_of_tiles));
+    const Node height = integer_max(
+        number(1), integer_min(integer_sub(rows.node(), first), number(strip_of_tiles)));
     const Node in_strip = mod(in_batch, number(strip));
     m0_ = mul(add(first, mod(in_strip, height)), number(tile_rows_));
     n0_ = mul(idiv(in_strip, height), number(tile_columns_));
