@@ -227,10 +227,10 @@ class MatrixVector {
   // [batch, groups, lanes]: of each lane of a group's dot products the sum of its elements of X.
   Node lane_sums(const Product& product, const Node& factor, Substitution& computed,
                  Schedule& schedule) {
-    if (!lane_) lane_ = workshop_.range(lanes_);
+    if (!lane_) lane_ = workshop_.range(lanes_ / packed_);
     const int group = width_ / lanes_;
     Node sum = constant_int(0, DType::int32);
-    for (std::int64_t base = 0; base < extent(product.inner).value(); base += width_) {
+    for (std::int64_t base = 0; base < extent(product.inner).value(); base += width_ / packed_) {
       for (int i = 0; i < group; ++i) {
         Substitution at;
         place(at, product.inner, add(mul(lane_, constant_int(group)), constant_int(base + i)));
@@ -275,6 +275,17 @@ class MatrixVector {
   // Not worth computing once for all rows of the matrix.
   static bool is_cheap(const Node& vector) { return operation_count(vector) <= 6; }
 
+  // Short groups share a vector, as far as it goes.
+  void pack_groups(int full_width) {
+    if (!products_[0].grouped() || products_[0].ranges.size() < 2) return;
+    const Size groups(products_[0].ranges.back().src(0));
+    if (extent(products_[0].inner).value() != width_ || !groups.is_constant()) return;
+    while (2 * width_ <= full_width && groups.value() % (2 * packed_) == 0) {
+      width_ *= 2;
+      packed_ *= 2;
+    }
+  }
+
   bool choose_sizes() {
     const Target& target = workshop_.target();
     const Size size(last().src(0));
@@ -293,6 +304,7 @@ class MatrixVector {
       if (width_ < 4 * group) return false;
       piece_ = static_cast<int>(std::min<std::int64_t>(width_, size.value()));
       if (size.value() % piece_ != 0 || width_ % piece_ != 0) return false;
+      pack_groups(group * target.lanes(4));
       lanes_ = width_ / group;
       element_ = group == 2 ? DType::int16 : DType::none;
     } else {
@@ -507,10 +519,13 @@ class MatrixVector {
     const Ranges& ranges = products_[0].ranges;
     if (products_[0].grouped() && depth == ranges.size()) return group(tile, counters);
     if (!products_[0].grouped() && depth + 1 == ranges.size()) return vectors(tile, counters);
-    const Size size(ranges[depth].src(0));
+    const bool packs = products_[0].grouped() && depth + 1 == ranges.size();
+    const int together = packs ? packed_ : 1;
+    const Size size = Size(ranges[depth].src(0)) / together;
     const Node counter = workshop_.range(size);
     Substitution inside = counters;
-    inside[ranges[depth]] = size == Size(1) ? constant_int(0) : counter;
+    inside[ranges[depth]] =
+        size == Size(1) ? constant_int(0) : mul(counter, constant_int(together));
     const Node body = along(tile, inside, depth + 1);
     // Fields of a byte: the amount of a shift must be a constant.
     const bool fields = size.is_constant() && size.value() <= 4 && depth > 0;
@@ -585,16 +600,17 @@ class MatrixVector {
       for (const Node& range : ranges) at[range] = constant_int(0);
       for (const Node& range : product.inner) at[range] = constant_int(0);
       const Node begin = add(substitute(load.src(1), at), constant_int(tiles * bytes));
-      const std::int64_t each = bytes / extent(ranges).value();
+      const std::int64_t one = bytes / extent(ranges).value();  // of a group
+      const std::int64_t each = one * packed_;
       const std::int64_t hints = (each + line_bytes - 1) / line_bytes;
       for (std::int64_t i = 0; i < hints; ++i) {
-        const Node offset = add(mul(step, constant_int(each)), constant_int(each * i / hints));
+        const Node offset = add(mul(step, constant_int(one)), constant_int(each * i / hints));
         statements.push_back(prefetch(load.src(0), add(begin, offset)));
       }
     }
   }
 
-  // One group of integers and its scale.
+  // Groups of integers that fill a vector, one for most, and their scales.
   Node group(const Tile& tile, const Substitution& counters) const {
     std::vector<Node> statements;
     for (std::size_t p = tile.begin; p < tile.end; ++p) {
@@ -613,19 +629,35 @@ class MatrixVector {
           total = load_from(start.src(0), substitute(start.src(1), first), {}, lanes_);
         }
         for (std::size_t k = 0; k < y.size(); ++k) total = dot(total, y[k], x[k]);
-        const Node scale = spread(scale_at(p, row, values), lanes_);
+        std::vector<Node> scales;
+        for (Substitution& at : packed(values))
+          scales.push_back(spread(scale_at(p, row, at), lanes_ / packed_));
+        const Node scale = join_lanes(scales);
         statements.push_back(accumulate(sums.wide[0], mul(cast(total, DType::float32), scale)));
-        if (sums.offsets && !adds_offsets_ahead()) {
+        if (!sums.offsets || adds_offsets_ahead()) continue;
+        for (Substitution& at : packed(values)) {
           const Node& of_columns = offsets_[p].second;
-          Substitution first = values;
+          Substitution first = at;
           const Node index = substitute(of_columns.src(1), first);
           const Node columns = load_from(of_columns.src(0), add(index, tile.m0), {}, columns_);
-          const Node of_row = spread(offset_at(p, row, values), columns_);
+          const Node of_row = spread(offset_at(p, row, at), columns_);
           statements.push_back(accumulate(sums.offsets, mul(of_row, columns)));
         }
       }
     }
     return block(std::move(statements));
+  }
+
+  // The counters of each group of a vector, given those of the first.
+  std::vector<Substitution> packed(const Substitution& first) const {
+    std::vector<Substitution> each;
+    for (int i = 0; i < packed_; ++i) {
+      each.push_back(first);
+      if (i == 0) continue;
+      Node& counter = each.back()[products_[0].ranges.back()];
+      counter = add(counter, constant_int(i));
+    }
+    return each;
   }
 
   bool adds_offsets_ahead() const { return ahead_ > 0 && columns_ == 1; }
@@ -656,19 +688,20 @@ class MatrixVector {
     return splat(value, lanes);
   }
 
-  // The bytes of a group as vectors of width_.
+  // The bytes of a group, or of those that share a vector, as vectors of width_.
   std::vector<Node> pieces(const Node& operand, const Substitution& values) const {
     const Ranges& inner = products_[0].inner;
-    std::vector<Node> parts;
-    const std::int64_t whole = extent(inner).value();
-    for (std::int64_t base = 0; base < whole; base += width_) {
-      std::vector<Substitution> at;  // of each piece that lies together
-      for (std::int64_t i = base; i < base + width_; i += piece_) {
-        at.push_back(values);
+    std::vector<Substitution> at;  // of each piece that lies together
+    for (const Substitution& of_group : packed(values)) {
+      for (std::int64_t i = 0; i < extent(inner).value(); i += piece_) {
+        at.push_back(of_group);
         place(at.back(), inner, constant_int(i));
       }
-      parts.push_back(joined(operand, at));
     }
+    std::vector<Node> parts;
+    const std::ptrdiff_t each = width_ / piece_;
+    for (auto first = at.begin(); first != at.end(); first += each)
+      parts.push_back(joined(operand, {first, first + each}));
     return parts;
   }
 
@@ -742,6 +775,7 @@ class MatrixVector {
   int lanes_ = 1;                // of an accumulator
   int width_ = 1;                // bytes that one dot product takes
   int piece_ = 1;                // bytes of it that lie together
+  int packed_ = 1;               // groups that share it
   int rows_ = 1;                 // of Y in a tile
   int columns_ = 1;              // of X
   int unroll_ = 1;               // vectors of a row at once
