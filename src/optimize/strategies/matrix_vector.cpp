@@ -4,7 +4,10 @@
 // needs first (a conversion, dequantisation) happens in registers.
 //
 // Where groups of integers have a scale, the sum within a group stays an integer: a dot product
-// leaves partial sums in lanes, and the lanes meet the scale before they are added up.
+// leaves partial sums in lanes, and the lanes meet the scale before they are added up. Where a
+// block has several groups, their scales are decoded side by side, some blocks ahead of the sums;
+// where groups are shorter than a vector, neighbours share one. (Long, because each of these looks
+// at the same tile.)
 #include <algorithm>
 #include <array>
 
@@ -429,7 +432,8 @@ class MatrixVector {
     const Node place = mul(at, constant_int(groups_));
     for (std::size_t p = tile.begin; p < tile.end; ++p) {
       for (int r = 0; r < rows_; ++r) {
-        const Sums& sums = tile.sums[p][static_cast<std::size_t>(r * columns_)];
+        const Sums& sums =
+            tile.sums[p][static_cast<std::size_t>(r) * static_cast<std::size_t>(columns_)];
         const Substitution values = with(columns_ > 1 ? sums.row : sums.both, block_at);
         statements.push_back(
             store_to(scales_[row_of(p, r)], place, side_by_side(scales_of(p), values)));
