@@ -35,7 +35,7 @@ class QuantisedLinear : public testing::TestWithParam<BlockType> {
   struct Product {
     std::vector<float> matrix;  // decoded
     RoundedRows x;
-    Tensor y;
+    Tensor raw, y;
   };
 
   Product random_product(std::int64_t rows, std::int64_t out, std::int64_t columns) {
@@ -50,7 +50,8 @@ class QuantisedLinear : public testing::TestWithParam<BlockType> {
     const std::vector<float> values = normal(rows * columns);
     product.x = round_rows(from_host(std::span<const float>(values), {rows, columns}));
     const Dims shape = {out, static_cast<std::int64_t>(blocks.size()) / out};
-    product.y = quantised_linear(product.x, from_bytes(blocks, shape, DType::uint8), type);
+    product.raw = from_bytes(blocks, shape, DType::uint8);
+    product.y = quantised_linear(product.x, product.raw, type);
     return product;
   }
 
@@ -123,6 +124,24 @@ TEST_P(QuantisedLinear, IsTheSumOfTheDecodedValues) {
     for (const std::int64_t blocks : {1, 8, 11}) expect_sums(rows, 7, blocks * 256);
   }
   expect_sums(1, 64, 4096);
+}
+
+// Where the number of rows is known late, as that of a short prompt's tokens is.
+TEST_P(QuantisedLinear, TakesAnyNumberOfRows) {
+  const Product all = random_product(8, 7, 512);
+  const auto wanted = all.y.to_vector<float>();
+  const Dim rows = Dim::variable("rows", 1, 8);
+  const RoundedRows some = {all.x.q.narrow(0, 0, rows), all.x.scale.narrow(0, 0, rows)};
+  const Node y = node_of(quantised_linear(some, all.raw, GetParam()));
+  Engine& engine = Engine::shared();
+  for (std::int64_t count = 1; count <= 8; ++count) {
+    const Node computed = engine.realize({&y, 1}, {{"rows", count}})[0];
+    const std::vector<std::byte> bytes = engine.read(computed);
+    std::vector<float> got(bytes.size() / sizeof(float));
+    std::memcpy(got.data(), bytes.data(), bytes.size());
+    ASSERT_EQ(got.size(), static_cast<std::size_t>(count * 7));
+    for (std::size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], wanted[i], 1e-3) << count;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, QuantisedLinear,

@@ -10,6 +10,7 @@
 // at the same tile.)
 #include <algorithm>
 #include <array>
+#include <bit>
 
 #include "optimize/analysis.h"
 #include "optimize/product.h"
@@ -86,11 +87,7 @@ class MatrixVector {
     const Node inside = workshop_.range(block);
     const Node tile = add(mul(mod(counter, blocks.node()), constant_int(block)),
                           block == 1 ? constant_int(0) : inside);
-    const Size m_tiles = (extent(m_) + (columns_ - 1)) / columns_;
-    const Node m_tile = workshop_.range(m_tiles);
-    Node body = tile_of(outside, mul(tile, constant_int(rows_)),
-                        mul(m_tiles == Size(1) ? constant_int(0) : m_tile, constant_int(columns_)));
-    if (!(m_tiles == Size(1))) body = loop(LoopKind::serial, m_tile, body);
+    Node body = tiles_along_m(outside, mul(tile, constant_int(rows_)));
     if (block > 1) {
       body = branch(integer_less(tile, tiles.node()), body);
       body = loop(LoopKind::serial, inside, body);
@@ -101,6 +98,29 @@ class MatrixVector {
   }
 
  private:
+  // All columns of a tile's rows. Where how many there are is known late, and a tile holds them
+  // all, tiles of several widths, so that few columns cost few.
+  Node tiles_along_m(const Substitution& outside, const Node& n0) {
+    const Size m = extent(m_);
+    if (m.upper() > columns_) {
+      const Node m_tile = workshop_.range((m + (columns_ - 1)) / columns_);
+      return loop(LoopKind::serial, m_tile,
+                  tile_of(outside, n0, mul(m_tile, constant_int(columns_))));
+    }
+    if (m.is_constant()) return tile_of(outside, n0, constant_int(0));
+    const int widest = columns_;
+    std::vector<Node> widths;
+    int narrower = 0;
+    for (columns_ = std::min(2, widest);; columns_ = std::min(columns_ + 2, widest)) {
+      Node fits = integer_less(constant_int(narrower), m.node());
+      if (columns_ < widest)
+        fits = logical_and(fits, integer_less(m.node(), constant_int(columns_ + 1)));
+      widths.push_back(branch(fits, tile_of(outside, n0, constant_int(0))));
+      if (columns_ == widest) return block(std::move(widths));
+      narrower = columns_;
+    }
+  }
+
   // ---- recognition ---------------------------------------------------------------------------
 
   bool is_large() const {
@@ -208,11 +228,12 @@ class MatrixVector {
     if (!known) {
       Ranges order = batch_of(factors.without);
       order.insert(order.end(), product.ranges.begin(), product.ranges.end());
-      const Size row = extent(m_) + (columns_ - 1);
+      const int more = offset_lanes() - 1;
+      const Size row = extent(m_) + more;
       const Node start = mul(position(order), row.node());
       order.insert(order.end(), m_.begin(), m_.end());
       const Apart apart =
-          compute_apart(factors.without, order, workshop_, schedule, m_.size(), columns_ - 1);
+          compute_apart(factors.without, order, workshop_, schedule, m_.size(), more);
       known = load_from(apart.memory, start);
     }
     offsets_.back() = {factors.with ? factors.with : constant_float(1), known};
@@ -437,7 +458,7 @@ class MatrixVector {
           for (int u = 0; u < unroll_; ++u) sums.wide.push_back(start(lanes_, statements));
           if (!bytes_ || total_ == DType::int32) sums.narrow = start(1, statements);
           if (c == 0 && products_[p].offset)
-            sums.offsets = start(adds_offsets_ahead() ? groups_ : columns_, statements);
+            sums.offsets = start(adds_offsets_ahead() ? groups_ : offset_lanes(), statements);
           tile[p].push_back(std::move(sums));
         }
       }
@@ -594,8 +615,9 @@ class MatrixVector {
           const Node& of_columns = offsets_[p].second;
           Substitution first = at;
           const Node index = substitute(of_columns.src(1), first);
-          const Node columns = load_from(of_columns.src(0), add(index, tile.m0), {}, columns_);
-          const Node of_row = spread(offset_at(p, row, at), columns_);
+          const Node columns =
+              load_from(of_columns.src(0), add(index, tile.m0), {}, offset_lanes());
+          const Node of_row = spread(offset_at(p, row, at), offset_lanes());
           statements.push_back(accumulate(sums.offsets, mul(of_row, columns)));
         }
       }
@@ -615,6 +637,10 @@ class MatrixVector {
     return each;
   }
 
+  // A vector of the offsets' columns, with neighbours where these are no power of two.
+  int offset_lanes() const {
+    return static_cast<int>(std::bit_ceil(static_cast<unsigned>(columns_)));
+  }
   bool adds_offsets_ahead() const { return ahead_ > 0 && columns_ == 1; }
 
   // Of the group at `values`: its scale, and the row's part of its offset.
@@ -698,7 +724,7 @@ class MatrixVector {
           const Node each = load_from(offsets, constant_int(0), {}, groups_);
           total = add(total, horizontal(ReduceOp::add, each));
         } else if (offsets) {
-          total = add(total, lane(load_from(offsets, constant_int(0), {}, columns_), c));
+          total = add(total, lane(load_from(offsets, constant_int(0), {}, offset_lanes()), c));
         }
         const Node result = workshop_.registers(total_, 1);
         statements.push_back(store_to(result, constant_int(0), total));
