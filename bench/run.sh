@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# bench/run.sh [NAME…]: configures, builds (release) and runs the benchmarks bench/NAME.cpp, all of
-# them without a name; tables on stdout. BRISK_BENCH_BUILD is the build folder, build/bench by default; the
+# bench/run.sh [NAME…]: configures, builds (release, with LLVM in the programs, as they are handed out)
+# and runs the benchmarks bench/NAME.cpp, all of them without a name; tables on stdout. BRISK_BENCH_BUILD is the build folder, build/bench by default; the
 # device is BRISK_DEVICE, the CPU by default.
 set -euo pipefail
 
@@ -12,7 +12,7 @@ names=("$@")
 
 mkdir -p "$build"
 cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBRISK_BENCH=ON \
-  -DBRISK_TESTS=OFF > "$build.log" || { cat "$build.log" >&2; exit 1; }
+  -DBRISK_TESTS=OFF -DBRISK_STATIC_LLVM=ON > "$build.log" || { cat "$build.log" >&2; exit 1; }
 grep '^-- bench:' "$build.log" || true
 cmake --build "$build" --target "${names[@]/#/brisk_bench_}" >&2
 for name in "${names[@]}"; do

@@ -43,12 +43,13 @@ V polynomial(const V& x, const double (&c)[N]) {  // lowest coefficient first
   return sum;
 }
 
-// The same as low + x⁴ high, side by side: half as long a chain of operations.
-V polynomial_in_halves(const V& x, const double (&c)[8]) {
-  const double low[] = {c[0], c[1], c[2], c[3]};
-  const double high[] = {c[4], c[5], c[6], c[7]};
+// The same in powers of x²: about half as long a chain of operations.
+V polynomial_in_pairs(const V& x, const double (&c)[8]) {
   const V square = x * x;
-  return polynomial(x, high) * (square * square) + polynomial(x, low);
+  const auto pair = [&](int i) { return x * c[i + 1] + c[i]; };
+  V sum = pair(6);
+  for (int i = 4; i >= 0; i -= 2) sum = sum * square + pair(i);
+  return sum;
 }
 
 // What differs between the two formats.
@@ -65,37 +66,41 @@ Format format_of(const V& x) {
 }
 
 // 2^x = p(x - 2h) · 2^h · 2^h with h = round(x / 2): two scalings by normal numbers, so that the
-// last one overflows and underflows as it must, subnormals included.
+// last one overflows and underflows as it must, subnormals included. Of p's coefficients the odd
+// ones add up to 3/4 and the even ones to 5/4, so that p(-1) = 1/2, p(0) = 1 and p(1) = 2, with or
+// without fused products: whole numbers give whole powers.
 V exp2_of(const V& given) {
   const Format f = format_of(given);
   const bool wide = f.mantissa == 52;
   const V most = given.like(f.bias + 2);
-  V x = {max(given.n, given.like(-(f.bias + f.mantissa + 2)).n)};
+  const V least = given.like(-(f.bias + f.mantissa + 2));
+  V x = choose(given < least, least, given);
   x = choose(most < x, most, x);  // a NaN stays
-  // Adding twice the magic number rounds to an even one, 2h; h is then in the low bits.
-  const V shifted = x + 2 * f.magic;
-  const V rest = x - (shifted + -2 * f.magic);  // in [-1, 1], exact
-  constexpr double narrow[] = {0x1p+0,        0x1.62e432p-1,  0x1.ebfbf8p-3,  0x1.c6afa2p-5,
-                               0x1.3b1fe6p-7, 0x1.5dbcf6p-10, 0x1.481db6p-13, 0x1.f51092p-17};
+  // Adding twice the magic number rounds to an even one, 2h; twice the bias more, and h is in the
+  // low bits as an exponent has it.
+  const double shift = 2 * (f.magic + f.bias);
+  const V shifted = x + shift;
+  const V rest = x - (shifted + -shift);  // in [-1, 1], exact
+  constexpr double narrow[] = {0x1p+0,        0x1.62e43p-1,   0x1.ebfbfap-3, 0x1.c6b026p-5,
+                               0x1.3b1f2ep-7, 0x1.5da5d4p-10, 0x1.484c8p-13, 0x1.fab6p-17};
   constexpr double full[] = {0x1p+0,
-                             0x1.62e42fefa39efp-1,
-                             0x1.ebfbdff82c58ep-3,
-                             0x1.c6b08d704a119p-5,
-                             0x1.3b2ab6fba4f91p-7,
-                             0x1.5d87fe78a1334p-10,
-                             0x1.430912f849e10p-13,
-                             0x1.ffcbfc60ac224p-17,
-                             0x1.62c02274f795ep-20,
-                             0x1.b52537a814fadp-24,
-                             0x1.e4cef0d5ded08p-28,
-                             0x1.e8cd4cabe0fa5p-32,
-                             0x1.c4091f6884a34p-36,
-                             0x1.8263b4fb2fb9cp-40,
-                             0x1.1b3f1845d0c6fp-44};
-  // 2^-58.9, 2^-26.1
-  const V p = wide ? polynomial(rest, full) : polynomial_in_halves(rest, narrow);
-  const V one = {constant_int(static_cast<std::int64_t>(f.bias) << f.mantissa, f.bits)};
-  const V scale = as((as(shifted, f.bits) << f.mantissa) + one, given.n.dtype());
+                             0x1.62e42fefa39f0p-1,
+                             0x1.ebfbdff82c591p-3,
+                             0x1.c6b08d7049f5bp-5,
+                             0x1.3b2ab6fba4a92p-7,
+                             0x1.5d87fe78bcff5p-10,
+                             0x1.430912f8e4eccp-13,
+                             0x1.ffcbfc3126b0dp-17,
+                             0x1.62c02170b855cp-20,
+                             0x1.b5255f1ea0795p-24,
+                             0x1.e4d09b756fae4p-28,
+                             0x1.e8adddcf59941p-32,
+                             0x1.c2b8a28b274f1p-36,
+                             0x1.8c02e3c51bf00p-40,
+                             0x1.81754f6a70f00p-44};
+  // 2^-57.0, 2^-25.8
+  const V p = wide ? polynomial(rest, full) : polynomial_in_pairs(rest, narrow);
+  const V scale = as(as(shifted, f.bits) << f.mantissa, given.n.dtype());
   return p * scale * scale;
 }
 

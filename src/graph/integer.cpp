@@ -1,6 +1,7 @@
 #include "graph/integer.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -119,6 +120,23 @@ Bounds bounds_within(const Node& node, int& visits) {
       if (a.least < 0) return {0, b.greatest};
       if (b.least < 0) return {0, a.greatest};
       return {0, std::min(a.greatest, b.greatest)};
+    }
+    case Op::or_: {
+      const Bounds a = bounds(node.src(0));
+      const Bounds b = bounds(node.src(1));
+      if (is_bool(node.dtype()) || a.least < 0 || b.least < 0) return all;
+      const auto most = static_cast<std::uint64_t>(std::max(a.greatest, b.greatest));
+      const std::uint64_t mask = most == 0 ? 0 : ~std::uint64_t{0} >> std::countl_zero(most);
+      return {std::max(a.least, b.least), static_cast<std::int64_t>(mask)};
+    }
+    case Op::shl_: {
+      const Node& count = node.src(1);
+      if (byte_size(node.dtype()) > 4 || !count.is_constant() || count.int_value() < 0 ||
+          count.int_value() > 31) {
+        return all;
+      }
+      const std::int64_t factor = std::int64_t{1} << count.int_value();
+      return wide(product(bounds(node.src(0)), {factor, factor}));
     }
     case Op::shr_: {
       const Bounds a = bounds(node.src(0));

@@ -70,6 +70,7 @@ Model Model::load(const std::filesystem::path& path) { return load(ModelFile::op
 Model Model::load(ModelFile file) {
   const auto start = std::chrono::steady_clock::now();
   Model model(std::move(file));
+  model.ahead_ = std::make_unique<MapAhead>(model.file_.mapped(), model.file_.owner());
   model.config_ = model.file_.config();
   model.weights_ = load_weights(model.file_, model.config_);
   model.tokenizer_ = load_tokenizer(model.file_);

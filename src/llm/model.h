@@ -3,6 +3,7 @@
 // shared by its sessions; a session holds a cache and the tokens so far, and is used by one thread.
 #pragma once
 
+#include "formats/map_ahead.h"
 #include "llm/config.h"
 #include "llm/kv_cache.h"
 #include "llm/model_step.h"
@@ -40,6 +41,7 @@ class Model {
   ModelConfig config_;
   ModelWeights weights_;
   std::unique_ptr<const Tokenizer> tokenizer_;
+  std::unique_ptr<MapAhead> ahead_;
   double load_seconds_ = 0;
 };
 

@@ -44,6 +44,8 @@ class ModelFile {
   std::optional<StoredTensor> find(const std::string& name) const;
   /// Keeps the mapping.
   std::shared_ptr<const void> owner() const;
+  /// The mapped files' bytes, all of them.
+  std::vector<std::span<const std::byte>> mapped() const;
 
  private:
   std::shared_ptr<const GgufFile> gguf_;

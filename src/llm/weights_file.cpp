@@ -83,4 +83,13 @@ std::shared_ptr<const void> ModelFile::owner() const {
   return safetensors_;
 }
 
+std::vector<std::span<const std::byte>> ModelFile::mapped() const {
+  std::vector<std::span<const std::byte>> bytes;
+  if (gguf_) bytes.push_back(gguf_->file().bytes());
+  if (safetensors_) {
+    for (const MappedFile& file : safetensors_->files()) bytes.push_back(file.bytes());
+  }
+  return bytes;
+}
+
 }  // namespace brisk

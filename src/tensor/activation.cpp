@@ -1,4 +1,5 @@
-// Activations, in float32. None overflows where its value does not: exponentials are of -|x|.
+// Activations, in float32. None overflows where its value does not: exponentials are of -|x|, or
+// what overflows is divided by. So sigmoids that are no normal numbers any more are 0.
 #include <cmath>
 #include <numbers>
 
@@ -14,11 +15,7 @@ constexpr double pi = std::numbers::pi;
 
 Tensor sigmoid(const Tensor& x) {
   const Call call("sigmoid");
-  return in_float(x, [](const Tensor& y) {
-    const Tensor e = exp2(y.abs() * -log2e);
-    const Tensor r = reciprocal(1 + e);
-    return where(y < 0, e * r, r);
-  });
+  return in_float(x, [](const Tensor& y) { return 1 / (1 + exp2(y * -log2e)); });
 }
 Tensor logit(const Tensor& x) {
   const Call call("logit");
@@ -27,15 +24,15 @@ Tensor logit(const Tensor& x) {
 
 Tensor silu(const Tensor& x) {
   const Call call("silu");
-  return in_float(x, [](const Tensor& y) { return y * sigmoid(y); });
+  return in_float(x, [](const Tensor& y) { return y / (1 + exp2(y * -log2e)); });
 }
 Tensor gelu(const Tensor& x, Gelu form) {
   const Call call("gelu");
   return in_float(x, [form](const Tensor& y) {
     if (form == Gelu::erf) return y * 0.5 * erfc(y * -std::sqrt(0.5));
     // (1 + tanh(u)) / 2 = sigmoid(2u)
-    const double c = 2 * std::sqrt(2 / pi);
-    return y * sigmoid(y * (c + c * 0.044715 * y * y));
+    const double c = -2 * std::sqrt(2 / pi) * log2e;
+    return y / (1 + exp2(y * (c + c * 0.044715 * y * y)));
   });
 }
 Tensor softplus(const Tensor& x, double beta, double threshold) {

@@ -150,6 +150,15 @@ TEST_P(DecomposeTest, Float64StaysWithinFourUlp) {
   check("sin", sin, exact_sin, turns);
 }
 
+TEST_P(DecomposeTest, WholePowersOfTwoAreExact) {
+  std::vector<float> narrow;
+  std::vector<double> wide;
+  for (int k = -149; k < 155; ++k) narrow.push_back(static_cast<float>(k));
+  for (int k = -1074; k < 1070; ++k) wide.push_back(k);
+  EXPECT_EQ(worst(DType::float32, exp2, exact_exp2, narrow, target()).ulps, 0);
+  EXPECT_EQ(worst(DType::float64, exp2, exact_exp2, wide, target()).ulps, 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(Targets, DecomposeTest,
                          testing::Values("host", "x86-64-v2", "x86-64-v3", "neoverse-n1"));
 

@@ -582,6 +582,45 @@ TEST_P(StatementsTest, LargeResultsGoPastTheCachesWhereTheyAreAligned) {
   }
 }
 
+TEST_P(StatementsTest, ConstantsThatRegistersCannotHoldComeFromMemory) {
+  const Node i = make_range(0, 8);
+  const Node j = make_range(1, 4);
+  const Node at = add(mul(i, number(64)), mul(j, number(16)));
+  const Node x = load_from(make_param(0, f32), at, {}, 16);
+  const auto coefficient = [](int k) { return 1 / (3 + static_cast<float>(k)); };
+  Node sum = splat(constant_float(coefficient(0)), 16);
+  for (int k = 1; k < 24; ++k) sum = add(mul(sum, x), splat(constant_float(coefficient(k)), 16));
+  const Kernel kernel =
+      kernel_of("dense", {f32, f32},
+                loop(parallel, i, loop(serial, j, store_to(make_param(1, f32), at, sum))));
+  if (target().isa == Isa::x86_64 && target().vector_bytes == 32) {
+    EXPECT_EQ(assembly(kernel, target()).find("vbroadcastss"), std::string::npos);
+  }
+  std::vector<float> in(512);
+  for (std::size_t k = 0; k < in.size(); ++k) in[k] = static_cast<float>(k) / 512;
+  std::vector<float> z(512);
+  run(kernel, {{in, z}, {}});
+  for (std::size_t a = 0; a < z.size(); ++a) {
+    double expected = coefficient(0);
+    for (int k = 1; k < 24; ++k) expected = expected * in[a] + coefficient(k);
+    ASSERT_NEAR(z[a], expected, 1e-6 * expected);
+  }
+}
+
+TEST_P(StatementsTest, AProductWithAReciprocalIsOneDivision) {
+  const Node i = make_range(0, 64);
+  const Node at = mul(i, number(16));
+  const auto read = [&](int p) { return load_from(make_param(p, f32), at, {}, 16); };
+  const Kernel kernel =
+      kernel_of("divide", {f32, f32, f32},
+                loop(parallel, i, store_to(make_param(2, f32), at, mul(read(0), recip(read(1))))));
+  auto x = counting(1024);
+  auto y = counting(1024, 5.0F);
+  std::vector<float> z(1024);
+  run(kernel, {{x, y, z}, {}});
+  for (std::size_t k = 0; k < z.size(); ++k) ASSERT_EQ(z[k], x[k] / y[k]);  // rounded once
+}
+
 TEST_P(StatementsTest, CompilesInSeveralThreadsAtOnce) {
   const Node i = make_range(0, 4);
   const Kernel kernel = kernel_of(

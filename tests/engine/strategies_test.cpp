@@ -112,6 +112,15 @@ TEST_F(Strategies, ContractionTakesEveryLayoutAndRaggedSize) {
   EXPECT_EQ(compare(product(normal({3, 200}), normal({200, 515})), 1e-5), one);
 }
 
+TEST_F(Strategies, MatrixVectorTakesAnyFewRows) {
+  const Node rows = variable("rows", 1, 8);
+  const Node x = shrink(normal({8, 128}), {0, Size(rows), 0, 128});
+  const Node y = product(x, permute(normal({97, 128}), {1, 0}));
+  for (std::int64_t count = 1; count <= 8; ++count) {
+    EXPECT_EQ(compare(y, 1e-5, {{"rows", count}}), Names{"matrix_vector"});
+  }
+}
+
 TEST_F(Strategies, ContractionTakesSymbolicRows) {
   const Node rows = variable("rows", 1, 64);
   const Node x = shrink(normal({64, 128}), {0, Size(rows), 0, 128});

@@ -246,6 +246,18 @@ TEST(Integer, boundsOfSharedExpressionsTakeNoTimeToSpeakOf) {
   EXPECT_GE(limits.greatest, 127);
 }
 
+TEST(Integer, boundsOfBitsPutTogetherAreThoseOfTheirMasks) {
+  const Node x = buffer(DType::uint8, {4}, nullptr);
+  const auto number = [](int value) { return constant_int(value, DType::uint8); };
+  const Node six = bit_or(bit_and(x, number(15)), shl(bit_and(x, number(3)), number(4)));
+  EXPECT_EQ(bounds(six).least, 0);
+  EXPECT_EQ(bounds(six).greatest, 63);
+  EXPECT_EQ(bounds(bit_or(bit_and(x, number(2)), number(4))).least, 4);
+  EXPECT_EQ(bounds(bit_or(bit_and(x, number(2)), number(4))).greatest, 7);
+  EXPECT_EQ(bounds(shl(x, number(1))).greatest, 255);  // the upper bit is lost
+  EXPECT_EQ(bounds(shl(cast(x, DType::int32), constant_int(1, DType::int32))).greatest, 510);
+}
+
 TEST(Integer, boundsOfNarrowIntegersHoldWhereTheyWrap) {
   const Node x = buffer(DType::int8, {4}, nullptr);
   const Bounds sum = bounds(add(x, x));

@@ -25,6 +25,7 @@
 
 #include "base/error.h"
 #include "codegen/codegen.h"
+#include "codegen/llvm/constants.h"
 #include "codegen/llvm/render.h"
 
 namespace brisk {
@@ -102,9 +103,32 @@ void compare_incremented(llvm::Function& function) {
   }
 }
 
+// a · (1 / b) as one division, where nothing else wants 1 / b and both are in one block: outside of
+// a loop, a reciprocal spares the loop its divisions.
+void divide_at_once(llvm::Function& function) {
+  using namespace llvm::PatternMatch;
+  for (llvm::BasicBlock& block : function) {
+    for (llvm::Instruction& product : llvm::make_early_inc_range(block)) {
+      llvm::Value* a = nullptr;
+      llvm::Value* b = nullptr;
+      llvm::Instruction* reciprocal = nullptr;
+      if (!match(&product,
+                 m_c_FMul(m_Value(a), m_OneUse(m_CombineAnd(m_Instruction(reciprocal),
+                                                            m_FDiv(m_FPOne(), m_Value(b)))))) ||
+          reciprocal->getParent() != &block) {
+        continue;
+      }
+      llvm::IRBuilder<> builder(&product);
+      product.replaceAllUsesWith(builder.CreateFDivFMF(a, b, &product));
+      product.eraseFromParent();
+      reciprocal->eraseFromParent();
+    }
+  }
+}
+
 // Vectors and unrolling are the kernel's, so the pipeline only cleans up after rendering: locals
 // into registers, repeated addresses and loads merged, loads out of loops.
-void optimise(llvm::Module& module, llvm::TargetMachine& machine) {
+void optimise(llvm::Module& module, llvm::TargetMachine& machine, const Target& target) {
   llvm::LoopAnalysisManager loops;
   llvm::FunctionAnalysisManager functions;
   llvm::CGSCCAnalysisManager graph;
@@ -130,6 +154,7 @@ void optimise(llvm::Module& module, llvm::TargetMachine& machine) {
     if (function.isDeclaration()) continue;
     passes.run(function, functions);
     compare_incremented(function);
+    if (target.group_threads == 0) divide_at_once(function);
   }
 }
 
@@ -142,7 +167,8 @@ struct Compiled {
     context.setDiscardValueNames(true);
     module = ir::render(kernel, target, machine->createDataLayout(), context);
     module->setTargetTriple(machine->getTargetTriple().str());
-    optimise(*module, *machine);
+    optimise(*module, *machine, target);
+    ir::constants_in_memory(*module, target);
   }
 
   llvm::SmallVector<char, 0> emit(llvm::CodeGenFileType type) {

@@ -18,7 +18,8 @@ namespace {
 
 constexpr std::int64_t dear_term = 12;  // scalar operations that cost more than a store and a load
 constexpr std::int64_t page = 4096;     // bytes, at which memory stops to be one run
-constexpr std::int64_t rows_together = 8;  // whose columns are added in one go
+constexpr std::int64_t hint_distance = 2048;  // bytes that memory gives while dear work is done
+constexpr std::int64_t rows_together = 8;     // whose columns are added in one go
 
 // One copy of the code being emitted: what the ranges and finished reductions are in it. In column
 // mode `vector` is the range that runs through the lanes.
@@ -514,7 +515,9 @@ class LoopNest {
     finish_reductions(stores_, instances, done, statements);
     for (const Instance& instance : instances) {
       for (const Node& store : stores_) {
-        if (innermost(store, remaining)) statements.push_back(emit_store(store, instance));
+        if (!innermost(store, remaining)) continue;
+        if (free_.empty()) fetch_ahead(store, instance, statements);
+        statements.push_back(emit_store(store, instance));
       }
     }
     if (remaining.empty()) return block(std::move(statements));
@@ -810,6 +813,20 @@ class LoopNest {
         here.values[range] = add(base, constant_int(at));
         statements.push_back(prefetch(load.src(0), add(here(load.src(1)), constant_int(*row))));
       }
+    }
+  }
+
+  // Nor do machines fetch across the end of a page by themselves: hints where a dear map reads on.
+  static void fetch_ahead(const Node& store, const Instance& instance,
+                          std::vector<Node>& statements) {
+    if (!instance.vector || operation_count(store.src(2)) < dear_term) return;
+    for (const Node& load : find_all({store.src(2)}, Op::load_)) {
+      if (load.srcs().size() != 2 || stride(load.src(1), instance.vector) != 1) continue;
+      Instance first = instance;
+      first.values[instance.vector] = instance.base;
+      first.vector = {};
+      const Node distance = constant_int(hint_distance / byte_size(load.dtype()));
+      statements.push_back(prefetch(load.src(0), add(first(load.src(1)), distance)));
     }
   }
 

@@ -4,9 +4,13 @@
 // needs first (a conversion, dequantisation) happens in registers.
 //
 // Where groups of integers have a scale, the sum within a group stays an integer: a dot product
-// leaves partial sums in lanes, and the lanes meet the scale before they are added up.
+// leaves partial sums in lanes, and the lanes meet the scale before they are added up. Where a
+// block has several groups, their scales are decoded side by side, some blocks ahead of the sums;
+// where groups are shorter than a vector, neighbours share one. (Long, because each of these looks
+// at the same tile.)
 #include <algorithm>
 #include <array>
+#include <bit>
 
 #include "optimize/analysis.h"
 #include "optimize/product.h"
@@ -21,6 +25,8 @@ using Ranges = std::vector<Node>;
 constexpr std::int64_t most_rows = 8;         // of X; more are worth packing for
 constexpr std::int64_t hint_distance = 8192;  // bytes: longer than memory takes to answer
 constexpr std::int64_t line_bytes = 64;
+constexpr std::int64_t most_ahead = 8;           // blocks whose scales are decoded together
+constexpr std::int64_t dear_scale = 8;           // operations that make a scale worth it
 constexpr std::int64_t task_products = 1 << 16;  // that make a task worth a hand-over
 
 class MatrixVector {
@@ -61,6 +67,7 @@ class MatrixVector {
       starts_.emplace_back();
       vectors_first(product, computed, schedule);
     }
+    choose_ahead();
     const Size n = extent(n_);
     const Size tiles = (n + (rows_ - 1)) / rows_;
     std::int64_t depth = 1;
@@ -80,11 +87,7 @@ class MatrixVector {
     const Node inside = workshop_.range(block);
     const Node tile = add(mul(mod(counter, blocks.node()), constant_int(block)),
                           block == 1 ? constant_int(0) : inside);
-    const Size m_tiles = (extent(m_) + (columns_ - 1)) / columns_;
-    const Node m_tile = workshop_.range(m_tiles);
-    Node body = tile_of(outside, mul(tile, constant_int(rows_)),
-                        mul(m_tiles == Size(1) ? constant_int(0) : m_tile, constant_int(columns_)));
-    if (!(m_tiles == Size(1))) body = loop(LoopKind::serial, m_tile, body);
+    Node body = tiles_along_m(outside, mul(tile, constant_int(rows_)));
     if (block > 1) {
       body = branch(integer_less(tile, tiles.node()), body);
       body = loop(LoopKind::serial, inside, body);
@@ -95,6 +98,29 @@ class MatrixVector {
   }
 
  private:
+  // All columns of a tile's rows. Where how many there are is known late, and a tile holds them
+  // all, tiles of several widths, so that few columns cost few.
+  Node tiles_along_m(const Substitution& outside, const Node& n0) {
+    const Size m = extent(m_);
+    if (m.upper() > columns_) {
+      const Node m_tile = workshop_.range((m + (columns_ - 1)) / columns_);
+      return loop(LoopKind::serial, m_tile,
+                  tile_of(outside, n0, mul(m_tile, constant_int(columns_))));
+    }
+    if (m.is_constant()) return tile_of(outside, n0, constant_int(0));
+    const int widest = columns_;
+    std::vector<Node> widths;
+    int narrower = 0;
+    for (columns_ = std::min(2, widest);; columns_ = std::min(columns_ + 2, widest)) {
+      Node fits = integer_less(constant_int(narrower), m.node());
+      if (columns_ < widest)
+        fits = logical_and(fits, integer_less(m.node(), constant_int(columns_ + 1)));
+      widths.push_back(branch(fits, tile_of(outside, n0, constant_int(0))));
+      if (columns_ == widest) return block(std::move(widths));
+      narrower = columns_;
+    }
+  }
+
   // ---- recognition ---------------------------------------------------------------------------
 
   bool is_large() const {
@@ -175,10 +201,10 @@ class MatrixVector {
   // [batch, groups, lanes]: of each lane of a group's dot products the sum of its elements of X.
   Node lane_sums(const Product& product, const Node& factor, Substitution& computed,
                  Schedule& schedule) {
-    if (!lane_) lane_ = workshop_.range(lanes_);
+    if (!lane_) lane_ = workshop_.range(lanes_ / packed_);
     const int group = width_ / lanes_;
     Node sum = constant_int(0, DType::int32);
-    for (std::int64_t base = 0; base < extent(product.inner).value(); base += width_) {
+    for (std::int64_t base = 0; base < extent(product.inner).value(); base += width_ / packed_) {
       for (int i = 0; i < group; ++i) {
         Substitution at;
         place(at, product.inner, add(mul(lane_, constant_int(group)), constant_int(base + i)));
@@ -202,11 +228,12 @@ class MatrixVector {
     if (!known) {
       Ranges order = batch_of(factors.without);
       order.insert(order.end(), product.ranges.begin(), product.ranges.end());
-      const Size row = extent(m_) + columns_;
+      const int more = offset_lanes() - 1;
+      const Size row = extent(m_) + more;
       const Node start = mul(position(order), row.node());
       order.insert(order.end(), m_.begin(), m_.end());
       const Apart apart =
-          compute_apart(factors.without, order, workshop_, schedule, m_.size(), columns_);
+          compute_apart(factors.without, order, workshop_, schedule, m_.size(), more);
       known = load_from(apart.memory, start);
     }
     offsets_.back() = {factors.with ? factors.with : constant_float(1), known};
@@ -222,6 +249,17 @@ class MatrixVector {
 
   // Not worth computing once for all rows of the matrix.
   static bool is_cheap(const Node& vector) { return operation_count(vector) <= 6; }
+
+  // Short groups share a vector, as far as it goes.
+  void pack_groups(int full_width) {
+    if (!products_[0].grouped() || products_[0].ranges.size() < 2) return;
+    const Size groups(products_[0].ranges.back().src(0));
+    if (extent(products_[0].inner).value() != width_ || !groups.is_constant()) return;
+    while (2 * width_ <= full_width && groups.value() % (2 * packed_) == 0) {
+      width_ *= 2;
+      packed_ *= 2;
+    }
+  }
 
   bool choose_sizes() {
     const Target& target = workshop_.target();
@@ -241,6 +279,7 @@ class MatrixVector {
       if (width_ < 4 * group) return false;
       piece_ = static_cast<int>(std::min<std::int64_t>(width_, size.value()));
       if (size.value() % piece_ != 0 || width_ % piece_ != 0) return false;
+      pack_groups(group * target.lanes(4));
       lanes_ = width_ / group;
       element_ = group == 2 ? DType::int16 : DType::none;
     } else {
@@ -262,14 +301,13 @@ class MatrixVector {
     return true;
   }
 
-  // ---- emission ------------------------------------------------------------------------------
-
   // The accumulators of one row of Y and one of X, for one product.
   struct Sums {
     Substitution row, column, both;  // counters of n and batch, of m and batch, of all
     std::vector<Node> wide;          // one for each step that is unrolled
     Node narrow;                     // what comes one by one: the last elements
-    Node offsets;                    // of groups, a lane for each column; in the first column's
+    Node offsets;                    // of groups, a lane for each column; in the first column's.
+                   // Where scales are decoded ahead for one, a lane for each group
   };
 
   // A tile's sums, its first column, and the products whose sums a loop makes.
@@ -278,6 +316,128 @@ class MatrixVector {
     Node m0;
     std::size_t begin, end;
   };
+
+  // ---- scales of neighbouring groups, side by side ---------------------------------------------
+
+  // The groups of a block (all ranges but the first) whose scales are vectors worth decoding as
+  // such: some blocks ahead of the sums that use them.
+  void choose_ahead() {
+    const Ranges& ranges = products_[0].ranges;
+    if (!products_[0].grouped() || ranges.size() < 2) return;
+    const Size groups = extent({ranges.begin() + 1, ranges.end()});
+    const Size blocks(ranges[0].src(0));
+    if (!groups.is_constant() || !blocks.is_constant()) return;
+    const std::int64_t count = groups.value();
+    if (count < 4 || count > 16 || (count & (count - 1)) != 0) return;
+    lane_of_groups_ = workshop_.range(groups);
+    for (std::size_t p = 0; p < products_.size(); ++p) {
+      if (operation_count(products_[p].scale) < dear_scale || !first_merged(scales_of(p)) ||
+          (products_[p].offset && !first_merged(offsets_of(p)))) {
+        return;
+      }
+    }
+    for (std::int64_t some = most_ahead; some > 0 && ahead_ == 0; --some) {
+      if (blocks.value() % some == 0) ahead_ = some;
+    }
+    groups_ = static_cast<int>(count);
+    for (std::size_t p = 0; p < products_.size(); ++p) {
+      for (int r = 0; r < rows_; ++r) {
+        scales_.push_back(workshop_.scratch(DType::float32, ahead_ * count));
+        minima_.push_back(workshop_.scratch(DType::float32, ahead_ * count));
+      }
+    }
+  }
+
+  // What is worth decoding for all columns: with one, X's part too.
+  Node scales_of(std::size_t p) const {
+    return columns_ > 1 ? factors_of(products_[p].scale, n_).with : products_[p].scale;
+  }
+  Node offsets_of(std::size_t p) const {
+    const auto& [of_row, of_columns] = offsets_[p];
+    return columns_ > 1 ? of_row : mul(of_row, of_columns);
+  }
+
+  // The expression with the ranges from the one at `first` on as a single one.
+  Node merged(const Node& expression, std::size_t first) const {
+    const Ranges& ranges = products_[0].ranges;
+    Substitution at;
+    place(at, {ranges.begin() + static_cast<std::ptrdiff_t>(first), ranges.end()}, lane_of_groups_);
+    return substitute(expression, at);
+  }
+
+  // From where on the ranges of a block's groups can be lanes of a vector: 0 for nowhere.
+  std::size_t first_merged(const Node& expression) const {
+    const std::size_t count = products_[0].ranges.size();
+    for (std::size_t first = 1; expression && first < count; ++first) {
+      const std::vector<Node> loads = find_all({merged(expression, first)}, Op::load_);
+      const bool in_order = std::all_of(loads.begin(), loads.end(), [&](const Node& load) {
+        const auto step = stride(load.src(1), lane_of_groups_);
+        return load.srcs().size() == 2 && step && (*step == 0 || *step == 1);
+      });
+      if (in_order) return first;
+    }
+    return 0;
+  }
+
+  // The expression for each group of a block.
+  Node side_by_side(const Node& expression, const Substitution& values) const {
+    const std::size_t first = first_merged(expression);
+    const Ranges& ranges = products_[0].ranges;
+    const Ranges before(ranges.begin() + 1, ranges.begin() + static_cast<std::ptrdiff_t>(first));
+    const std::int64_t count = extent(before).value();
+    const int lanes = groups_ / static_cast<int>(count);
+    std::vector<Node> parts;
+    for (std::int64_t i = 0; i < count; ++i) {
+      Substitution at = values;
+      place(at, before, constant_int(i));
+      const Node part =
+          vectorise(merged(expression, first), lane_of_groups_, constant_int(0), lanes, at);
+      parts.push_back(splat(part, lanes));
+    }
+    return join_lanes(parts);
+  }
+
+  // The scales and offsets of one block in every row of the tile, into scratch memory at `at`; the
+  // offsets of a single column are added up at once.
+  Node decode_block(const Tile& tile, const Substitution& block_at, const Node& at) const {
+    std::vector<Node> statements;
+    const Node place = mul(at, constant_int(groups_));
+    for (std::size_t p = tile.begin; p < tile.end; ++p) {
+      for (int r = 0; r < rows_; ++r) {
+        const Sums& sums =
+            tile.sums[p][static_cast<std::size_t>(r) * static_cast<std::size_t>(columns_)];
+        const Substitution values = with(columns_ > 1 ? sums.row : sums.both, block_at);
+        statements.push_back(
+            store_to(scales_[row_of(p, r)], place, side_by_side(scales_of(p), values)));
+        if (!sums.offsets) continue;
+        const Node offsets = side_by_side(offsets_of(p), values);
+        statements.push_back(columns_ > 1 ? store_to(minima_[row_of(p, r)], place, offsets)
+                                          : accumulate(sums.offsets, offsets));
+      }
+    }
+    return block(std::move(statements));
+  }
+
+  std::size_t row_of(std::size_t p, int r) const {
+    return p * static_cast<std::size_t>(rows_) + static_cast<std::size_t>(r);
+  }
+
+  // All blocks of a row, some at a time: first their scales, then their sums.
+  Node blocks_ahead(const Tile& tile) {
+    const Node& range = products_[0].ranges[0];
+    const Node some = workshop_.range(Size(range.src(0)) / ahead_);
+    const auto at = [&](const Node& one) {
+      return Substitution{{range, add(mul(some, constant_int(ahead_)), one)}};
+    };
+    const Node early = workshop_.range(ahead_);
+    const Node late = workshop_.range(ahead_);
+    const Node decoded = loop(LoopKind::serial, early, decode_block(tile, at(early), early));
+    decoded_at_ = mul(late, constant_int(groups_));
+    const Node summed = loop(LoopKind::serial, late, along(tile, at(late), 1));
+    return loop(LoopKind::serial, some, block({decoded, summed}));
+  }
+
+  // ---- emission ------------------------------------------------------------------------------
 
   Node tile_of(const Substitution& outside, const Node& n0, const Node& m0) {
     std::vector<Node> statements;
@@ -297,15 +457,18 @@ class MatrixVector {
             place(*values, m_, at(extent(m_), m0, c, columns_));
           for (int u = 0; u < unroll_; ++u) sums.wide.push_back(start(lanes_, statements));
           if (!bytes_ || total_ == DType::int32) sums.narrow = start(1, statements);
-          if (c == 0 && products_[p].offset) sums.offsets = start(columns_, statements);
+          if (c == 0 && products_[p].offset)
+            sums.offsets = start(adds_offsets_ahead() ? groups_ : offset_lanes(), statements);
           tile[p].push_back(std::move(sums));
         }
       }
     }
     // Several columns fill the registers with the sums of one product.
     const std::size_t together = columns_ > 1 ? 1 : products_.size();
-    for (std::size_t p = 0; p < products_.size(); p += together)
-      statements.push_back(along({tile, m0, p, p + together}, {}, 0));
+    for (std::size_t p = 0; p < products_.size(); p += together) {
+      const Tile part = {tile, m0, p, p + together};
+      statements.push_back(ahead_ > 0 ? blocks_ahead(part) : along(part, {}, 0));
+    }
     finish(tile, n0, m0, statements);
     return block(std::move(statements));
   }
@@ -332,10 +495,13 @@ class MatrixVector {
     const Ranges& ranges = products_[0].ranges;
     if (products_[0].grouped() && depth == ranges.size()) return group(tile, counters);
     if (!products_[0].grouped() && depth + 1 == ranges.size()) return vectors(tile, counters);
-    const Size size(ranges[depth].src(0));
+    const bool packs = products_[0].grouped() && depth + 1 == ranges.size();
+    const int together = packs ? packed_ : 1;
+    const Size size = Size(ranges[depth].src(0)) / together;
     const Node counter = workshop_.range(size);
     Substitution inside = counters;
-    inside[ranges[depth]] = size == Size(1) ? constant_int(0) : counter;
+    inside[ranges[depth]] =
+        size == Size(1) ? constant_int(0) : mul(counter, constant_int(together));
     const Node body = along(tile, inside, depth + 1);
     // Fields of a byte: the amount of a shift must be a constant.
     const bool fields = size.is_constant() && size.value() <= 4 && depth > 0;
@@ -410,22 +576,25 @@ class MatrixVector {
       for (const Node& range : ranges) at[range] = constant_int(0);
       for (const Node& range : product.inner) at[range] = constant_int(0);
       const Node begin = add(substitute(load.src(1), at), constant_int(tiles * bytes));
-      const std::int64_t each = bytes / extent(ranges).value();
+      const std::int64_t one = bytes / extent(ranges).value();  // of a group
+      const std::int64_t each = one * packed_;
       const std::int64_t hints = (each + line_bytes - 1) / line_bytes;
       for (std::int64_t i = 0; i < hints; ++i) {
-        const Node offset = add(mul(step, constant_int(each)), constant_int(each * i / hints));
+        const Node offset = add(mul(step, constant_int(one)), constant_int(each * i / hints));
         statements.push_back(prefetch(load.src(0), add(begin, offset)));
       }
     }
   }
 
-  // One group of integers and its scale.
+  // Groups of integers that fill a vector, one for most, and their scales.
   Node group(const Tile& tile, const Substitution& counters) const {
     std::vector<Node> statements;
     for (std::size_t p = tile.begin; p < tile.end; ++p) {
       const Product& product = products_[p];
       fetch_ahead(product, tile.sums[p][0], counters, statements);
-      for (const Sums& sums : tile.sums[p]) {
+      for (std::size_t i = 0; i < tile.sums[p].size(); ++i) {
+        const Sums& sums = tile.sums[p][i];
+        const std::size_t row = row_of(p, static_cast<int>(i) / columns_);
         const std::vector<Node> y = pieces(product.b, with(sums.row, counters));
         const std::vector<Node> x = pieces(product.a, with(sums.column, counters));
         Substitution values = with(sums.both, counters);
@@ -435,20 +604,61 @@ class MatrixVector {
           first[lane_] = constant_int(0);
           total = load_from(start.src(0), substitute(start.src(1), first), {}, lanes_);
         }
-        for (std::size_t i = 0; i < y.size(); ++i) total = dot(total, y[i], x[i]);
-        const Node scale = spread(substitute(product.scale, values), lanes_);
+        for (std::size_t k = 0; k < y.size(); ++k) total = dot(total, y[k], x[k]);
+        std::vector<Node> scales;
+        for (Substitution& at : packed(values))
+          scales.push_back(spread(scale_at(p, row, at), lanes_ / packed_));
+        const Node scale = join_lanes(scales);
         statements.push_back(accumulate(sums.wide[0], mul(cast(total, DType::float32), scale)));
-        if (sums.offsets) {
-          const auto& [of_row, of_columns] = offsets_[p];
-          Substitution first = values;
+        if (!sums.offsets || adds_offsets_ahead()) continue;
+        for (Substitution& at : packed(values)) {
+          const Node& of_columns = offsets_[p].second;
+          Substitution first = at;
           const Node index = substitute(of_columns.src(1), first);
-          const Node columns = load_from(of_columns.src(0), add(index, tile.m0), {}, columns_);
-          statements.push_back(
-              accumulate(sums.offsets, mul(spread(substitute(of_row, values), columns_), columns)));
+          const Node columns =
+              load_from(of_columns.src(0), add(index, tile.m0), {}, offset_lanes());
+          const Node of_row = spread(offset_at(p, row, at), offset_lanes());
+          statements.push_back(accumulate(sums.offsets, mul(of_row, columns)));
         }
       }
     }
     return block(std::move(statements));
+  }
+
+  // The counters of each group of a vector, given those of the first.
+  std::vector<Substitution> packed(const Substitution& first) const {
+    std::vector<Substitution> each;
+    for (int i = 0; i < packed_; ++i) {
+      each.push_back(first);
+      if (i == 0) continue;
+      Node& counter = each.back()[products_[0].ranges.back()];
+      counter = add(counter, constant_int(i));
+    }
+    return each;
+  }
+
+  // A vector of the offsets' columns, with neighbours where these are no power of two.
+  int offset_lanes() const {
+    return static_cast<int>(std::bit_ceil(static_cast<unsigned>(columns_)));
+  }
+  bool adds_offsets_ahead() const { return ahead_ > 0 && columns_ == 1; }
+
+  // Of the group at `values`: its scale, and the row's part of its offset.
+  Node scale_at(std::size_t p, std::size_t row, Substitution& values) const {
+    const Product& product = products_[p];
+    if (ahead_ == 0) return substitute(product.scale, values);
+    const Node known = load_from(scales_[row], decoded_group(values));
+    const Node rest = columns_ > 1 ? factors_of(product.scale, n_).without : Node();
+    return rest ? mul(known, substitute(rest, values)) : known;
+  }
+  Node offset_at(std::size_t p, std::size_t row, Substitution& values) const {
+    if (ahead_ == 0) return substitute(offsets_[p].first, values);
+    return load_from(minima_[row], decoded_group(values));
+  }
+  Node decoded_group(const Substitution& values) const {
+    const Ranges& ranges = products_[0].ranges;
+    Substitution here = values;
+    return add(decoded_at_, substitute(position({ranges.begin() + 1, ranges.end()}), here));
   }
 
   // A scalar in every lane, before it is converted: broadcasting is part of loading it.
@@ -459,19 +669,20 @@ class MatrixVector {
     return splat(value, lanes);
   }
 
-  // The bytes of a group as vectors of width_.
+  // The bytes of a group, or of those that share a vector, as vectors of width_.
   std::vector<Node> pieces(const Node& operand, const Substitution& values) const {
     const Ranges& inner = products_[0].inner;
-    std::vector<Node> parts;
-    const std::int64_t whole = extent(inner).value();
-    for (std::int64_t base = 0; base < whole; base += width_) {
-      std::vector<Substitution> at;  // of each piece that lies together
-      for (std::int64_t i = base; i < base + width_; i += piece_) {
-        at.push_back(values);
+    std::vector<Substitution> at;  // of each piece that lies together
+    for (const Substitution& of_group : packed(values)) {
+      for (std::int64_t i = 0; i < extent(inner).value(); i += piece_) {
+        at.push_back(of_group);
         place(at.back(), inner, constant_int(i));
       }
-      parts.push_back(joined(operand, at));
     }
+    std::vector<Node> parts;
+    const std::ptrdiff_t each = width_ / piece_;
+    for (auto first = at.begin(); first != at.end(); first += each)
+      parts.push_back(joined(operand, {first, first + each}));
     return parts;
   }
 
@@ -508,8 +719,13 @@ class MatrixVector {
         }
         Node total = horizontal(ReduceOp::add, parts[0]);
         if (sums.narrow) total = add(total, load_from(sums.narrow, constant_int(0)));
-        if (const Node& offsets = tile[p][i - static_cast<std::size_t>(c)].offsets)
-          total = add(total, lane(load_from(offsets, constant_int(0), {}, columns_), c));
+        const Node& offsets = tile[p][i - static_cast<std::size_t>(c)].offsets;
+        if (offsets && adds_offsets_ahead()) {
+          const Node each = load_from(offsets, constant_int(0), {}, groups_);
+          total = add(total, horizontal(ReduceOp::add, each));
+        } else if (offsets) {
+          total = add(total, lane(load_from(offsets, constant_int(0), {}, offset_lanes()), c));
+        }
         const Node result = workshop_.registers(total_, 1);
         statements.push_back(store_to(result, constant_int(0), total));
         values[products_[p].sum] = load_from(result, constant_int(0));
@@ -540,9 +756,18 @@ class MatrixVector {
   int lanes_ = 1;                // of an accumulator
   int width_ = 1;                // bytes that one dot product takes
   int piece_ = 1;                // bytes of it that lie together
+  int packed_ = 1;               // groups that share it
   int rows_ = 1;                 // of Y in a tile
   int columns_ = 1;              // of X
   int unroll_ = 1;               // vectors of a row at once
+  // Where scales are decoded ahead: for so many blocks at a time (0: they are not), of so many
+  // groups each; what the range of their lanes is; for each product and row of a tile, the scales
+  // and the row's part of the offsets in scratch memory, and where the block's are.
+  std::int64_t ahead_ = 0;
+  int groups_ = 0;
+  Node lane_of_groups_;
+  std::vector<Node> scales_, minima_;
+  Node decoded_at_;
 };
 
 }  // namespace
