@@ -712,7 +712,8 @@ class Renderer {
     std::int64_t bytes = 0;
     for (const Node& node : loads_of(pipeline)) {
       place_tile(node.src(0), b_.CreateAdd(shift, word(memory_.offset(node.src(0)))));
-      bytes += tile_elements(1, node.ints(0), node.ints(1) * byte_size(node.src(0).dtype()));
+      bytes += tile_elements(1, rows_in_box(view_of(node)),
+                             node.ints(1) * byte_size(node.src(0).dtype()));
     }
     if (role_ == Role::copies) {
       wait_for_signal(e_, freed(ring, stage), b_.CreateXor(parity, word(1)));
