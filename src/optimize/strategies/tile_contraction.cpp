@@ -5,12 +5,17 @@
 // A task is one tile of the output. A pipeline over K brings tiles of X and Y and multiplies them
 // into fragments; what follows the sum is computed on these, goes to shared memory as a tile of the
 // output and from there to the output, by a copy of its own where the output's rows allow it.
-// Operands are copied from where they lie if they are plain matrices with aligned rows; otherwise
-// they are computed into working memory first.
+//
+// Operands are copied from where they lie if they are plain matrices with aligned rows. So are
+// those X whose ranges, M and K, move through dimensions of an array together
+// (optimize/box_array.h), as the windows of a convolution do: then rows of tiles are boxes of M,
+// strips of columns lie along one range of K, the depth, and the pipeline goes through the others,
+// the taps. Other operands are computed into working memory first.
 #include <algorithm>
 
 #include "base/error.h"
 #include "optimize/analysis.h"
+#include "optimize/box_array.h"
 #include "optimize/product.h"
 #include "optimize/tile_array.h"
 
@@ -19,11 +24,13 @@ namespace brisk {
 namespace {
 
 using Ranges = std::vector<Node>;
+using Extents = std::vector<std::int64_t>;
 
 constexpr std::int64_t strip_of_tiles = 16;  // M-tiles whose rows of X stay in the cache together
 constexpr std::int64_t most_staged_bytes = 64 << 10;  // of a tile of the output
 constexpr std::int64_t slack_bytes = 4 << 10;  // of shared memory, for barriers and exchanges
 constexpr std::int64_t most_stages = 6;
+constexpr std::int64_t least_strip_bytes = 32;  // of a strip, that have to be there
 
 Node number(std::int64_t value) { return constant_int(value); }
 Node clipped(const Node& at, const Size& end) { return integer_min(at, (end - 1).node()); }
@@ -41,17 +48,19 @@ class TileContraction {
   Schedule run() {
     Schedule schedule;
     schedule.name = "tiles_" + std::string(name(x_.value.dtype()));
+    choose_form();
     choose_tile();
-    prepare(x_, m_, tile_rows_, schedule);
-    prepare(y_, n_, tile_columns_, schedule);
+    prepare_x(schedule);
+    prepare_y(schedule);
     schedule.phases.push_back(main_phase());
     return schedule;
   }
 
  private:
   struct Operand {
-    Node value;       // of an element, in the dtype that is multiplied
-    TileArray array;  // where its tiles come from
+    Node value;            // of an element, in the dtype that is multiplied
+    TileView view;         // where its tiles come from
+    std::vector<Node> at;  // coordinates over the ranges
     bool by_depth = false;
     Node tile;
   };
@@ -124,21 +133,75 @@ class TileContraction {
 
   std::int64_t element_bytes() const { return byte_size(x_.value.dtype()); }
 
+  void choose_form() {
+    depth_ = strip_bytes / element_bytes();
+    const bool plain = m_.size() == 1 && k_.size() == 1 && find_plain(x_, m_[0], k_[0]);
+    in_boxes_ = !plain && find_boxes();
+    if (in_boxes_) {
+      rows_ = m_;
+      return;
+    }
+    rows_ = m_.size() == 1 ? m_ : Ranges{workshop_.range(extent(m_))};
+    deep_ = k_.size() == 1 ? k_[0] : workshop_.range(extent(k_));
+  }
+
+  bool find_boxes() {
+    for (const Node& range : k_) {
+      if (Size(range.src(0)).upper() * element_bytes() < least_strip_bytes) continue;
+      const auto array = box_array(x_.value, m_, range);
+      if (!array) continue;
+      x_.view = array->view;
+      x_.at = array->at;
+      deep_ = range;
+      taps_ = k_;
+      std::erase(taps_, range);
+      return true;
+    }
+    return false;
+  }
+
+  // Boxes of rows_, of so many rows together.
+  Extents box_of(std::int64_t rows) const {
+    if (!in_boxes_) return {rows};
+    Extents sizes;
+    Extents limits;
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      sizes.push_back(usual(Size(rows_[i].src(0))));
+      limits.push_back(most_of_box / x_.view.steps[rows_.size() - 1 - i]);
+    }
+    return covering_box(sizes, limits, rows);
+  }
+
+  Size boxes(const Extents& box) const {
+    Size count = 1;
+    for (std::size_t i = 0; i < box.size(); ++i) count = count * boxes_along(box, i);
+    return count;
+  }
+  Size boxes_along(const Extents& box, std::size_t i) const {
+    return (Size(rows_[i].src(0)) + (box[i] - 1)) / box[i];
+  }
+
+  static std::int64_t usual(const Size& size) {
+    constexpr std::int64_t unknown = 2048;
+    return size.is_constant() ? size.value() : std::min(size.upper(), unknown);
+  }
+
+  std::int64_t steps() const {
+    return extent(taps_).value() * ((Size(deep_.src(0)).value() + depth_ - 1) / depth_);
+  }
+
   // Cycles of the busiest processor: for each of its tiles those of the matrix unit, or those in
   // which the operands come from the cache, and some in which nothing is multiplied.
   double cycles(std::int64_t rows, std::int64_t columns) const {
     constexpr double unit = 4096;       // multiplications of bytes in a cycle
     constexpr double cache_bytes = 48;  // in a cycle
     constexpr double beginning = 1500;
-    constexpr std::int64_t unknown_rows = 2048;
-    const Size m = extent(m_);
-    const std::int64_t all_rows = m.is_constant() ? m.value() : std::min(m.upper(), unknown_rows);
     const std::int64_t tiles = std::max<std::int64_t>(1, extent(batch_).upper()) *
-                               ((all_rows + rows - 1) / rows) *
+                               usual(boxes(box_of(rows))) *
                                ((extent(n_).value() + columns - 1) / columns);
     const std::int64_t processors = workshop_.target().threads;
     const std::int64_t rounds = (tiles + processors - 1) / processors;
-    const auto depth = static_cast<double>(extent(k_).value() * element_bytes());
+    const auto depth = static_cast<double>(steps() * strip_bytes);
     const double multiplying =
         depth * static_cast<double>(rows * columns) / unit * (rows == 64 ? 1.1 : 1.0);
     const double copying = depth * static_cast<double>(rows + columns) / cache_bytes;
@@ -156,7 +219,7 @@ class TileContraction {
         tile_columns_ = columns;
       }
     }
-    depth_ = strip_bytes / element_bytes();
+    box_ = box_of(tile_rows_);
     threads_ = 2 * tile_rows_;
     const std::int64_t stage = (tile_rows_ + tile_columns_) * strip_bytes;
     choose_staging();
@@ -188,41 +251,67 @@ class TileContraction {
 
   // ---- operands ------------------------------------------------------------------------------
 
-  // Tiles of `rows` rows or columns along the range.
-  void prepare(Operand& operand, const Ranges& along, std::int64_t rows, Schedule& schedule) {
-    if (!lies_ready(operand, along)) {
-      operand.array = compute_array(operand.value, batch_, along, k_, workshop_, schedule);
-    }
-    const std::int64_t columns = operand.by_depth ? rows : depth_;
-    operand.array.view.rows = operand.by_depth ? depth_ : rows;
-    operand.array.view.columns = columns;
-    operand.tile = make_tile(operand.value.dtype(), operand.array.view.rows, columns, workshop_);
+  void prepare_x(Schedule& schedule) {
+    if (x_.at.empty())
+      take(x_, compute_array(x_.value, batch_, m_, k_, workshop_, schedule), rows_[0], deep_);
+    x_.view.box.assign(box_.rbegin(), box_.rend());
+    make(x_, tile_rows_);
   }
 
-  bool lies_ready(Operand& operand, const Ranges& along) const {
-    if (along.size() != 1 || k_.size() != 1) return false;
-    if (const auto plain = tile_array(operand.value, along[0], k_[0])) {
-      operand.array = *plain;
+  // What is a matrix for each tap need not be one altogether.
+  void prepare_y(Schedule& schedule) {
+    const bool one_range = in_boxes_ || k_.size() == 1;
+    if (!one_range || !find_plain(y_, n_[0], deep_)) {
+      Ranges batch = batch_;
+      batch.insert(batch.end(), taps_.begin(), taps_.end());
+      const Ranges depth = in_boxes_ ? Ranges{deep_} : k_;
+      take(y_, compute_array(y_.value, batch, n_, depth, workshop_, schedule), n_[0], deep_);
+    }
+    make(y_, tile_columns_);
+  }
+
+  static void take(Operand& operand, const TileArray& array, const Node& row, const Node& column) {
+    operand.view = array.view;
+    operand.at = {column, row};
+    operand.at.insert(operand.at.end(), array.outside.begin(), array.outside.end());
+  }
+
+  // Tiles of `rows` rows, or columns where they lie by depth.
+  void make(Operand& operand, std::int64_t rows) {
+    operand.view.rows = operand.by_depth ? depth_ : rows;
+    operand.view.columns = operand.by_depth ? rows : depth_;
+    if (operand.by_depth) operand.view.box = {depth_};
+    operand.tile =
+        make_tile(operand.value.dtype(), operand.view.rows, operand.view.columns, workshop_);
+  }
+
+  // A plain matrix, with `along` or k as its columns.
+  bool find_plain(Operand& operand, const Node& along, const Node& k) const {
+    if (const auto plain = tile_array(operand.value, along, k)) {
+      take(operand, *plain, along, k);
       return true;
     }
     if (element_bytes() != 2) return false;
-    const auto turned = tile_array(operand.value, k_[0], along[0]);
+    const auto turned = tile_array(operand.value, k, along);
     if (!turned) return false;
-    operand.array = *turned;
+    take(operand, *turned, k, along);
     operand.by_depth = true;
     return true;
   }
 
-  Node load(const Operand& operand, const Node& along, const Node& k) const {
-    return operand.by_depth ? load_of(operand.tile, operand.array, k, along, outside_)
-                            : load_of(operand.tile, operand.array, along, k, outside_);
+  static Node load(const Operand& operand, const Substitution& values) {
+    return load_tile(operand.tile, operand.view, substituted(operand.at, values));
+  }
+
+  static std::vector<Node> substituted(std::vector<Node> list, Substitution values) {
+    for (Node& node : list) node = substitute(node, values);
+    return list;
   }
 
   // ---- the product ---------------------------------------------------------------------------
 
   Node main_phase() {
-    const Size m = extent(m_);
-    const Size rows = (m + (tile_rows_ - 1)) / tile_rows_;
+    const Size rows = boxes(box_);
     const std::int64_t columns = (extent(n_).value() + tile_columns_ - 1) / tile_columns_;
     const Size tiles = rows * columns;
     const Size tasks = extent(batch_) * tiles;
@@ -234,21 +323,45 @@ class TileContraction {
     const Node first = mul(idiv(in_batch, number(strip)), number(strip_of_tiles));
     const Node height = integer_min(integer_sub(rows.node(), first), number(strip_of_tiles));
     const Node in_strip = mod(in_batch, number(strip));
-    m0_ = mul(add(first, mod(in_strip, height)), number(tile_rows_));
+    place_boxes(add(first, mod(in_strip, height)));
     n0_ = mul(idiv(in_strip, height), number(tile_columns_));
 
     sums_ = workshop_.registers(sum_.dtype(), tile_rows_ * tile_columns_ / threads_);
-    const std::int64_t depth = extent(k_).value();
-    const Node k = workshop_.range((depth + depth_ - 1) / depth_);
-    const Node at_k = mul(k, number(depth_));
+    const Node k = workshop_.range(steps());
+    const Substitution here = values_at(k);
     const MatrixStep step = {tile_rows_, tile_columns_, depth_, threads_, x_.by_depth, y_.by_depth};
     std::vector<Node> statements = {
         pipeline(k,
-                 block({load(x_, m0_, at_k), load(y_, n0_, at_k),
+                 block({load(x_, here), load(y_, here),
                         matrix_step(step, sums_, x_.tile, y_.tile, integer_less(number(0), k))}),
                  stages_, workshop_.target().copying_threads)};
     for (const Node& store : stores_) finish(store, statements);
     return loop(LoopKind::parallel, task, block(std::move(statements)));
+  }
+
+  // Where the tile's box begins.
+  void place_boxes(const Node& which) {
+    Ranges counters;
+    for (std::size_t i = 0; i < box_.size(); ++i) {
+      counters.push_back(workshop_.range(boxes_along(box_, i)));
+      in_box_.push_back(workshop_.range(box_[i]));
+    }
+    Substitution counts;
+    place(counts, counters, which);
+    for (std::size_t i = 0; i < box_.size(); ++i)
+      starts_.push_back(mul(counts.at(counters[i]), number(box_[i])));
+  }
+
+  // In a step of the pipeline, of where the tiles begin.
+  Substitution values_at(const Node& k) {
+    Substitution here = outside_;
+    for (std::size_t i = 0; i < rows_.size(); ++i) here[rows_[i]] = starts_[i];
+    here[n_[0]] = n0_;
+    Ranges order = taps_;
+    order.push_back(workshop_.range(steps() / extent(taps_).value()));
+    place(here, order, k);
+    here[deep_] = mul(here.at(order.back()), number(depth_));
+    return here;
   }
 
   // ---- what follows the sum ------------------------------------------------------------------
@@ -256,13 +369,48 @@ class TileContraction {
   void finish(const Node& store, std::vector<Node>& statements) {
     const Node memory = staging(store.src(0).dtype());
     const bool whole_strips = staged_columns_ * byte_size(memory.dtype()) % strip_bytes == 0;
-    std::optional<TileArray> output;
-    if (whole_strips && m_.size() == 1) output = tile_array(store, m_[0], n_[0]);
+    Operand output;
+    const bool copied = whole_strips && find_output(store, output);
     for (std::int64_t first = 0; first < tile_columns_; first += staged_columns_) {
       statements.push_back(fill(store, memory, first));
-      statements.push_back(output ? copy_out(*output, memory, first)
+      statements.push_back(copied ? copy_out(output, memory, first)
                                   : write_out(store, memory, first));
     }
+  }
+
+  bool find_output(const Node& store, Operand& output) const {
+    if (in_boxes_) {
+      const auto array = box_array(store, m_, n_[0]);
+      if (array) output.view = array->view;
+      if (array) output.at = array->at;
+      return array.has_value();
+    }
+    if (m_.size() > 1) return false;
+    const auto array = tile_array(store, m_[0], n_[0]);
+    if (array) take(output, *array, m_[0], n_[0]);
+    return array.has_value();
+  }
+
+  // The counters of M in a row of the tile, and whether it is there.
+  Node place_row(Substitution& at, const Node& row, bool clip) const {
+    Substitution digits;
+    place(digits, in_box_, row);
+    std::int64_t in_box = 1;
+    for (const std::int64_t extent : box_) in_box *= extent;
+    Node inside = integer_less(row, number(in_box));
+    Substitution values;
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      const Size size(rows_[i].src(0));
+      const Node counter = add(starts_[i], digits.at(in_box_[i]));
+      values[rows_[i]] = clip ? clipped(counter, size) : counter;
+      inside = logical_and(inside, integer_less(counter, size.node()));
+    }
+    if (in_boxes_ || m_.size() == 1) {
+      at.insert(values.begin(), values.end());
+    } else {
+      place(at, m_, values.at(rows_[0]));
+    }
+    return inside;
   }
 
   // Columns first … of the tile into shared memory.
@@ -277,7 +425,7 @@ class TileContraction {
         const std::int64_t index = block * tile_columns_ / 2 + i;
         const FragmentElement element = fragment_element(threads_, tile_columns_, thread, index);
         Substitution at = outside_;
-        place(at, m_, clipped(add(m0_, element.row), extent(m_)));
+        place_row(at, element.row, true);
         at[sum_] = load_from(sums_, number(index), {}, 2);
         const Node value = vectorise(store.src(2), n_[0], add(n0_, element.column), 2, at,
                                      ragged ? n.node() : Node());
@@ -289,23 +437,26 @@ class TileContraction {
     return loop(LoopKind::threads, thread, brisk::block(std::move(stores)));
   }
 
-  Node copy_out(const TileArray& output, const Node& memory, std::int64_t first) const {
-    TileArray array = output;
-    array.view.rows = tile_rows_;
-    array.view.columns = staged_columns_;
-    return store_of(memory, array, m0_, add(n0_, number(first)), outside_);
+  Node copy_out(const Operand& output, const Node& memory, std::int64_t first) const {
+    TileView view = output.view;
+    view.rows = tile_rows_;
+    view.columns = staged_columns_;
+    view.box.assign(box_.rbegin(), box_.rend());
+    Substitution at = outside_;
+    for (std::size_t i = 0; i < rows_.size(); ++i) at[rows_[i]] = starts_[i];
+    at[n_[0]] = add(n0_, number(first));
+    return store_tile(memory, view, substituted(output.at, at));
   }
 
   Node write_out(const Node& store, const Node& memory, std::int64_t first) {
     return write_tile(store, memory, tile_rows_, staged_columns_, threads_, workshop_,
                       [&](const Node& row, const Node& column) {
-                        const Node at_row = add(m0_, row);
                         const Node at_column = add(n0_, add(column, number(first)));
                         Substitution at = outside_;
-                        place(at, m_, at_row);
+                        const Node there = place_row(at, row, false);
                         at[n_[0]] = at_column;
-                        const Node inside = logical_and(integer_less(at_row, extent(m_).node()),
-                                                        integer_less(at_column, extent(n_).node()));
+                        const Node inside =
+                            logical_and(there, integer_less(at_column, extent(n_).node()));
                         return TileElement{std::move(at), inside};
                       });
   }
@@ -316,6 +467,11 @@ class TileContraction {
   Node sum_, contiguous_;
   Operand x_, y_;
   Ranges batch_, m_, n_, k_;
+  bool in_boxes_ = false;  // X's tiles have rows that are boxes of M
+  Ranges rows_;  // through which a tile's rows run: M, or one range over all of its points
+  Node deep_;    // along which its columns lie: a range of K, or one over all of its points
+  Ranges taps_;  // the others of K
+  Extents box_;  // of a tile, along rows_
   std::int64_t tile_rows_ = 128;
   std::int64_t tile_columns_ = 256;
   std::int64_t depth_ = 64;
@@ -325,7 +481,9 @@ class TileContraction {
   std::vector<Node> staged_;           // where they are
   // Of the main phase.
   Substitution outside_;
-  Node m0_, n0_, sums_;
+  Ranges in_box_;             // counters of a box
+  std::vector<Node> starts_;  // of the box, along rows_
+  Node n0_, sums_;
 };
 
 }  // namespace
