@@ -67,15 +67,15 @@ struct Dimension {
 
 class BoxFinder {
  public:
-  BoxFinder(const Node& access, const std::vector<Node>& rows, const Node& column)
-      : access_(access), rows_(rows), column_(column) {}
+  BoxFinder(const Node& access, const std::vector<Node>& rows, const Node& column, bool anywhere)
+      : access_(access), rows_(rows), column_(column), anywhere_(anywhere) {}
 
   std::optional<BoxArray> run() {
     const bool loads = access_.is(Op::load_);
     const std::size_t gate = loads ? 2 : 3;
     if ((!loads && !access_.is(Op::store_)) || !access_.src(0).is(Op::param_)) return std::nullopt;
     const auto index = affine(access_.src(1));
-    if (!index || index->factor_of(column_) != 1) return std::nullopt;
+    if (!index) return std::nullopt;
     index_ = *index;
     if (access_.srcs().size() > gate && (!loads || !take_gate(access_.src(gate))))
       return std::nullopt;
@@ -150,16 +150,23 @@ class BoxFinder {
     for (const auto& [range, moves] : index_.terms) {
       if (placed(range) > 0) continue;
       Dimension* best = nullptr;
+      const auto shared_with = [&](const Dimension& dimension) {
+        return std::gcd(dimension.stride, moves);
+      };
       const auto step_with = [&](const Dimension& dimension) {
-        return dimension.stride / std::gcd(dimension.stride, moves);
+        return dimension.stride / shared_with(dimension);
+      };
+      const auto better = [&](const Dimension& a, const Dimension& b) {
+        return step_with(a) != step_with(b) ? step_with(a) < step_with(b)
+                                            : shared_with(a) > shared_with(b);
       };
       for (Dimension& dimension : dimensions_) {
         if (access_.is(Op::store_)) break;
         const bool open = !dimension.least && !dimension.greatest && dimension.terms.size() == 1 &&
                           contains(rows_, dimension.terms[0].range);
-        const std::int64_t shared = std::gcd(dimension.stride, moves);
-        if (!open || step_with(dimension) > most_step || shared % aligned() != 0) continue;
-        if (best == nullptr || step_with(dimension) < step_with(*best)) best = &dimension;
+        if (!open || step_with(dimension) > most_step || shared_with(dimension) % aligned() != 0)
+          continue;
+        if (best == nullptr || better(dimension, *best)) best = &dimension;
       }
       if (best == nullptr) {
         if (moves < 0) return false;
@@ -173,7 +180,9 @@ class BoxFinder {
     return true;
   }
 
-  std::int64_t aligned() const { return chunk_bytes / byte_size(access_.src(0).dtype()); }
+  std::int64_t aligned() const {
+    return anywhere_ ? 1 : chunk_bytes / byte_size(access_.src(0).dtype());
+  }
 
   static Node sum_of(const Dimension& dimension) {
     Node sum = constant_int(0);
@@ -189,12 +198,11 @@ class BoxFinder {
       const Bounds reached = bounds(sum_of(dimension));
       if (!dimension.least) dimension.least = reached.least;
       start_ += dimension.stride * *dimension.least;
-      const bool column = dimension.has(column_);
       if (!dimension.greatest && dimension.terms.size() > 1 && !constant(dimension)) return false;
-      if (column ? dimension.stride != 1 || dimension.terms.size() != 1
-                 : dimension.stride <= 0 || dimension.stride % aligned() != 0) {
-        return false;
-      }
+      const bool column = dimension.has(column_);
+      if (column && dimension.terms.size() != 1) return false;
+      if (column && !anywhere_ && dimension.stride != 1) return false;
+      if (dimension.stride <= 0 || (!column && dimension.stride % aligned() != 0)) return false;
     }
     return start_ >= 0 && start_ % aligned() == 0 && dimensions_.size() <= most_dimensions;
   }
@@ -216,6 +224,7 @@ class BoxFinder {
     BoxArray array;
     array.view.pointer = access_.src(0);
     array.view.start = start_;
+    array.column_stride = index_.factor_of(column_);
     std::vector<const Dimension*> order;
     const auto take = [&](const Node& range) {
       for (const Dimension& dimension : dimensions_) {
@@ -258,6 +267,7 @@ class BoxFinder {
   const Node& access_;
   const std::vector<Node>& rows_;
   const Node& column_;
+  const bool anywhere_;
   Affine index_;
   std::vector<Dimension> dimensions_;
   std::int64_t start_ = 0;
@@ -290,8 +300,34 @@ struct Covering {
 }  // namespace
 
 std::optional<BoxArray> box_array(const Node& access, const std::vector<Node>& rows,
-                                  const Node& column) {
-  return BoxFinder(access, rows, column).run();
+                                  const Node& column, bool anywhere) {
+  return BoxFinder(access, rows, column, anywhere).run();
+}
+
+BoxArray pack(const BoxArray& array, Workshop& workshop, Schedule& schedule) {
+  const TileView& from = array.view;
+  std::vector<Node> ranges;  // the columns last
+  for (std::size_t d = from.sizes.size(); d-- > 0;) ranges.push_back(workshop.range(from.sizes[d]));
+  Node index = from.start.node();
+  for (std::size_t d = 0; d < from.sizes.size(); ++d) {
+    const Node stride = d == 0 ? array.column_stride.node() : from.strides[d - 1].node();
+    index = add(index, mul(ranges[ranges.size() - 1 - d], stride));
+  }
+  const std::int64_t aligned = chunk_bytes / byte_size(from.pointer.dtype());
+  const std::int64_t length = from.sizes[0].value();
+  const std::int64_t pitch = (length + aligned - 1) / aligned * aligned;
+  BoxArray packed = array;
+  packed.column_stride = 1;
+  packed.view.pointer =
+      compute_apart(load_from(from.pointer, index), ranges, workshop, schedule, 1, pitch - length)
+          .memory;
+  packed.view.start = 0;
+  Size stride = pitch;
+  for (std::size_t d = 1; d < from.sizes.size(); ++d) {
+    packed.view.strides[d - 1] = stride;
+    stride = stride * from.sizes[d];
+  }
+  return packed;
 }
 
 std::vector<std::int64_t> covering_box(const std::vector<std::int64_t>& sizes,

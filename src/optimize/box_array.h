@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernel/tile.h"
+#include "optimize/strategies/strategy.h"
 
 namespace brisk {
 
@@ -14,15 +15,20 @@ namespace brisk {
 /// columns, those of the rows' ranges, the last of them first, and others.
 struct BoxArray {
   TileView view;
-  std::vector<Node> at;  // coordinates, over the ranges of the access
+  std::vector<Node> at;    // coordinates, over the ranges of the access
+  Size column_stride = 1;  // other than 1 only anywhere
 };
 
 /// A load or store as boxes over `column` and `rows`, where its index is a sum of multiples of
 /// ranges and each of these leads through one dimension, alone or with ranges that shift it (y · 2
 /// + dy); its gate, if any, says no more than where dimensions begin and end. Nothing for any other
-/// value, or where copies cannot make such steps.
+/// value, or where copies cannot make such steps. Where it may lie `anywhere`, columns need not be
+/// contiguous, nor anything aligned: then it is for pack() only.
 std::optional<BoxArray> box_array(const Node& access, const std::vector<Node>& rows,
-                                  const Node& column);
+                                  const Node& column, bool anywhere = false);
+
+/// The array in working memory, computed by phases of its own, with columns that are contiguous.
+BoxArray pack(const BoxArray& array, Workshop& workshop, Schedule& schedule);
 
 /// Extents, within their limits, of boxes of no more than `most` elements of which as few as can be
 /// cover a space of these sizes; the later extents are as large as they can be.

@@ -40,6 +40,7 @@ struct ConvolutionCase {
   std::int64_t images = 2, height = 14, width = 14, channels = 64, filters = 64, kernel = 3;
   std::int64_t padding = 1, stride = 1, dilation = 1;
   bool filters_turned = false;  // filters × channels × kernel × kernel in memory
+  bool channels_first = false;  // in the images and the result
   bool fused = false;           // a bias, a residual and a maximum after it
   bool copied_first = false;    // the windows, into memory; not read from where the images lie
 };
@@ -126,7 +127,9 @@ class TileProgram {
     const DType sum = is_integer(c.dtype) ? DType::int32 : DType::float32;
     const std::int64_t k = c.kernel;
     const Size none(0);
-    Node x = leaf(c.dtype, {c.images, c.height, c.width, c.channels});
+    Node x = c.channels_first
+                 ? permute(leaf(c.dtype, {c.images, c.channels, c.height, c.width}), {0, 2, 3, 1})
+                 : leaf(c.dtype, {c.images, c.height, c.width, c.channels});
     x = pad(x, {none, none, c.padding, c.padding, c.padding, c.padding, none, none});
     x = windows(windows(x, 1, c), 2, c);  // image, y, x, channel, dy, dx
     const Shape places(x.shape().begin(), x.shape().begin() + 3);
@@ -146,6 +149,7 @@ class TileProgram {
           add(add(result, expand(reshape(bias, {1, 1, 1, c.filters}), all)), cast(residual, sum));
       result = max(result, constant(0, all));
     }
+    if (c.channels_first) result = permute(result, {0, 3, 1, 2});
     root = c.result == sum ? result : cast(result, c.result);
   }
 
@@ -302,6 +306,13 @@ inline const std::vector<ConvolutionCase>& convolution_cases() {
        .fused = true},
       {.name = "to_float32", .result = DType::float32, .filters = 128},
       {.name = "bytes", .dtype = DType::int8, .result = DType::int32, .channels = 128},
+      {.name = "channels_first", .channels = 40, .filters_turned = true, .channels_first = true},
+      {.name = "channels_first_in_steps",
+       .height = 17,
+       .filters = 72,
+       .stride = 2,
+       .channels_first = true,
+       .fused = true},
       {.name = "few_channels", .channels = 3, .kernel = 7, .padding = 3, .copied_first = true},
   };
   return cases;

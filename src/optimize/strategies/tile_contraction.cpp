@@ -1,6 +1,7 @@
 // Contractions on matrix units that multiply tiles of shared memory (kernel/tile.h): sums over
 // products of two operands of 8 or 16 bits, X over output ranges M and Y over N, both over the
-// summed ranges K and the batch. N holds the range along which the output is contiguous.
+// summed ranges K and the batch. N is the range along which the output is contiguous, or, where
+// that is one of several of its operand, M and N are the other way round.
 //
 // A task is one tile of the output. A pipeline over K brings tiles of X and Y and multiplies them
 // into fragments; what follows the sum is computed on these, goes to shared memory as a tile of the
@@ -10,7 +11,8 @@
 // those X whose ranges, M and K, move through dimensions of an array together
 // (optimize/box_array.h), as the windows of a convolution do: then rows of tiles are boxes of M,
 // strips of columns lie along one range of K, the depth, and the pipeline goes through the others,
-// the taps. Other operands are computed into working memory first.
+// the taps. Where the depth is not what is contiguous, the array is turned in working memory first.
+// Other operands are computed there.
 #include <algorithm>
 
 #include "base/error.h"
@@ -119,7 +121,11 @@ class TileContraction {
       if (!in_x && !in_y) return false;
       (in_x && in_y ? batch_ : in_x ? m_ : n_).push_back(range);
     }
-    return n_.size() == 1 && n_[0] == contiguous_ && !m_.empty();
+    if (n_.size() > 1 && m_.size() == 1) {
+      std::swap(x_, y_);
+      std::swap(m_, n_);
+    }
+    return n_.size() == 1 && !m_.empty();
   }
 
   bool worth_it() const {
@@ -136,7 +142,7 @@ class TileContraction {
   void choose_form() {
     depth_ = strip_bytes / element_bytes();
     const bool plain = m_.size() == 1 && k_.size() == 1 && find_plain(x_, m_[0], k_[0]);
-    in_boxes_ = !plain && find_boxes();
+    in_boxes_ = !plain && (find_boxes(false) || find_boxes(true));
     if (in_boxes_) {
       rows_ = m_;
       return;
@@ -145,11 +151,15 @@ class TileContraction {
     deep_ = k_.size() == 1 ? k_[0] : workshop_.range(extent(k_));
   }
 
-  bool find_boxes() {
+  // Where the array lies anywhere, it is worth packing if all windows overlap in it.
+  bool find_boxes(bool anywhere) {
     for (const Node& range : k_) {
       if (Size(range.src(0)).upper() * element_bytes() < least_strip_bytes) continue;
-      const auto array = box_array(x_.value, m_, range);
+      const auto array = box_array(x_.value, m_, range, anywhere);
       if (!array) continue;
+      const bool overlap = array->at.size() <= 1 + m_.size() + batch_.size();
+      if (anywhere && (k_.size() == 1 || !overlap)) continue;
+      if (anywhere) to_pack_ = array;
       x_.view = array->view;
       x_.at = array->at;
       deep_ = range;
@@ -252,6 +262,7 @@ class TileContraction {
   // ---- operands ------------------------------------------------------------------------------
 
   void prepare_x(Schedule& schedule) {
+    if (to_pack_) x_.view = pack(*to_pack_, workshop_, schedule).view;
     if (x_.at.empty())
       take(x_, compute_array(x_.value, batch_, m_, k_, workshop_, schedule), rows_[0], deep_);
     x_.view.box.assign(box_.rbegin(), box_.rend());
@@ -449,16 +460,17 @@ class TileContraction {
   }
 
   Node write_out(const Node& store, const Node& memory, std::int64_t first) {
-    return write_tile(store, memory, tile_rows_, staged_columns_, threads_, workshop_,
-                      [&](const Node& row, const Node& column) {
-                        const Node at_column = add(n0_, add(column, number(first)));
-                        Substitution at = outside_;
-                        const Node there = place_row(at, row, false);
-                        at[n_[0]] = at_column;
-                        const Node inside =
-                            logical_and(there, integer_less(at_column, extent(n_).node()));
-                        return TileElement{std::move(at), inside};
-                      });
+    return write_tile(
+        store, memory, tile_rows_, staged_columns_, threads_, workshop_,
+        [&](const Node& row, const Node& column) {
+          const Node at_column = add(n0_, add(column, number(first)));
+          Substitution at = outside_;
+          const Node there = place_row(at, row, false);
+          at[n_[0]] = at_column;
+          const Node inside = logical_and(there, integer_less(at_column, extent(n_).node()));
+          return TileElement{std::move(at), inside};
+        },
+        !(n_[0] == contiguous_));
   }
 
   const Part& part_;
@@ -467,7 +479,8 @@ class TileContraction {
   Node sum_, contiguous_;
   Operand x_, y_;
   Ranges batch_, m_, n_, k_;
-  bool in_boxes_ = false;  // X's tiles have rows that are boxes of M
+  bool in_boxes_ = false;            // X's tiles have rows that are boxes of M
+  std::optional<BoxArray> to_pack_;  // first, if X's array is to be
   Ranges rows_;  // through which a tile's rows run: M, or one range over all of its points
   Node deep_;    // along which its columns lie: a range of K, or one over all of its points
   Ranges taps_;  // the others of K
