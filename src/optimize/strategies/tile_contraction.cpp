@@ -32,6 +32,8 @@ constexpr std::int64_t strip_of_tiles = 16;  // M-tiles whose rows of X stay in 
 constexpr std::int64_t most_staged_bytes = 64 << 10;  // of a tile of the output
 constexpr std::int64_t slack_bytes = 4 << 10;  // of shared memory, for barriers and exchanges
 constexpr std::int64_t most_stages = 6;
+constexpr std::int64_t most_threads = 256;      // that multiply
+constexpr std::int64_t most_sums = 128 * 256;   // of a tile, in their registers
 constexpr std::int64_t least_strip_bytes = 32;  // of a strip, that have to be there
 
 Node number(std::int64_t value) { return constant_int(value); }
@@ -201,10 +203,12 @@ class TileContraction {
   }
 
   // Cycles of the busiest processor: for each of its tiles those of the matrix unit, or those in
-  // which the operands come from the cache, and some in which nothing is multiplied.
+  // which the operands come from the cache, or go to and from shared memory, and some in which
+  // nothing is multiplied.
   double cycles(std::int64_t rows, std::int64_t columns) const {
-    constexpr double unit = 4096;       // multiplications of bytes in a cycle
-    constexpr double cache_bytes = 48;  // in a cycle
+    constexpr double unit = 4096;         // multiplications of bytes in a cycle
+    constexpr double cache_bytes = 48;    // in a cycle
+    constexpr double shared_bytes = 128;  // in a cycle
     constexpr double beginning = 1500;
     const std::int64_t tiles = std::max<std::int64_t>(1, extent(batch_).upper()) *
                                usual(boxes(box_of(rows))) *
@@ -215,13 +219,17 @@ class TileContraction {
     const double multiplying =
         depth * static_cast<double>(rows * columns) / unit * (rows == 64 ? 1.1 : 1.0);
     const double copying = depth * static_cast<double>(rows + columns) / cache_bytes;
-    return static_cast<double>(rounds) * (std::max(multiplying, copying) + beginning);
+    // Each 64 rows are multiplied by themselves.
+    const double passing =
+        depth * static_cast<double>(rows + columns + rows / 64 * (64 + columns)) / shared_bytes;
+    return static_cast<double>(rounds) * (std::max({multiplying, copying, passing}) + beginning);
   }
 
   void choose_tile() {
     double best = 0;
-    for (const std::int64_t rows : {128, 64}) {
+    for (const std::int64_t rows : {128, 256, 64}) {
       for (const std::int64_t columns : {256, 192, 128, 96, 64, 32}) {
+        if (rows * columns > most_sums) continue;
         const double wanted = cycles(rows, columns);
         if (best != 0 && wanted >= best) continue;
         best = wanted;
@@ -230,7 +238,7 @@ class TileContraction {
       }
     }
     box_ = box_of(tile_rows_);
-    threads_ = 2 * tile_rows_;
+    threads_ = std::min(most_threads, 2 * tile_rows_);
     const std::int64_t stage = (tile_rows_ + tile_columns_) * strip_bytes;
     choose_staging();
     std::int64_t room = workshop_.target().tile_bytes - slack_bytes;
