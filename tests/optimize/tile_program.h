@@ -38,7 +38,7 @@ struct ConvolutionCase {
   DType dtype = DType::bfloat16;
   DType result = DType::bfloat16;
   std::int64_t images = 2, height = 14, width = 14, channels = 64, filters = 64, kernel = 3;
-  std::int64_t padding = 1, stride = 1, dilation = 1;
+  std::int64_t padding = 1, stride = 1, dilation = 1, groups = 1;
   bool filters_turned = false;  // filters × channels × kernel × kernel in memory
   bool channels_first = false;  // in the images and the result
   bool fused = false;           // a bias, a residual and a maximum after it
@@ -133,15 +133,16 @@ class TileProgram {
     x = pad(x, {none, none, c.padding, c.padding, c.padding, c.padding, none, none});
     x = windows(windows(x, 1, c), 2, c);  // image, y, x, channel, dy, dx
     const Shape places(x.shape().begin(), x.shape().begin() + 3);
-    const Shape cube = {places[0], places[1], places[2], c.filters, c.channels, k, k};
-    const Node w = c.filters_turned
-                       ? leaf(c.dtype, {c.filters, c.channels, k, k})
-                       : permute(leaf(c.dtype, {c.filters, k, k, c.channels}), {0, 3, 1, 2});
-    const Node a =
-        expand(reshape(cast(x, sum), {places[0], places[1], places[2], 1, c.channels, k, k}), cube);
-    const Node b = expand(reshape(cast(w, sum), {1, 1, 1, c.filters, c.channels, k, k}), cube);
+    const std::int64_t each = c.channels / c.groups;
+    Shape cube = {places[0], places[1], places[2], c.groups, c.filters / c.groups, each, k, k};
+    const Node w = c.filters_turned ? leaf(c.dtype, {c.filters, each, k, k})
+                                    : permute(leaf(c.dtype, {c.filters, k, k, each}), {0, 3, 1, 2});
+    const Node a = expand(
+        reshape(cast(x, sum), {places[0], places[1], places[2], c.groups, 1, each, k, k}), cube);
+    const Node b =
+        expand(reshape(cast(w, sum), {1, 1, 1, c.groups, c.filters / c.groups, each, k, k}), cube);
     const Shape all = {places[0], places[1], places[2], c.filters};
-    Node result = reshape(reduce(ReduceOp::add, mul(a, b), {4, 5, 6}), all);
+    Node result = reshape(reduce(ReduceOp::add, mul(a, b), {5, 6, 7}), all);
     if (c.fused) {
       const Node bias = leaf(DType::float32, {c.filters});
       const Node residual = leaf(c.dtype, static_shape(all));
@@ -292,6 +293,7 @@ inline const std::vector<ConvolutionCase>& convolution_cases() {
       {.name = "points", .images = 3, .kernel = 1, .padding = 0, .stride = 2},
       {.name = "ragged", .channels = 48, .filters = 80},
       {.name = "odd", .height = 13, .width = 17, .filters = 67},
+      {.name = "groups", .channels = 96, .filters = 128, .groups = 2},
       {.name = "thin", .height = 20, .channels = 16, .filters = 32, .kernel = 5, .padding = 2},
       {.name = "one_image", .images = 1, .height = 30, .width = 9},
       {.name = "filters_turned", .channels = 40, .filters_turned = true},
