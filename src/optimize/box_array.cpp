@@ -204,7 +204,8 @@ class BoxFinder {
       if (column && !anywhere_ && dimension.stride != 1) return false;
       if (dimension.stride <= 0 || (!column && dimension.stride % aligned() != 0)) return false;
     }
-    return start_ >= 0 && start_ % aligned() == 0 && dimensions_.size() <= most_dimensions;
+    return (anywhere_ || start_ >= 0) && start_ % aligned() == 0 &&
+           dimensions_.size() <= most_dimensions;
   }
 
   static bool constant(const Dimension& dimension) {
@@ -224,7 +225,6 @@ class BoxFinder {
     BoxArray array;
     array.view.pointer = access_.src(0);
     array.view.start = start_;
-    array.column_stride = index_.factor_of(column_);
     std::vector<const Dimension*> order;
     const auto take = [&](const Node& range) {
       for (const Dimension& dimension : dimensions_) {
@@ -304,30 +304,40 @@ std::optional<BoxArray> box_array(const Node& access, const std::vector<Node>& r
   return BoxFinder(access, rows, column, anywhere).run();
 }
 
-BoxArray pack(const BoxArray& array, Workshop& workshop, Schedule& schedule) {
-  const TileView& from = array.view;
-  std::vector<Node> ranges;  // the columns last
-  for (std::size_t d = from.sizes.size(); d-- > 0;) ranges.push_back(workshop.range(from.sizes[d]));
-  Node index = from.start.node();
-  for (std::size_t d = 0; d < from.sizes.size(); ++d) {
-    const Node stride = d == 0 ? array.column_stride.node() : from.strides[d - 1].node();
-    index = add(index, mul(ranges[ranges.size() - 1 - d], stride));
+std::optional<PlacedValue> at_places(const Node& value, const BoxArray& array, Workshop& workshop) {
+  PlacedValue placed;
+  Substitution ranges;
+  for (std::size_t d = array.at.size(); d-- > 0;) {
+    const Node place = workshop.range(array.view.sizes[d]);
+    placed.ranges.push_back(place);
+    const auto sum = affine(array.at[d]);
+    const auto one = std::find_if(sum->terms.begin(), sum->terms.end(),
+                                  [](const Affine::Term& term) { return term.factor == 1; });
+    if (one == sum->terms.end()) return std::nullopt;
+    ranges[one->range] = add(place, integer_sub(one->range, array.at[d]));
   }
-  const std::int64_t aligned = chunk_bytes / byte_size(from.pointer.dtype());
-  const std::int64_t length = from.sizes[0].value();
+  placed.value = substitute(value, ranges);
+  for (const Node& range : free_ranges(placed.value)) {
+    if (!contains(placed.ranges, range)) return std::nullopt;
+  }
+  return placed;
+}
+
+TileView pack(const PlacedValue& placed, const BoxArray& array, Workshop& workshop,
+              Schedule& schedule) {
+  TileView view = array.view;
+  const std::int64_t aligned = chunk_bytes / byte_size(placed.value.dtype());
+  const std::int64_t length = view.sizes[0].value();
   const std::int64_t pitch = (length + aligned - 1) / aligned * aligned;
-  BoxArray packed = array;
-  packed.column_stride = 1;
-  packed.view.pointer =
-      compute_apart(load_from(from.pointer, index), ranges, workshop, schedule, 1, pitch - length)
-          .memory;
-  packed.view.start = 0;
+  view.pointer =
+      compute_apart(placed.value, placed.ranges, workshop, schedule, 1, pitch - length).memory;
+  view.start = 0;
   Size stride = pitch;
-  for (std::size_t d = 1; d < from.sizes.size(); ++d) {
-    packed.view.strides[d - 1] = stride;
-    stride = stride * from.sizes[d];
+  for (std::size_t d = 1; d < view.sizes.size(); ++d) {
+    view.strides[d - 1] = stride;
+    stride = stride * view.sizes[d];
   }
-  return packed;
+  return view;
 }
 
 std::vector<std::int64_t> covering_box(const std::vector<std::int64_t>& sizes,

@@ -15,8 +15,7 @@ namespace brisk {
 /// columns, those of the rows' ranges, the last of them first, and others.
 struct BoxArray {
   TileView view;
-  std::vector<Node> at;    // coordinates, over the ranges of the access
-  Size column_stride = 1;  // other than 1 only anywhere
+  std::vector<Node> at;  // coordinates, over the ranges of the access
 };
 
 /// A load or store as boxes over `column` and `rows`, where its index is a sum of multiples of
@@ -27,8 +26,17 @@ struct BoxArray {
 std::optional<BoxArray> box_array(const Node& access, const std::vector<Node>& rows,
                                   const Node& column, bool anywhere = false);
 
+/// What lies at each place of an array: a value over ranges of its dimensions, the columns last.
+struct PlacedValue {
+  Node value;
+  std::vector<Node> ranges;
+};
+/// `value`, over the ranges of the array's coordinates, if it depends on no more than where these
+/// lead.
+std::optional<PlacedValue> at_places(const Node& value, const BoxArray& array, Workshop& workshop);
 /// The array in working memory, computed by phases of its own, with columns that are contiguous.
-BoxArray pack(const BoxArray& array, Workshop& workshop, Schedule& schedule);
+TileView pack(const PlacedValue& placed, const BoxArray& array, Workshop& workshop,
+              Schedule& schedule);
 
 /// Extents, within their limits, of boxes of no more than `most` elements of which as few as can be
 /// cover a space of these sizes; the later extents are as large as they can be.

@@ -42,6 +42,7 @@ struct ConvolutionCase {
   bool filters_turned = false;  // filters × channels × kernel × kernel in memory
   bool channels_first = false;  // in the images and the result
   bool fused = false;           // a bias, a residual and a maximum after it
+  bool computed = false;        // images: a shift by channel and a maximum before it
   bool copied_first = false;    // the windows, into memory; not read from where the images lie
 };
 
@@ -130,6 +131,11 @@ class TileProgram {
     Node x = c.channels_first
                  ? permute(leaf(c.dtype, {c.images, c.channels, c.height, c.width}), {0, 2, 3, 1})
                  : leaf(c.dtype, {c.images, c.height, c.width, c.channels});
+    if (c.computed) {
+      const Shape image = x.shape();
+      const Node shift = expand(reshape(leaf(c.dtype, {c.channels}), {1, 1, 1, c.channels}), image);
+      x = max(add(x, shift), cast(constant(1, image), c.dtype));
+    }
     x = pad(x, {none, none, c.padding, c.padding, c.padding, c.padding, none, none});
     x = windows(windows(x, 1, c), 2, c);  // image, y, x, channel, dy, dx
     const Shape places(x.shape().begin(), x.shape().begin() + 3);
@@ -315,6 +321,13 @@ inline const std::vector<ConvolutionCase>& convolution_cases() {
        .stride = 2,
        .channels_first = true,
        .fused = true},
+      {.name = "computed", .computed = true},
+      {.name = "computed_in_steps",
+       .height = 15,
+       .channels = 40,
+       .stride = 2,
+       .channels_first = true,
+       .computed = true},
       {.name = "few_channels", .channels = 3, .kernel = 7, .padding = 3, .copied_first = true},
   };
   return cases;

@@ -33,8 +33,8 @@ TEST_P(TilesOfConvolution, kernelsHaveTheGraphsValues) {
       program.run(target_for("sm_90a"), [](const Kernel& kernel, const auto& buffers) {
         interpret(kernel, buffers, {});
         const ConvolutionCase& c = GetParam();
-        // Those before the product turn what is not contiguous along the channels.
-        const int copies = (c.filters_turned ? 1 : 0) + (c.channels_first ? 1 : 0);
+        // Those before the product make what is not there, contiguous along the channels.
+        const int copies = (c.filters_turned ? 1 : 0) + (c.channels_first || c.computed ? 1 : 0);
         const int wanted = c.copied_first ? 3 : 1 + copies;
         EXPECT_EQ(phases_of(kernel).size(), static_cast<std::size_t>(wanted));
       });

@@ -11,8 +11,8 @@
 // those X whose ranges, M and K, move through dimensions of an array together
 // (optimize/box_array.h), as the windows of a convolution do: then rows of tiles are boxes of M,
 // strips of columns lie along one range of K, the depth, and the pipeline goes through the others,
-// the taps. Where the depth is not what is contiguous, the array is turned in working memory first.
-// Other operands are computed there.
+// the taps. Where the depth is not what is contiguous, or elements are computed, that array is made
+// in working memory first. Other operands are computed there.
 #include <algorithm>
 
 #include "base/error.h"
@@ -144,7 +144,7 @@ class TileContraction {
   void choose_form() {
     depth_ = strip_bytes / element_bytes();
     const bool plain = m_.size() == 1 && k_.size() == 1 && find_plain(x_, m_[0], k_[0]);
-    in_boxes_ = !plain && (find_boxes(false) || find_boxes(true));
+    in_boxes_ = !plain && (find_boxes() || find_boxes_to_pack());
     if (in_boxes_) {
       rows_ = m_;
       return;
@@ -153,23 +153,58 @@ class TileContraction {
     deep_ = k_.size() == 1 ? k_[0] : workshop_.range(extent(k_));
   }
 
-  // Where the array lies anywhere, it is worth packing if all windows overlap in it.
-  bool find_boxes(bool anywhere) {
+  bool find_boxes() {
     for (const Node& range : k_) {
-      if (Size(range.src(0)).upper() * element_bytes() < least_strip_bytes) continue;
-      const auto array = box_array(x_.value, m_, range, anywhere);
-      if (!array) continue;
-      const bool overlap = array->at.size() <= 1 + m_.size() + batch_.size();
-      if (anywhere && (k_.size() == 1 || !overlap)) continue;
-      if (anywhere) to_pack_ = array;
-      x_.view = array->view;
-      x_.at = array->at;
-      deep_ = range;
-      taps_ = k_;
-      std::erase(taps_, range);
-      return true;
+      if (!deep_enough(range) || !x_.value.is(Op::load_)) continue;
+      const auto array = box_array(x_.value, m_, range);
+      if (array) return take_boxes(*array, range);
     }
     return false;
+  }
+
+  bool deep_enough(const Node& range) const {
+    return Size(range.src(0)).upper() * element_bytes() >= least_strip_bytes;
+  }
+
+  bool take_boxes(const BoxArray& array, const Node& deep) {
+    x_.view = array.view;
+    x_.at = array.at;
+    deep_ = deep;
+    taps_ = k_;
+    std::erase(taps_, deep);
+    return true;
+  }
+
+  // Where windows overlap in an array that has to be computed or turned, that is less work than to
+  // compute the windows.
+  bool find_boxes_to_pack() {
+    const Gated x = gated(x_.value);
+    for (const Node& load : find_all({x.value}, Op::load_)) {
+      const Node access = load_from(load.src(0), load.src(1), x.gate);
+      for (const Node& range : k_) {
+        if (!deep_enough(range) || k_.size() == 1) continue;
+        const auto array = box_array(access, m_, range, true);
+        if (!array || array->at.size() > 1 + m_.size() + batch_.size()) continue;
+        placed_ = at_places(x.value, *array, workshop_);
+        if (!placed_) continue;
+        array_ = *array;
+        return take_boxes(*array, range);
+      }
+    }
+    return false;
+  }
+
+  // A value that is zero where the gate, if there is one, is closed.
+  struct Gated {
+    Node value, gate;
+  };
+  static Gated gated(const Node& value) {
+    if (value.is(Op::where_) && value.src(2) == constant_like(0, value.dtype()))
+      return {value.src(1), value.src(0)};
+    if (value.is(Op::load_)) return {value, value.srcs().size() == 3 ? value.src(2) : Node()};
+    if (!value.is(Op::cast_)) return {value, {}};
+    const Gated inner = gated(value.src(0));
+    return {cast(inner.value, value.dtype()), inner.gate};
   }
 
   // Boxes of rows_, of so many rows together.
@@ -270,7 +305,7 @@ class TileContraction {
   // ---- operands ------------------------------------------------------------------------------
 
   void prepare_x(Schedule& schedule) {
-    if (to_pack_) x_.view = pack(*to_pack_, workshop_, schedule).view;
+    if (placed_) x_.view = pack(*placed_, array_, workshop_, schedule);
     if (x_.at.empty())
       take(x_, compute_array(x_.value, batch_, m_, k_, workshop_, schedule), rows_[0], deep_);
     x_.view.box.assign(box_.rbegin(), box_.rend());
@@ -487,8 +522,9 @@ class TileContraction {
   Node sum_, contiguous_;
   Operand x_, y_;
   Ranges batch_, m_, n_, k_;
-  bool in_boxes_ = false;            // X's tiles have rows that are boxes of M
-  std::optional<BoxArray> to_pack_;  // first, if X's array is to be
+  bool in_boxes_ = false;              // X's tiles have rows that are boxes of M
+  std::optional<PlacedValue> placed_;  // what X's array is first packed from, if it is
+  BoxArray array_;                     // then
   Ranges rows_;  // through which a tile's rows run: M, or one range over all of its points
   Node deep_;    // along which its columns lie: a range of K, or one over all of its points
   Ranges taps_;  // the others of K
