@@ -155,15 +155,20 @@ class TileContraction {
 
   bool find_boxes() {
     for (const Node& range : k_) {
-      if (!deep_enough(range) || !x_.value.is(Op::load_)) continue;
+      if (!x_.value.is(Op::load_)) break;
       const auto array = box_array(x_.value, m_, range);
-      if (array) return take_boxes(*array, range);
+      if (array && deep_enough(range, *array)) return take_boxes(*array, range);
     }
     return false;
   }
 
-  bool deep_enough(const Node& range) const {
-    return Size(range.src(0)).upper() * element_bytes() >= least_strip_bytes;
+  // Where windows overlap, strips that are partly empty cost less than a copy of the windows.
+  bool deep_enough(const Node& range, const BoxArray& array) const {
+    const std::int64_t bytes = Size(range.src(0)).upper() * element_bytes();
+    return bytes >= (overlap(array) ? least_strip_bytes : strip_bytes);
+  }
+  bool overlap(const BoxArray& array) const {
+    return k_.size() > 1 && array.at.size() <= 1 + m_.size() + batch_.size();
   }
 
   bool take_boxes(const BoxArray& array, const Node& deep) {
@@ -182,9 +187,8 @@ class TileContraction {
     for (const Node& load : find_all({x.value}, Op::load_)) {
       const Node access = load_from(load.src(0), load.src(1), x.gate);
       for (const Node& range : k_) {
-        if (!deep_enough(range) || k_.size() == 1) continue;
         const auto array = box_array(access, m_, range, true);
-        if (!array || array->at.size() > 1 + m_.size() + batch_.size()) continue;
+        if (!array || !overlap(*array) || !deep_enough(range, *array)) continue;
         placed_ = at_places(x.value, *array, workshop_);
         if (!placed_) continue;
         array_ = *array;
