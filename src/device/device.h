@@ -71,8 +71,8 @@ struct TileMap {
   DType dtype = DType::none;
   std::vector<std::int64_t> sizes;
   std::vector<std::int64_t> strides;  // in bytes
-  std::int64_t box_rows = 1;
-  std::int64_t box_columns = 1;
+  std::vector<std::int64_t> box;      // elements in each dimension
+  std::vector<std::int64_t> steps;    // from one of them to the next
   bool operator==(const TileMap&) const = default;
 };
 

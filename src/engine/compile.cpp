@@ -58,6 +58,8 @@ void pack(const TileView& view, Packer& packer) {
   for (const Size& stride : view.strides) packer.size(stride);
   packer.number(view.rows);
   packer.number(view.columns);
+  for (const std::int64_t extent : view.box) packer.number(extent);
+  for (const std::int64_t step : view.steps) packer.number(step);
 }
 
 TileView unpack_view(Unpacker& unpacker) {
@@ -70,6 +72,8 @@ TileView unpack_view(Unpacker& unpacker) {
   for (std::int64_t i = 1; unpacker.ok() && i < rank; ++i) view.strides.push_back(unpacker.size());
   view.rows = unpacker.number();
   view.columns = unpacker.number();
+  for (std::int64_t i = 1; unpacker.ok() && i < rank; ++i) view.box.push_back(unpacker.number());
+  for (std::int64_t i = 1; unpacker.ok() && i < rank; ++i) view.steps.push_back(unpacker.number());
   return view;
 }
 
@@ -156,8 +160,10 @@ TileMap tile_map(const TileView& view, const Variables& values) {
   for (const Size& size : view.sizes) map.sizes.push_back(evaluate_size(size, values));
   for (const Size& stride : view.strides)
     map.strides.push_back(evaluate_size(stride, values) * byte_size(dtype));
-  map.box_rows = view.rows;
-  map.box_columns = strip_bytes / byte_size(dtype);
+  map.box = {strip_bytes / byte_size(dtype)};
+  map.box.insert(map.box.end(), view.box.begin(), view.box.end());
+  map.steps = {1};
+  map.steps.insert(map.steps.end(), view.steps.begin(), view.steps.end());
   return map;
 }
 

@@ -126,24 +126,29 @@ class Machine {
     const std::int64_t width = byte_size(view.pointer.dtype());
     std::vector<std::int64_t> at;
     for (std::size_t i = 2; i < node.srcs().size(); ++i) at.push_back(run_size(node.src(i)));
-    std::int64_t outside = run_size(view.start.node());
-    for (std::size_t d = 2; d < at.size(); ++d) {
-      check(at[d] >= 0 && at[d] < run_size(view.sizes[d].node()), "a tile of the array");
-      outside += at[d] * run_size(view.strides[d - 1].node());
-    }
-    const std::int64_t columns = run_size(view.sizes[0].node());
-    const std::int64_t rows = run_size(view.sizes[1].node());
-    const std::int64_t pitch = run_size(view.strides[0].node());
+    std::vector<std::int64_t> sizes;
+    std::vector<std::int64_t> strides = {1};
+    for (const Size& size : view.sizes) sizes.push_back(run_size(size.node()));
+    for (const Size& stride : view.strides) strides.push_back(run_size(stride.node()));
+    const std::int64_t start = run_size(view.start.node());
     Block& tile = memory(node.src(0));
     Block& array = memory(view.pointer);
-    for (std::int64_t r = 0; r < view.rows; ++r) {
+    for (std::int64_t r = 0; r < rows_in_box(view); ++r) {
+      std::int64_t row = start;  // where its first column lies
+      bool row_inside = true;
+      std::int64_t left = r;
+      for (std::size_t d = 1; d < at.size(); ++d) {
+        const std::int64_t i = at[d] + left % view.box[d - 1] * view.steps[d - 1];
+        left /= view.box[d - 1];
+        row += i * strides[d];
+        row_inside = row_inside && i >= 0 && i < sizes[d];
+      }
       for (std::int64_t c = 0; c < view.columns; ++c) {
         const std::int64_t place = tile_index(static_cast<int>(width), view.rows, r, c) * width;
         check(place + width <= tile.size, "room for the tile");
-        const std::int64_t row = at[1] + r;
         const std::int64_t column = at[0] + c;
-        const bool inside = row >= 0 && row < rows && column >= 0 && column < columns;
-        const std::int64_t from = (outside + row * pitch + column) * width;
+        const bool inside = row_inside && column >= 0 && column < sizes[0];
+        const std::int64_t from = (row + column) * width;
         check(!inside || array.size < 0 || (from >= 0 && from + width <= array.size),
               "a tile's array lies in its buffer");
         if (loads && !inside) std::memset(tile.bytes + place, 0, static_cast<std::size_t>(width));

@@ -172,7 +172,7 @@ class Lowerer {
       Node inside = gate;
       const Index at = source_index(node, index, inside);
       Node element = value(node.src(0), at, inside);
-      if (!node.is(Op::pad_) || inside == gate || element.is(Op::load_)) return element;
+      if (!node.is(Op::pad_) || inside == gate || is_zero_outside(element)) return element;
       return where(inside, element, constant_like(0, node.dtype()));
     }
     if (is_elementwise(node.op())) {
@@ -201,6 +201,13 @@ class Lowerer {
       }
       default: unreachable("a node that lowers (a store or copy must be stored first)");
     }
+  }
+
+  // A load that the gate closes, converted or not.
+  static bool is_zero_outside(const Node& element) {
+    const Node* at = &element;
+    while (at->is(Op::cast_)) at = &at->src(0);
+    return at->is(Op::load_);
   }
 
   static Index gate_index(const Node& load, const Index& index) {

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "graph/print.h"
+#include "kernel/tile.h"
 
 namespace brisk {
 
@@ -133,6 +134,20 @@ class Writer {
   int next_ = 0;
 };
 
+// Rows × columns of a tile; where its rows are a box of several dimensions, or of elements apart,
+// their extents (and steps) after it, the fastest first.
+std::string box_text(const TileView& view) {
+  std::string extents;
+  for (std::size_t d = 0; d < view.box.size(); ++d) {
+    if (d > 0) extents += " x ";
+    extents += std::to_string(view.box[d]);
+    if (view.steps[d] != 1) extents += fmt::format(" by {}", view.steps[d]);
+  }
+  const std::string tile = fmt::format("{} x {}", view.rows, view.columns);
+  const bool plain = view.box[0] == view.rows && view.steps[0] == 1;
+  return plain ? tile : fmt::format("{} (rows {})", tile, extents);
+}
+
 std::string store_text(const Node& store, const std::string& margin, Writer& writer) {
   writer.forget();
   writer.bind(store);
@@ -173,7 +188,7 @@ void write(const Node& node, int indent, Writer& writer, std::string& text) {
       break;
     case Op::load_tile_:
     case Op::store_tile_:
-      text += fmt::format("{}{} {} x {}\n", margin, writer.text(node), node.ints(0), node.ints(1));
+      text += fmt::format("{}{} {}\n", margin, writer.text(node), box_text(view_of(node)));
       break;
     case Op::finish_steps_:
       text += fmt::format("{}finish_steps but {}\n", margin, node.ints(0));

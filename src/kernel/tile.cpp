@@ -1,6 +1,8 @@
 #include "kernel/tile.h"
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 
 #include "base/error.h"
 #include "graph/integer.h"
@@ -22,7 +24,15 @@ Node tile_copy(Op op, const Node& tile, const TileView& view, const std::vector<
   std::vector<Node> srcs = {tile, view.pointer};
   srcs.insert(srcs.end(), at.begin(), at.end());
   Attr attr;
+  const std::size_t beyond = view.strides.size();
+  std::vector<std::int64_t> box = view.box;
+  std::vector<std::int64_t> steps = view.steps;
+  if (box.empty()) box = {view.rows};
+  box.resize(beyond, 1);
+  steps.resize(beyond, 1);
   attr.ints = {view.rows, view.columns};
+  attr.ints.insert(attr.ints.end(), box.begin(), box.end());
+  attr.ints.insert(attr.ints.end(), steps.begin(), steps.end());
   attr.sizes = {view.start};
   attr.sizes.insert(attr.sizes.end(), view.sizes.begin(), view.sizes.end());
   attr.sizes.insert(attr.sizes.end(), view.strides.begin(), view.strides.end());
@@ -64,13 +74,21 @@ Node store_tile(const Node& tile, const TileView& view, const std::vector<Node>&
 
 TileView view_of(const Node& statement) {
   const Shape& sizes = statement.attr().sizes;
+  const auto& ints = statement.attr().ints;
   const auto rank = static_cast<std::ptrdiff_t>(statement.srcs().size() - 2);
   return {statement.src(1),
           sizes[0],
           {sizes.begin() + 1, sizes.begin() + 1 + rank},
           {sizes.begin() + 1 + rank, sizes.end()},
-          statement.ints(0),
-          statement.ints(1)};
+          ints[0],
+          ints[1],
+          {ints.begin() + 2, ints.begin() + 1 + rank},
+          {ints.begin() + 1 + rank, ints.end()}};
+}
+
+std::int64_t rows_in_box(const TileView& view) {
+  if (view.box.empty()) return view.rows;
+  return std::accumulate(view.box.begin(), view.box.end(), std::int64_t{1}, std::multiplies<>());
 }
 
 std::vector<TileView> tile_views(const Kernel& kernel) {

@@ -30,24 +30,36 @@ Node tile_index(int element_bytes, std::int64_t rows, const Node& row, const Nod
 /// Elements of a tile; columns may end within a strip.
 std::int64_t tile_elements(int element_bytes, std::int64_t rows, std::int64_t columns);
 
-/// Boxes of rows × columns elements of an array in memory. Its dimensions are columns (contiguous),
-/// rows, and up to three more; strides are those of rows and of these.
+/// Boxes of an array in memory, each of them the rows of a tile. The array's dimensions are columns
+/// (contiguous), rows, and up to three more; strides are those of rows and of these. The rows of a
+/// tile may run through a box of several dimensions, its second dimension the fastest: then what
+/// the box leaves over of the tile's rows stays as it was.
 struct TileView {
   Node pointer;  // param
   Size start;    // of the array in it, in elements
   std::vector<Size> sizes;
   std::vector<Size> strides;  // in elements, one less than sizes
-  std::int64_t rows = 1;
+  std::int64_t rows = 1;      // of the tile
   std::int64_t columns = 1;
+  /// Elements of a box in the array's second and later dimensions, and from one to the next of
+  /// them; empty: `rows` neighbours in the second, one in the others.
+  std::vector<std::int64_t> box = {};
+  std::vector<std::int64_t> steps = {};
   bool operator==(const TileView&) const = default;
 };
+/// Rows of the tile that a box has.
+std::int64_t rows_in_box(const TileView& view);
+
+constexpr std::size_t most_dimensions = 5;  // of such an array
+constexpr std::int64_t most_of_box = 256;   // elements of a dimension that a box reaches over
+constexpr std::int64_t most_step = 8;
 
 /// Copies the box whose first element is at these coordinates (columns, rows, …) into the tile;
-/// zeros where the box reaches out of the array in its columns or rows.
+/// zeros where the box reaches out of the array, before its beginning or beyond its end.
 Node load_tile(const Node& tile, const TileView& view, const std::vector<Node>& at);
 /// The other way, whole strips of columns; what reaches out is not written.
 Node store_tile(const Node& tile, const TileView& view, const std::vector<Node>& at);
-/// Of a load_tile or store_tile.
+/// Of a load_tile or store_tile; box and steps are never empty.
 TileView view_of(const Node& statement);
 /// Every different one of the kernel.
 std::vector<TileView> tile_views(const Kernel& kernel);

@@ -252,9 +252,17 @@ class Checker {
     if (!is_local(tile, Memory::shared) || !view.pointer.is(Op::param_))
       fail(node, "a tile is copied between shared memory and a param");
     if (tile.dtype() != view.pointer.dtype()) fail(node, "the tile has another dtype");
-    if (view.rows % 8 != 0 || view.rows > 256 ||
+    if (view.rows % 8 != 0 || rows_in_box(view) < 1 || rows_in_box(view) > view.rows ||
         tile.ints(1) < tile_elements(byte_size(tile.dtype()), view.rows, view.columns)) {
       fail(node, "the tile's shape does not fit");
+    }
+    if (view.sizes.size() > most_dimensions) fail(node, "the array has too many dimensions");
+    for (std::size_t d = 0; d < view.box.size(); ++d) {
+      if (view.box[d] < 1 || view.steps[d] < 1 || view.steps[d] > most_step ||
+          view.box[d] * view.steps[d] > most_of_box) {
+        fail(node, "no such box");
+      }
+      if (node.is(Op::store_tile_) && view.steps[d] != 1) fail(node, "stores in steps");
     }
     if (node.is(Op::store_tile_) && view.columns * byte_size(tile.dtype()) % strip_bytes != 0)
       fail(node, "stores a part of a strip");

@@ -129,12 +129,14 @@ Node make_tile(DType dtype, std::int64_t rows, std::int64_t columns, Workshop& w
 
 Node write_tile(const Node& store, const Node& tile, std::int64_t rows, std::int64_t columns,
                 std::int64_t threads, Workshop& workshop,
-                const std::function<TileElement(const Node& row, const Node& column)>& element) {
+                const std::function<TileElement(const Node& row, const Node& column)>& element,
+                bool rows_first) {
   const Node thread = workshop.range(threads);
   const Node round = workshop.range(rows * columns / threads);
   const Node place = add(mul(round, constant_int(threads)), thread);
-  const Node row = idiv(place, constant_int(columns));
-  const Node column = mod(place, constant_int(columns));
+  const Node row = rows_first ? mod(place, constant_int(rows)) : idiv(place, constant_int(columns));
+  const Node column =
+      rows_first ? idiv(place, constant_int(rows)) : mod(place, constant_int(columns));
   auto [values, inside] = element(row, column);
   if (store.srcs().size() == 4) inside = logical_and(inside, substitute(store.src(3), values));
   const Node value = load_from(tile, tile_index(byte_size(tile.dtype()), rows, row, column));

@@ -44,10 +44,11 @@ struct TileElement {
   Substitution values;
   Node inside;
 };
-/// The elements of a tile to where the store puts them, by `threads` threads, neighbours by
-/// neighbours; for outputs that store_of cannot reach.
+/// The elements of a tile to where the store puts them, by `threads` threads, neighbours in a row
+/// (or, where rows_first, in a column) by neighbours; for outputs that store_of cannot reach.
 Node write_tile(const Node& store, const Node& tile, std::int64_t rows, std::int64_t columns,
                 std::int64_t threads, Workshop& workshop,
-                const std::function<TileElement(const Node& row, const Node& column)>& element);
+                const std::function<TileElement(const Node& row, const Node& column)>& element,
+                bool rows_first = false);
 
 }  // namespace brisk

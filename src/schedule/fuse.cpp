@@ -351,7 +351,7 @@ class Fuser {
     if (is_movement(node.op()) || node.rank() == 0) return uses.size() > most_uses;
     if (virtual_.count(node) != 0) return false;
     if (uses.size() > most_uses) return true;
-    if (widens(node)) return false;
+    if (widens(node) || is_of_more(node)) return false;
     const double own = std::max(1.0, elements(node.shape()));
     double total = 0;
     for (const Use& use : uses) total += std::max(1.0, evaluations(node, use));
@@ -365,6 +365,15 @@ class Fuser {
   // What is stored, then, is the narrower source.
   static bool widens(const Node& node) {
     return node.is(Op::cast_) && byte_size(node.src(0).dtype()) < byte_size(node.dtype());
+  }
+
+  // A conversion of what movement has made more of (the windows of an image): if anything is
+  // stored, then what there was before.
+  static bool is_of_more(const Node& node) {
+    if (!node.is(Op::cast_)) return false;
+    const Node* below = &node.src(0);
+    while (is_movement(below->op())) below = &below->src(0);
+    return !is_leaf(*below) && elements(below->shape()) < elements(node.shape());
   }
 
   // Two things that the price of one evaluation does not see: sums of products within sums of

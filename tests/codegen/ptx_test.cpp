@@ -80,6 +80,12 @@ TEST_P(PtxTiles, productsAssembleWithoutSpills) {
   assembles_without_spills(test::TileProgram(GetParam()));
 }
 
+class PtxConvolution : public testing::TestWithParam<test::ConvolutionCase> {};
+TEST_P(PtxConvolution, tilesAssembleWithoutSpills) {
+  BRISK_WANT_PTXAS();
+  assembles_without_spills(test::TileProgram(GetParam()));
+}
+
 class PtxAttention : public testing::TestWithParam<test::AttentionCase> {};
 TEST_P(PtxAttention, tilesAssembleWithoutSpills) {
   BRISK_WANT_PTXAS();
@@ -87,6 +93,8 @@ TEST_P(PtxAttention, tilesAssembleWithoutSpills) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, PtxAttention, testing::ValuesIn(test::attention_cases()),
+                         [](const auto& info) { return test::name_of(info); });
+INSTANTIATE_TEST_SUITE_P(Cases, PtxConvolution, testing::ValuesIn(test::convolution_cases()),
                          [](const auto& info) { return test::name_of(info); });
 INSTANTIATE_TEST_SUITE_P(Cases, PtxTiles, testing::ValuesIn(test::tile_cases()),
                          [](const auto& info) { return test::name_of(info); });

@@ -60,12 +60,9 @@ class Gpu {
 #define BRISK_WANT_GPU() \
   if (cuda_devices().empty()) GTEST_SKIP() << why_no_cuda_devices()
 
-class CudaTiles : public testing::TestWithParam<test::TileCase> {};
-
-TEST_P(CudaTiles, productsHaveTheGraphsValues) {
-  BRISK_WANT_GPU();
+// The same bytes.
+void expect_the_graphs_values(test::TileProgram program) {
   Gpu gpu;
-  test::TileProgram program(GetParam());
   program.run(gpu.target(),
               [&](const Kernel& kernel, const auto& buffers) { gpu.run(kernel, buffers); });
   const Array wanted = program.wanted();
@@ -75,7 +72,24 @@ TEST_P(CudaTiles, productsHaveTheGraphsValues) {
   EXPECT_EQ(wrong, 0U) << "bytes of " << got.size() << "\n" << program.text;
 }
 
+class CudaTiles : public testing::TestWithParam<test::TileCase> {};
+
+TEST_P(CudaTiles, productsHaveTheGraphsValues) {
+  BRISK_WANT_GPU();
+  expect_the_graphs_values(test::TileProgram(GetParam()));
+}
+
 INSTANTIATE_TEST_SUITE_P(Cases, CudaTiles, testing::ValuesIn(test::tile_cases()),
+                         [](const auto& info) { return test::name_of(info); });
+
+class CudaConvolution : public testing::TestWithParam<test::ConvolutionCase> {};
+
+TEST_P(CudaConvolution, tilesHaveTheGraphsValues) {
+  BRISK_WANT_GPU();
+  expect_the_graphs_values(test::TileProgram(GetParam()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, CudaConvolution, testing::ValuesIn(test::convolution_cases()),
                          [](const auto& info) { return test::name_of(info); });
 
 class CudaAttention : public testing::TestWithParam<test::AttentionCase> {};

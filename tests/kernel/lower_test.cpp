@@ -40,6 +40,15 @@ TEST(Lower, MovementVanishesIntoTheIndexAndTheGate) {
             "      p1[((r0 * 2) + r1)] = p0[(((r0 * -1) + (r1 * 8)) + 16) if (0 < r0)]\n");
 }
 
+TEST(Lower, AConvertedLoadIsZeroWhereItsGateIsClosed) {
+  const Node a = memory({8}, DType::int8);
+  EXPECT_EQ(lowered({pad(cast(a, DType::int32), {1, 0})}),
+            "lowered(in int8 p0, out int32 p1)\n"
+            "  part r0 < 9:\n"
+            "    stage:\n"
+            "      p1[r0] = cast<int32>(p0[(r0 + -1) if (0 < r0)])\n");
+}
+
 TEST(Lower, ASplitAndAJoinOfAxesNeedDivisionsOnlyWhereDigitsMix) {
   const Node a = memory({6, 4});
   EXPECT_EQ(lowered({reshape(a, {3, 2, 4})}),

@@ -34,6 +34,20 @@ struct TileCase {
   std::int64_t heads = 1;  // the result's columns lie in so many matrices, one after the other
 };
 
+/// A convolution of images (height × width × channels) with `filters` of kernel × kernel.
+struct ConvolutionCase {
+  const char* name;
+  DType dtype = DType::bfloat16;
+  DType result = DType::bfloat16;
+  std::int64_t images = 2, height = 14, width = 14, channels = 64, filters = 64, kernel = 3;
+  std::int64_t padding = 1, stride = 1, dilation = 1, groups = 1;
+  bool filters_turned = false;  // filters × channels × kernel × kernel in memory
+  bool channels_first = false;  // in the images and the result
+  bool fused = false;           // a bias, a residual and a maximum after it
+  bool computed = false;        // images: a shift by channel and a maximum before it
+  bool copied_first = false;    // the windows, into memory; not read from where the images lie
+};
+
 /// Attention of `heads` times queries × width with keys × width, and values of `columns`.
 struct AttentionCase {
   const char* name;
@@ -121,6 +135,42 @@ class TileProgram {
     root = c.result == sum ? result : cast(result, c.result);
   }
 
+  explicit TileProgram(const ConvolutionCase& c) {
+    const DType sum = is_integer(c.dtype) ? DType::int32 : DType::float32;
+    const std::int64_t k = c.kernel;
+    const Size none(0);
+    Node x = c.channels_first
+                 ? permute(leaf(c.dtype, {c.images, c.channels, c.height, c.width}), {0, 2, 3, 1})
+                 : leaf(c.dtype, {c.images, c.height, c.width, c.channels});
+    if (c.computed) {
+      const Shape image = x.shape();
+      const Node shift = expand(reshape(leaf(c.dtype, {c.channels}), {1, 1, 1, c.channels}), image);
+      x = max(add(x, shift), cast(constant(1, image), c.dtype));
+    }
+    x = pad(x, {none, none, c.padding, c.padding, c.padding, c.padding, none, none});
+    x = windows(windows(x, 1, c), 2, c);  // image, y, x, channel, dy, dx
+    const Shape places(x.shape().begin(), x.shape().begin() + 3);
+    const std::int64_t each = c.channels / c.groups;
+    Shape cube = {places[0], places[1], places[2], c.groups, c.filters / c.groups, each, k, k};
+    const Node w = c.filters_turned ? leaf(c.dtype, {c.filters, each, k, k})
+                                    : permute(leaf(c.dtype, {c.filters, k, k, each}), {0, 3, 1, 2});
+    const Node a = expand(
+        reshape(cast(x, sum), {places[0], places[1], places[2], c.groups, 1, each, k, k}), cube);
+    const Node b =
+        expand(reshape(cast(w, sum), {1, 1, 1, c.groups, c.filters / c.groups, each, k, k}), cube);
+    const Shape all = {places[0], places[1], places[2], c.filters};
+    Node result = reshape(reduce(ReduceOp::add, mul(a, b), {5, 6, 7}), all);
+    if (c.fused) {
+      const Node bias = leaf(DType::float32, {c.filters});
+      const Node residual = leaf(c.dtype, static_shape(all));
+      result =
+          add(add(result, expand(reshape(bias, {1, 1, 1, c.filters}), all)), cast(residual, sum));
+      result = max(result, constant(0, all));
+    }
+    if (c.channels_first) result = permute(result, {0, 3, 1, 2});
+    root = c.result == sum ? result : cast(result, c.result);
+  }
+
   /// Runs `run(kernel, buffers)` for each kernel; gives their names.
   template <typename Run>
   std::vector<std::string> run(const Target& target, const Run& run_kernel) {
@@ -153,6 +203,39 @@ class TileProgram {
   static Node constant(float value, const Shape& shape) {
     Shape ones(shape.size(), 1);
     return expand(reshape(constant_float(value), ones), shape);
+  }
+
+  // Windows along the axis, places where it was, what is in them as a last axis: repeated, and cut
+  // into rows of which each begins `dilation` later.
+  static Node windows(const Node& x, int axis, const ConvolutionCase& c) {
+    const std::int64_t have = x.shape()[axis].value();
+    const std::int64_t span = ((have - c.dilation * (c.kernel - 1) - 1) / c.stride + 1) * c.stride;
+    const std::int64_t row = (span > have ? 2 : 1) * have + c.dilation;
+    const std::int64_t repeats = (c.kernel * row + have - 1) / have;
+    const auto with = [&](const Node& node, std::vector<std::int64_t> sizes, int old) {
+      Shape shape = node.shape();
+      shape.erase(shape.begin() + axis, shape.begin() + axis + old);
+      shape.insert(shape.begin() + axis, sizes.begin(), sizes.end());
+      return shape;
+    };
+    const auto cut = [&](const Node& node, int at, std::int64_t size) {
+      Shape box;
+      for (const Size& whole : node.shape()) box.insert(box.end(), {Size(0), whole});
+      box[2 * at + 1] = size;
+      return shrink(node, box);
+    };
+    Node y = reshape(x, with(x, {1, have}, 1));
+    y = expand(y, with(y, {repeats, have}, 2));
+    y = cut(reshape(y, with(y, {repeats * have}, 2)), axis, c.kernel * row);
+    y = cut(reshape(y, with(y, {c.kernel, row}, 1)), axis + 1, span);
+    y = cut(reshape(y, with(y, {c.kernel, span / c.stride, c.stride}, 2)), axis + 2, 1);
+    y = reshape(y, with(y, {c.kernel, span / c.stride}, 3));
+    std::vector<int> order;
+    for (int i = 0; i < y.rank(); ++i) {
+      if (i != axis) order.push_back(i);
+    }
+    order.push_back(axis);
+    return permute(y, order);
   }
 
   // Small whole numbers and halves, which every narrow dtype holds.
@@ -219,6 +302,51 @@ inline const std::vector<TileCase>& tile_cases() {
   return cases;
 }
 
+inline const std::vector<ConvolutionCase>& convolution_cases() {
+  static const std::vector<ConvolutionCase> cases = {
+      {.name = "padded"},
+      {.name = "wide", .images = 3, .channels = 128, .filters = 256},
+      {.name = "valid", .height = 12, .width = 20, .padding = 0},
+      {.name = "in_steps", .height = 28, .width = 28, .stride = 2},
+      {.name = "in_odd_steps", .height = 23, .width = 17, .kernel = 2, .padding = 0, .stride = 3},
+      {.name = "dilated", .padding = 2, .dilation = 2},
+      {.name = "points", .images = 3, .kernel = 1, .padding = 0, .stride = 2},
+      {.name = "ragged", .channels = 48, .filters = 80},
+      {.name = "odd", .height = 13, .width = 17, .filters = 67},
+      {.name = "groups", .channels = 96, .filters = 128, .groups = 2},
+      {.name = "thin", .height = 20, .channels = 16, .filters = 32, .kernel = 5, .padding = 2},
+      {.name = "one_image", .images = 1, .height = 30, .width = 9},
+      {.name = "filters_turned", .channels = 40, .filters_turned = true},
+      {.name = "fused", .height = 11, .fused = true},
+      {.name = "fused_steps",
+       .dtype = DType::float16,
+       .result = DType::float16,
+       .height = 19,
+       .channels = 72,
+       .filters = 96,
+       .stride = 2,
+       .fused = true},
+      {.name = "to_float32", .result = DType::float32, .filters = 128},
+      {.name = "bytes", .dtype = DType::int8, .result = DType::int32, .channels = 128},
+      {.name = "channels_first", .channels = 40, .filters_turned = true, .channels_first = true},
+      {.name = "channels_first_in_steps",
+       .height = 17,
+       .filters = 72,
+       .stride = 2,
+       .channels_first = true,
+       .fused = true},
+      {.name = "computed", .computed = true},
+      {.name = "computed_in_steps",
+       .height = 15,
+       .channels = 40,
+       .stride = 2,
+       .channels_first = true,
+       .computed = true},
+      {.name = "few_channels", .channels = 3, .kernel = 7, .padding = 3, .copied_first = true},
+  };
+  return cases;
+}
+
 inline const std::vector<AttentionCase>& attention_cases() {
   static const std::vector<AttentionCase> cases = {
       {.name = "full", .heads = 2, .queries = 192, .keys = 256},
@@ -273,5 +401,8 @@ inline std::string name_of(const testing::TestParamInfo<AttentionCase>& info) {
   return info.param.name;
 }
 inline std::string name_of(const testing::TestParamInfo<TileCase>& info) { return info.param.name; }
+inline std::string name_of(const testing::TestParamInfo<ConvolutionCase>& info) {
+  return info.param.name;
+}
 
 }  // namespace brisk::test

@@ -48,6 +48,19 @@ TEST(Fuse, AProductReadByTwoLoopsIsStoredOnce) {
   EXPECT_LT(kernel_of(list, product), kernel_of(list, root));
 }
 
+TEST(Fuse, AProductIsStoredBeforeMovementMakesMoreOfIt) {
+  const auto product = [](const Node& a, const Node& b, std::int64_t rows) {
+    const Shape cube = {rows, 256, 256};
+    return sum(
+        mul(expand(reshape(a, {rows, 1, 256}), cube), expand(reshape(b, {1, 256, 256}), cube)),
+        {2});
+  };
+  const Node first = cast(product(memory({256, 256}), memory({256, 256}), 256), DType::bfloat16);
+  const Node repeated = reshape(expand(reshape(first, {1, 256, 256}), {9, 256, 256}), {2304, 256});
+  const Node root = product(cast(repeated, DType::float32), memory({256, 256}), 2304);
+  EXPECT_EQ(fuse({{root}}).stored, (NodeSet{first, root}));
+}
+
 TEST(Fuse, WhatAWholeTableIsMadeOfIsStoredBeforeItIsGathered) {
   const Node table = sum(memory({64, 32}), {1});
   const Node index = buffer(DType::int64, {1000}, nullptr);

@@ -735,7 +735,8 @@ class Renderer {
         std::int64_t bytes = 0;
         for (const Node& load : loads) {
           if (!ring.holds(load.src(0))) continue;
-          bytes += tile_elements(1, load.ints(0), load.ints(1) * byte_size(load.src(0).dtype()));
+          bytes += tile_elements(1, rows_in_box(view_of(load)),
+                                 load.ints(1) * byte_size(load.src(0).dtype()));
         }
         wait_for_signal(e_, freed(ring, turn.stage), b_.CreateXor(turn.parity, word(1)));
         signal_with_bytes(e_, signals.at(&ring), bytes);

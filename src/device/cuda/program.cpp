@@ -93,10 +93,10 @@ TensorMap tensor_map(const GpuContext& context, const TileMap& tile, std::span<v
   TensorMap map{};
   std::vector<std::uint64_t> sizes(tile.sizes.begin(), tile.sizes.end());
   std::vector<std::uint64_t> strides(tile.strides.begin(), tile.strides.end());
-  std::vector<std::uint32_t> box(sizes.size(), 1);
-  std::vector<std::uint32_t> steps(sizes.size(), 1);
-  box[0] = static_cast<std::uint32_t>(tile.box_columns);
-  box[1] = static_cast<std::uint32_t>(tile.box_rows);
+  // The driver's boxes count what steps leave out.
+  std::vector<std::uint32_t> steps(tile.steps.begin(), tile.steps.end());
+  std::vector<std::uint32_t> box(tile.box.begin(), tile.box.end());
+  for (std::size_t i = 0; i < box.size(); ++i) box[i] *= steps[i];
   const Address first =
       reinterpret_cast<Address>(buffers[tile.buffer]) + static_cast<Address>(tile.start);
   if (driver().tensor_map == nullptr) {

@@ -1,17 +1,24 @@
 // Contractions on matrix units that multiply tiles of shared memory (kernel/tile.h): sums over
 // products of two operands of 8 or 16 bits, X over output ranges M and Y over N, both over the
-// summed ranges K and the batch. N holds the range along which the output is contiguous. Several
-// sums may share one X (a gated unit has two).
+// summed ranges K and the batch. N is the range along which the output is contiguous, or, where
+// that is one of several of its operand, M and N may be the other way round. Several sums may share
+// one X (a gated unit has two).
 //
 // A task is one tile of the output. A pipeline over K brings tiles of X and Y and multiplies them
 // into fragments; what follows the sum is computed on these, goes to shared memory as a tile of the
 // output and from there to the output, by a copy of its own where the output's rows allow it.
-// Operands are copied from where they lie if they are plain matrices with aligned rows; otherwise
-// they are computed into working memory first.
+//
+// Operands are copied from where they lie if they are plain matrices with aligned rows. So are
+// those X whose ranges, M and K, move through dimensions of an array together
+// (optimize/box_array.h), as the windows of a convolution do: then rows of tiles are boxes of M,
+// strips of columns lie along one range of K, the depth, and the pipeline goes through the others,
+// the taps. Where the depth is not what is contiguous, or elements are computed, that array is made
+// in working memory first. Other operands are computed there.
 #include <algorithm>
 
 #include "base/error.h"
 #include "optimize/analysis.h"
+#include "optimize/box_array.h"
 #include "optimize/product.h"
 #include "optimize/tile_array.h"
 
@@ -20,13 +27,16 @@ namespace brisk {
 namespace {
 
 using Ranges = std::vector<Node>;
+using Extents = std::vector<std::int64_t>;
 
 constexpr std::int64_t strip_of_tiles = 16;  // M-tiles whose rows of X stay in the cache together
 constexpr std::int64_t most_staged_bytes = 64 << 10;  // of a tile of the output
 constexpr std::int64_t slack_bytes = 4 << 10;  // of shared memory, for barriers and exchanges
 constexpr std::int64_t most_stages = 6;
+constexpr std::int64_t most_threads = 256;        // that multiply
+constexpr std::int64_t most_results = 128 * 256;  // of a tile and all sums, in registers
 constexpr std::size_t most_sums = 2;
-constexpr std::int64_t most_columns = 256;  // of a tile of the output, of all sums
+constexpr std::int64_t least_strip_bytes = 32;  // of a strip, that have to be there
 
 Node number(std::int64_t value) { return constant_int(value); }
 Node clipped(const Node& at, const Size& end) { return integer_min(at, (end - 1).node()); }
@@ -44,17 +54,19 @@ class TileContraction {
   Schedule run() {
     Schedule schedule;
     schedule.name = "tiles_" + std::string(name(x_.value.dtype()));
+    choose_form();
     choose_tile();
-    prepare(x_, m_, tile_rows_, schedule);
-    for (Sum& sum : sums_) prepare(sum.y, n_, tile_columns_, schedule);
+    prepare_x(schedule);
+    for (Sum& sum : sums_) prepare_y(sum.y, schedule);
     schedule.phases.push_back(main_phase());
     return schedule;
   }
 
  private:
   struct Operand {
-    Node value;       // of an element, in the dtype that is multiplied
-    TileArray array;  // where its tiles come from
+    Node value;            // of an element, in the dtype that is multiplied
+    TileView view;         // where its tiles come from
+    std::vector<Node> at;  // coordinates over the ranges
     bool by_depth = false;
     Node tile;
   };
@@ -131,9 +143,37 @@ class TileContraction {
       if (!in_x && !in_y) return false;
       (in_x && in_y ? batch_ : in_x ? m_ : n_).push_back(range);
     }
-    // Neighbours that a thread holds are neighbours along the last range.
-    const bool pairs = n_.size() == 1 || Size(contiguous_.src(0)).upper() % 2 == 0;
-    return !n_.empty() && n_.back() == contiguous_ && pairs && !m_.empty();
+    if (n_.empty() || m_.empty()) return false;
+    column_ = n_[0];
+    if (n_.size() == 1 || take_columns_together()) return true;
+    if (m_.size() > 1 || sums_.size() > 1) return false;
+    std::swap(x_, sums_[0].y);
+    std::swap(m_, n_);
+    column_ = n_[0];
+    return true;
+  }
+
+  // Several ranges of N as one, where Y is a plain matrix over their points; neighbours that a
+  // thread holds have to be neighbours along the last one.
+  bool take_columns_together() {
+    if (!(n_.back() == contiguous_) || Size(contiguous_.src(0)).upper() % 2 != 0 || k_.size() > 1)
+      return false;
+    const Node all = workshop_.range(extent(n_));
+    for (Sum& sum : sums_) {
+      sum.y.value = over_columns(sum.y.value, all);
+      Operand probe = sum.y;
+      if (!find_plain(probe, all, k_[0])) return false;
+    }
+    column_ = all;
+    return true;
+  }
+
+  // An access over the ranges of N, as one over a single range of their points.
+  Node over_columns(const Node& access, const Node& all) const {
+    if (n_.size() == 1) return access;
+    Substitution values;
+    place(values, n_, all);
+    return substitute(access, values);
   }
 
   bool worth_it() const {
@@ -147,33 +187,135 @@ class TileContraction {
 
   std::int64_t element_bytes() const { return byte_size(x_.value.dtype()); }
 
+  void choose_form() {
+    depth_ = strip_bytes / element_bytes();
+    const bool plain = m_.size() == 1 && k_.size() == 1 && find_plain(x_, m_[0], k_[0]);
+    in_boxes_ = !plain && (find_boxes() || find_boxes_to_pack());
+    if (in_boxes_) {
+      rows_ = m_;
+      return;
+    }
+    rows_ = m_.size() == 1 ? m_ : Ranges{workshop_.range(extent(m_))};
+    deep_ = k_.size() == 1 ? k_[0] : workshop_.range(extent(k_));
+  }
+
+  bool find_boxes() {
+    for (const Node& range : k_) {
+      if (!x_.value.is(Op::load_)) break;
+      const auto array = box_array(x_.value, m_, range);
+      if (array && deep_enough(range, *array)) return take_boxes(*array, range);
+    }
+    return false;
+  }
+
+  // Where windows overlap, strips that are partly empty cost less than a copy of the windows.
+  bool deep_enough(const Node& range, const BoxArray& array) const {
+    const std::int64_t bytes = Size(range.src(0)).upper() * element_bytes();
+    return bytes >= (overlap(array) ? least_strip_bytes : strip_bytes);
+  }
+  bool overlap(const BoxArray& array) const {
+    return k_.size() > 1 && array.at.size() <= 1 + m_.size() + batch_.size();
+  }
+
+  bool take_boxes(const BoxArray& array, const Node& deep) {
+    x_.view = array.view;
+    x_.at = array.at;
+    deep_ = deep;
+    taps_ = k_;
+    std::erase(taps_, deep);
+    return true;
+  }
+
+  // Where windows overlap in an array that has to be computed or turned, that is less work than to
+  // compute the windows.
+  bool find_boxes_to_pack() {
+    const Gated x = gated(x_.value);
+    for (const Node& load : find_all({x.value}, Op::load_)) {
+      const Node access = load_from(load.src(0), load.src(1), x.gate);
+      for (const Node& range : k_) {
+        const auto array = box_array(access, m_, range, true);
+        if (!array || !overlap(*array) || !deep_enough(range, *array)) continue;
+        placed_ = at_places(x.value, *array, workshop_);
+        if (!placed_) continue;
+        array_ = *array;
+        return take_boxes(*array, range);
+      }
+    }
+    return false;
+  }
+
+  // A value that is zero where the gate, if there is one, is closed.
+  struct Gated {
+    Node value, gate;
+  };
+  static Gated gated(const Node& value) {
+    if (value.is(Op::where_) && value.src(2) == constant_like(0, value.dtype()))
+      return {value.src(1), value.src(0)};
+    if (value.is(Op::load_)) return {value, value.srcs().size() == 3 ? value.src(2) : Node()};
+    if (!value.is(Op::cast_)) return {value, {}};
+    const Gated inner = gated(value.src(0));
+    return {cast(inner.value, value.dtype()), inner.gate};
+  }
+
+  // Boxes of rows_, of so many rows together.
+  Extents box_of(std::int64_t rows) const {
+    if (!in_boxes_) return {rows};
+    Extents sizes;
+    Extents limits;
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      sizes.push_back(usual(Size(rows_[i].src(0))));
+      limits.push_back(most_of_box / x_.view.steps[rows_.size() - 1 - i]);
+    }
+    return covering_box(sizes, limits, rows);
+  }
+
+  Size boxes(const Extents& box) const {
+    Size count = 1;
+    for (std::size_t i = 0; i < box.size(); ++i) count = count * boxes_along(box, i);
+    return count;
+  }
+  Size boxes_along(const Extents& box, std::size_t i) const {
+    return (Size(rows_[i].src(0)) + (box[i] - 1)) / box[i];
+  }
+
+  static std::int64_t usual(const Size& size) {
+    constexpr std::int64_t unknown = 2048;
+    return size.is_constant() ? size.value() : std::min(size.upper(), unknown);
+  }
+
+  std::int64_t steps() const {
+    return extent(taps_).value() * ((Size(deep_.src(0)).value() + depth_ - 1) / depth_);
+  }
+
   // Cycles of the busiest processor: for each of its tiles those of the matrix unit, or those in
-  // which the operands come from the cache, and some in which nothing is multiplied.
+  // which the operands come from the cache, or go to and from shared memory, and some in which
+  // nothing is multiplied.
   double cycles(std::int64_t rows, std::int64_t columns) const {
-    constexpr double unit = 4096;       // multiplications of bytes in a cycle
-    constexpr double cache_bytes = 48;  // in a cycle
+    constexpr double unit = 4096;         // multiplications of bytes in a cycle
+    constexpr double cache_bytes = 48;    // in a cycle
+    constexpr double shared_bytes = 128;  // in a cycle
     constexpr double beginning = 1500;
-    constexpr std::int64_t unknown_rows = 2048;
-    const Size m = extent(m_);
-    const std::int64_t all_rows = m.is_constant() ? m.value() : std::min(m.upper(), unknown_rows);
     const std::int64_t tiles = std::max<std::int64_t>(1, extent(batch_).upper()) *
-                               ((all_rows + rows - 1) / rows) *
+                               usual(boxes(box_of(rows))) *
                                ((extent(n_).value() + columns - 1) / columns);
     const std::int64_t processors = workshop_.target().threads;
     const std::int64_t rounds = (tiles + processors - 1) / processors;
-    const auto depth = static_cast<double>(extent(k_).value() * element_bytes());
-    const auto sums = static_cast<std::int64_t>(sums_.size());
+    const auto depth = static_cast<double>(steps() * strip_bytes);
+    const std::int64_t all = columns * static_cast<std::int64_t>(sums_.size());
     const double multiplying =
-        depth * static_cast<double>(rows * columns * sums) / unit * (rows == 64 ? 1.1 : 1.0);
-    const double copying = depth * static_cast<double>(rows + columns * sums) / cache_bytes;
-    return static_cast<double>(rounds) * (std::max(multiplying, copying) + beginning);
+        depth * static_cast<double>(rows * all) / unit * (rows == 64 ? 1.1 : 1.0);
+    const double copying = depth * static_cast<double>(rows + all) / cache_bytes;
+    // Each 64 rows are multiplied by themselves.
+    const double passing =
+        depth * static_cast<double>(rows + all + rows / 64 * (64 + all)) / shared_bytes;
+    return static_cast<double>(rounds) * (std::max({multiplying, copying, passing}) + beginning);
   }
 
   void choose_tile() {
     double best = 0;
-    for (const std::int64_t rows : {128, 64}) {
+    for (const std::int64_t rows : {128, 256, 64}) {
       for (const std::int64_t columns : {256, 192, 128, 96, 64, 32}) {
-        if (columns * static_cast<std::int64_t>(sums_.size()) > most_columns) continue;
+        if (rows * columns * static_cast<std::int64_t>(sums_.size()) > most_results) continue;
         const double wanted = cycles(rows, columns);
         if (best != 0 && wanted >= best) continue;
         best = wanted;
@@ -181,8 +323,8 @@ class TileContraction {
         tile_columns_ = columns;
       }
     }
-    depth_ = strip_bytes / element_bytes();
-    threads_ = 2 * tile_rows_;
+    box_ = box_of(tile_rows_);
+    threads_ = std::min(most_threads, 2 * tile_rows_);
     const std::int64_t stage =
         (tile_rows_ + tile_columns_ * static_cast<std::int64_t>(sums_.size())) * strip_bytes;
     choose_staging();
@@ -214,51 +356,68 @@ class TileContraction {
 
   // ---- operands ------------------------------------------------------------------------------
 
-  // Tiles of `rows` rows or columns along the range.
-  void prepare(Operand& operand, const Ranges& along, std::int64_t rows, Schedule& schedule) {
-    if (!lies_ready(operand, along)) {
-      operand.array = compute_array(operand.value, batch_, along, k_, workshop_, schedule);
-    }
-    const std::int64_t columns = operand.by_depth ? rows : depth_;
-    operand.array.view.rows = operand.by_depth ? depth_ : rows;
-    operand.array.view.columns = columns;
-    operand.tile = make_tile(operand.value.dtype(), operand.array.view.rows, columns, workshop_);
+  void prepare_x(Schedule& schedule) {
+    if (placed_) x_.view = pack(*placed_, array_, workshop_, schedule);
+    if (x_.at.empty())
+      take(x_, compute_array(x_.value, batch_, m_, k_, workshop_, schedule), rows_[0], deep_);
+    x_.view.box.assign(box_.rbegin(), box_.rend());
+    make(x_, tile_rows_);
   }
 
-  bool lies_ready(Operand& operand, const Ranges& along) const {
-    if (k_.size() != 1) return false;
-    const auto [value, row] = over_one_range(operand.value, along);
-    if (const auto plain = tile_array(value, row, k_[0])) {
-      operand.array = *plain;
+  // What is a matrix for each tap need not be one altogether.
+  void prepare_y(Operand& y, Schedule& schedule) {
+    const bool one_range = in_boxes_ || k_.size() == 1;
+    if (!one_range || !find_plain(y, column_, deep_)) {
+      Ranges batch = batch_;
+      batch.insert(batch.end(), taps_.begin(), taps_.end());
+      const Ranges depth = in_boxes_ ? Ranges{deep_} : k_;
+      take(y, compute_array(y.value, batch, n_, depth, workshop_, schedule), column_, deep_);
+    }
+    make(y, tile_columns_);
+  }
+
+  static void take(Operand& operand, const TileArray& array, const Node& row, const Node& column) {
+    operand.view = array.view;
+    operand.at = {column, row};
+    operand.at.insert(operand.at.end(), array.outside.begin(), array.outside.end());
+  }
+
+  // Tiles of `rows` rows, or columns where they lie by depth.
+  void make(Operand& operand, std::int64_t rows) {
+    operand.view.rows = operand.by_depth ? depth_ : rows;
+    operand.view.columns = operand.by_depth ? rows : depth_;
+    if (operand.by_depth) operand.view.box = {depth_};
+    operand.tile =
+        make_tile(operand.value.dtype(), operand.view.rows, operand.view.columns, workshop_);
+  }
+
+  // A plain matrix, with `along` or k as its columns.
+  bool find_plain(Operand& operand, const Node& along, const Node& k) const {
+    if (const auto plain = tile_array(operand.value, along, k)) {
+      take(operand, *plain, along, k);
       return true;
     }
     if (element_bytes() != 2) return false;
-    const auto turned = tile_array(value, k_[0], row);
+    const auto turned = tile_array(operand.value, k, along);
     if (!turned) return false;
-    operand.array = *turned;
+    take(operand, *turned, k, along);
     operand.by_depth = true;
     return true;
   }
 
-  // An access over the points of the ranges, as one over a single range of them.
-  std::pair<Node, Node> over_one_range(const Node& access, const Ranges& ranges) const {
-    if (ranges.size() == 1) return {access, ranges[0]};
-    const Node all = workshop_.range(extent(ranges));
-    Substitution values;
-    place(values, ranges, all);
-    return {substitute(access, values), all};
+  static Node load(const Operand& operand, const Substitution& values) {
+    return load_tile(operand.tile, operand.view, substituted(operand.at, values));
   }
 
-  Node load(const Operand& operand, const Node& along, const Node& k) const {
-    return operand.by_depth ? load_of(operand.tile, operand.array, k, along, outside_)
-                            : load_of(operand.tile, operand.array, along, k, outside_);
+  static std::vector<Node> substituted(std::vector<Node> list, Substitution values) {
+    for (Node& node : list) node = substitute(node, values);
+    return list;
   }
 
   // ---- the product ---------------------------------------------------------------------------
 
   Node main_phase() {
-    const Size m = extent(m_);
-    const Size rows = (m + (tile_rows_ - 1)) / tile_rows_;
+    const Size rows = boxes(box_);
     const std::int64_t columns = (extent(n_).value() + tile_columns_ - 1) / tile_columns_;
     const Size tiles = rows * columns;
     const Size tasks = extent(batch_) * tiles;
@@ -271,14 +430,13 @@ class TileContraction {
     const Node height = integer_max(
         number(1), integer_min(integer_sub(rows.node(), first), number(strip_of_tiles)));
     const Node in_strip = mod(in_batch, number(strip));
-    m0_ = mul(add(first, mod(in_strip, height)), number(tile_rows_));
+    place_boxes(add(first, mod(in_strip, height)));
     n0_ = mul(idiv(in_strip, height), number(tile_columns_));
 
-    const std::int64_t depth = extent(k_).value();
-    const Node k = workshop_.range((depth + depth_ - 1) / depth_);
-    const Node at_k = mul(k, number(depth_));
-    std::vector<Node> round = {load(x_, m0_, at_k)};
-    for (const Sum& sum : sums_) round.push_back(load(sum.y, n0_, at_k));
+    const Node k = workshop_.range(steps());
+    const Substitution here = values_at(k);
+    std::vector<Node> round = {load(x_, here)};
+    for (const Sum& sum : sums_) round.push_back(load(sum.y, here));
     const bool several = sums_.size() > 1;
     for (Sum& sum : sums_) {
       sum.fragments = workshop_.registers(sum.sum.dtype(), tile_rows_ * tile_columns_ / threads_);
@@ -294,21 +452,78 @@ class TileContraction {
     return loop(LoopKind::parallel, task, block(std::move(statements)));
   }
 
+  // Where the tile's box begins.
+  void place_boxes(const Node& which) {
+    Ranges counters;
+    for (std::size_t i = 0; i < box_.size(); ++i) {
+      counters.push_back(workshop_.range(boxes_along(box_, i)));
+      in_box_.push_back(workshop_.range(box_[i]));
+    }
+    Substitution counts;
+    place(counts, counters, which);
+    for (std::size_t i = 0; i < box_.size(); ++i)
+      starts_.push_back(mul(counts.at(counters[i]), number(box_[i])));
+  }
+
+  // In a step of the pipeline, of where the tiles begin.
+  Substitution values_at(const Node& k) {
+    Substitution here = outside_;
+    for (std::size_t i = 0; i < rows_.size(); ++i) here[rows_[i]] = starts_[i];
+    here[column_] = n0_;
+    Ranges order = taps_;
+    order.push_back(workshop_.range(steps() / extent(taps_).value()));
+    place(here, order, k);
+    here[deep_] = mul(here.at(order.back()), number(depth_));
+    return here;
+  }
+
   // ---- what follows the sum ------------------------------------------------------------------
 
   void finish(const Node& store, std::vector<Node>& statements) {
     const Node memory = staging(store.src(0).dtype());
     const bool whole_strips = staged_columns_ * byte_size(memory.dtype()) % strip_bytes == 0;
-    std::optional<TileArray> output;
-    if (whole_strips && m_.size() == 1) {
-      const auto [access, column] = over_one_range(store, n_);
-      output = tile_array(access, m_[0], column);
-    }
+    Operand output;
+    const bool copied = whole_strips && find_output(store, output);
     for (std::int64_t first = 0; first < tile_columns_; first += staged_columns_) {
       statements.push_back(fill(store, memory, first));
-      statements.push_back(output ? copy_out(*output, memory, first)
+      statements.push_back(copied ? copy_out(output, memory, first)
                                   : write_out(store, memory, first));
     }
+  }
+
+  bool find_output(const Node& store, Operand& output) const {
+    if (in_boxes_) {
+      const auto array = box_array(over_columns(store, column_), m_, column_);
+      if (array) output.view = array->view;
+      if (array) output.at = array->at;
+      return array.has_value();
+    }
+    if (m_.size() > 1) return false;
+    const auto array = tile_array(over_columns(store, column_), m_[0], column_);
+    if (array) take(output, *array, m_[0], column_);
+    return array.has_value();
+  }
+
+  // The counters of M in a row of the tile, and whether it is there.
+  Node place_row(Substitution& at, const Node& row, bool clip) const {
+    Substitution digits;
+    place(digits, in_box_, row);
+    std::int64_t in_box = 1;
+    for (const std::int64_t extent : box_) in_box *= extent;
+    Node inside = integer_less(row, number(in_box));
+    Substitution values;
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      const Size size(rows_[i].src(0));
+      const Node counter = add(starts_[i], digits.at(in_box_[i]));
+      values[rows_[i]] = clip ? clipped(counter, size) : counter;
+      inside = logical_and(inside, integer_less(counter, size.node()));
+    }
+    if (in_boxes_ || m_.size() == 1) {
+      at.insert(values.begin(), values.end());
+    } else {
+      place(at, m_, values.at(rows_[0]));
+    }
+    return inside;
   }
 
   // Columns first … of the tile into shared memory.
@@ -323,19 +538,17 @@ class TileContraction {
         const std::int64_t index = block * tile_columns_ / 2 + i;
         const FragmentElement element = fragment_element(threads_, tile_columns_, thread, index);
         Substitution at = outside_;
-        place(at, m_, clipped(add(m0_, element.row), extent(m_)));
+        place_row(at, element.row, true);
         for (const Sum& sum : sums_) at[sum.sum] = load_from(sum.fragments, number(index), {}, 2);
         Node column = add(n0_, element.column);
-        Node end;  // of what is read
-        if (n_.size() == 1) {
-          if (ragged) end = n.node();
-        } else {
+        if (n_.size() > 1) {
           if (ragged) column = integer_min(column, (n - 2).node());
           place(at, n_, column);
           column = at.at(contiguous_);
           at.erase(contiguous_);
         }
-        const Node value = vectorise(store.src(2), contiguous_, column, 2, at, end);
+        const Node value = vectorise(store.src(2), n_.back(), column, 2, at,
+                                     ragged && n_.size() == 1 ? n.node() : Node());
         const Node place =
             tile_index(bytes, tile_rows_, element.row, integer_sub(element.column, number(first)));
         stores.push_back(store_to(memory, place, splat(value, 2)));
@@ -344,25 +557,29 @@ class TileContraction {
     return loop(LoopKind::threads, thread, brisk::block(std::move(stores)));
   }
 
-  Node copy_out(const TileArray& output, const Node& memory, std::int64_t first) const {
-    TileArray array = output;
-    array.view.rows = tile_rows_;
-    array.view.columns = staged_columns_;
-    return store_of(memory, array, m0_, add(n0_, number(first)), outside_);
+  Node copy_out(const Operand& output, const Node& memory, std::int64_t first) const {
+    TileView view = output.view;
+    view.rows = tile_rows_;
+    view.columns = staged_columns_;
+    view.box.assign(box_.rbegin(), box_.rend());
+    Substitution at = outside_;
+    for (std::size_t i = 0; i < rows_.size(); ++i) at[rows_[i]] = starts_[i];
+    at[column_] = add(n0_, number(first));
+    return store_tile(memory, view, substituted(output.at, at));
   }
 
   Node write_out(const Node& store, const Node& memory, std::int64_t first) {
-    return write_tile(store, memory, tile_rows_, staged_columns_, threads_, workshop_,
-                      [&](const Node& row, const Node& column) {
-                        const Node at_row = add(m0_, row);
-                        const Node at_column = add(n0_, add(column, number(first)));
-                        Substitution at = outside_;
-                        place(at, m_, at_row);
-                        place(at, n_, at_column);
-                        const Node inside = logical_and(integer_less(at_row, extent(m_).node()),
-                                                        integer_less(at_column, extent(n_).node()));
-                        return TileElement{std::move(at), inside};
-                      });
+    return write_tile(
+        store, memory, tile_rows_, staged_columns_, threads_, workshop_,
+        [&](const Node& row, const Node& column) {
+          const Node at_column = add(n0_, add(column, number(first)));
+          Substitution at = outside_;
+          const Node there = place_row(at, row, false);
+          place(at, n_, at_column);
+          const Node inside = logical_and(there, integer_less(at_column, extent(n_).node()));
+          return TileElement{std::move(at), inside};
+        },
+        !(n_.back() == contiguous_));
   }
 
   const Part& part_;
@@ -373,6 +590,14 @@ class TileContraction {
   Operand x_;
   std::vector<Sum> sums_;
   Ranges batch_, m_, n_, k_;
+  Node column_;                        // over the points of N
+  bool in_boxes_ = false;              // X's tiles have rows that are boxes of M
+  std::optional<PlacedValue> placed_;  // what X's array is first packed from, if it is
+  BoxArray array_;                     // then
+  Ranges rows_;  // through which a tile's rows run: M, or one range over all of its points
+  Node deep_;    // along which its columns lie: a range of K, or one over all of its points
+  Ranges taps_;  // the others of K
+  Extents box_;  // of a tile, along rows_
   std::int64_t tile_rows_ = 128;
   std::int64_t tile_columns_ = 256;
   std::int64_t depth_ = 64;
@@ -382,7 +607,9 @@ class TileContraction {
   std::vector<Node> staged_;           // where they are
   // Of the main phase.
   Substitution outside_;
-  Node m0_, n0_;
+  Ranges in_box_;             // counters of a box
+  std::vector<Node> starts_;  // of the box, along rows_
+  Node n0_;
 };
 
 }  // namespace
