@@ -48,9 +48,14 @@ class TileAttention {
 
   bool fits() {
     if (form_.rows.empty() || !dtypes_fit() || !is_weight_of_softmax()) return false;
-    row_ = form_.rows.back();
+    row_ =
+        *std::max_element(form_.rows.begin(), form_.rows.end(), [](const Node& a, const Node& b) {
+          return Size(a.src(0)).upper() <= Size(b.src(0)).upper();  // the last of the longest
+        });
     outer_ = form_.batch;
-    outer_.insert(outer_.end(), form_.rows.begin(), form_.rows.end() - 1);
+    for (const Node& range : form_.rows) {
+      if (!(range == row_)) outer_.push_back(range);
+    }
     return width() % 16 == 0 && columns() % 16 == 0 && width() <= widest && columns() <= widest &&
            Size(row_.src(0)).upper() >= least_rows &&
            Size(form_.key.src(0)).upper() >= least_rows && later_rows_see_more();
