@@ -29,12 +29,13 @@ struct Target {
   bool has_native_exp2 = false;  // of float32, within what ops.def allows
 
   // Where a task is a group of threads (kernel.h); 0 where it is one thread.
-  int group_threads = 0;          // of a group at most
-  int group_step = 1;             // threads that run in step, and of which groups consist
-  std::int64_t shared_bytes = 0;  // of a group at most
-  std::int64_t tile_bytes = 0;    // the same, where tiles lie in it (kernel/tile.h)
-  int copying_threads = 0;        // of a group that only copy tiles and wait (kernel/tile.h)
-  bool has_matrix_step = false;   // threads in step multiply 16 x 16 by 16 x 8 together
+  int group_threads = 0;           // of a group at most
+  int group_step = 1;              // threads that run in step, and of which groups consist
+  std::int64_t shared_bytes = 0;   // of a group at most
+  std::int64_t tile_bytes = 0;     // the same, where tiles lie in it (kernel/tile.h)
+  int copying_threads = 0;         // of a group that only copy tiles and wait (kernel/tile.h)
+  bool overlaps_launches = false;  // a kernel may begin before the one that it follows has ended
+  bool has_matrix_step = false;    // threads in step multiply 16 x 16 by 16 x 8 together
 
   int threads = 1;  // workers of the pool, or groups at once: parallel tasks worth having
   std::int64_t task_operations = 1 << 15;  // scalar ones that make a task worth a hand-over

@@ -1,5 +1,6 @@
 #include "codegen/llvm/group.h"
 
+#include <llvm/IR/InlineAsm.h>
 #include <llvm/IR/IntrinsicsNVPTX.h>
 
 #include "base/error.h"
@@ -94,6 +95,12 @@ Value* group_count(Emitter& e) {
 Value* thread_number(Emitter& e) {
   return special(e, llvm::Intrinsic::nvvm_read_ptx_sreg_tid_x,
                  static_cast<std::uint32_t>(e.target.group_threads));
+}
+
+void follow_launch(Emitter& e) {
+  auto* type = llvm::FunctionType::get(e.b.getVoidTy(), false);
+  for (const char* text : {"griddepcontrol.launch_dependents;", "griddepcontrol.wait;"})
+    e.b.CreateCall(llvm::InlineAsm::get(type, text, "~{memory}", true))->setConvergent();
 }
 
 void wait_for_group(Emitter& e) { e.b.CreateIntrinsic(llvm::Intrinsic::nvvm_barrier0, {}, {}); }

@@ -33,6 +33,10 @@ llvm::Value* from_neighbour(Emitter& e, llvm::Value* value, std::int64_t distanc
 llvm::GlobalVariable* launch_memory(llvm::Module& module);
 llvm::GlobalVariable* shared_array(llvm::Module& module, llvm::Type* element, std::int64_t count);
 
+/// Lets the kernel that follows begin, and waits until all that this one follows is done; before
+/// anything else.
+void follow_launch(Emitter& e);
+
 /// 2 to the power of float32s, by the processor's own instruction; `flush`: 0 for what is below the
 /// least normal number.
 llvm::Value* group_exp2(Emitter& e, llvm::Value* x, bool flush);

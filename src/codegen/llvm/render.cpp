@@ -307,15 +307,27 @@ class Renderer {
     begin_function();
     accesses_ = accesses_of(body);
     pending_ = {};
+    if (e_.target.overlaps_launches) follow_launch(e_);
     bind_group_arguments(uses_of(body));
     thread_ = thread_number(e_);
     if (is_loop(body, LoopKind::parallel)) {
-      bind(body.src(0), b_.CreateAdd(first_task(), group_number(e_), "", true, true));
+      Value* task = b_.CreateAdd(first_task(), group_number(e_), "", true, true);
+      return_unless(b_.CreateICmpSLT(task, end_of_tasks()));
+      bind(body.src(0), task);
       statement(body.src(1));
     } else {
       statement(body);
     }
     b_.CreateRetVoid();
+  }
+
+  void return_unless(Value* condition) {
+    auto* out = BasicBlock::Create(context_, "", function_);
+    auto* on = BasicBlock::Create(context_, "", function_);
+    b_.CreateCondBr(condition, on, out);
+    b_.SetInsertPoint(out);
+    b_.CreateRetVoid();
+    b_.SetInsertPoint(on);
   }
 
   std::vector<llvm::Type*> group_types() {
@@ -601,6 +613,7 @@ class Renderer {
       if (node.is(Op::store_tile_)) stored_.insert(node.src(0));
       if (node.is(Op::load_tile_)) loaded_.insert(node.src(0));
     }
+    if (e_.target.overlaps_launches) follow_launch(e_);
     const Uses uses = uses_of(body);
     bind_group_arguments(uses);
     bind_tiles(uses);

@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "base/error.h"
+#include "base/target.h"
 #include "device/cuda/context.h"
 #include "device/cuda/driver.h"
 #include "device/cuda/program.h"
@@ -145,7 +146,8 @@ class CudaDevice final : public Device {
   }
 
   std::unique_ptr<Recording> record(std::span<const Launch> launches) override {
-    return record_launches(context_, launches, info_.compute_units);
+    const bool overlaps = target_for(info_.architecture).overlaps_launches;
+    return record_launches(context_, launches, info_.compute_units, overlaps);
   }
 
   bool copy_across(Buffer& to, const Buffer& from) override {

@@ -33,6 +33,15 @@ struct KernelNode {
   void** extra;
 };
 
+/// CUgraphEdgeData: what of the node before a node waits for.
+struct GraphEdge {
+  unsigned char from_port;
+  unsigned char to_port;
+  unsigned char type;
+  unsigned char reserved[5];
+};
+constexpr GraphEdge all_groups_began = {1, 0, 1, {}};  // and the kernel waits for the rest
+
 enum : Status {
   success = 0,
   out_of_memory = 2,
@@ -117,7 +126,7 @@ constexpr long long largest_grid = 2147483647;  // blocks along x
   X(launch, cuLaunchKernel,                                                                        \
     (Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Stream,       \
      void**, void**))
-// Of later drivers; null where they are missing: tiles (CUDA 12.0), graphs (11.6).
+// Of later drivers; null where they are missing: tiles (CUDA 12.0), graphs (11.6), edges of graphs (12.3).
 #define BRISK_CUDA_NEWER_FUNCTIONS(X)                                                              \
   X(tensor_map, cuTensorMapEncodeTiled,                                                            \
     (void*, int, std::uint32_t, Address, const std::uint64_t*, const std::uint64_t*,               \
@@ -126,10 +135,11 @@ constexpr long long largest_grid = 2147483647;  // blocks along x
   X(graph_destroy, cuGraphDestroy, (Graph))                                                        \
   X(graph_add_kernel, cuGraphAddKernelNode,                                                        \
     (GraphNode*, Graph, const GraphNode*, std::size_t, const KernelNode*))                         \
+  X(graph_depend, cuGraphAddDependencies_v2,                                                       \
+    (Graph, const GraphNode*, const GraphNode*, const GraphEdge*, std::size_t))                    \
   X(graph_instantiate, cuGraphInstantiateWithFlags, (GraphExec*, Graph, unsigned long long))       \
   X(graph_exec_destroy, cuGraphExecDestroy, (GraphExec))                                           \
   X(graph_set_kernel, cuGraphExecKernelNodeSetParams, (GraphExec, GraphNode, const KernelNode*))   \
-  X(graph_enable, cuGraphNodeSetEnabled, (GraphExec, GraphNode, unsigned))                         \
   X(graph_launch, cuGraphLaunch, (GraphExec, Stream))
 // clang-format on
 

@@ -189,21 +189,23 @@ bool has_graphs() {
   const Driver& d = driver();
   return d.graph_create != nullptr && d.graph_destroy != nullptr && d.graph_add_kernel != nullptr &&
          d.graph_instantiate != nullptr && d.graph_exec_destroy != nullptr &&
-         d.graph_set_kernel != nullptr && d.graph_enable != nullptr && d.graph_launch != nullptr;
+         d.graph_set_kernel != nullptr && d.graph_launch != nullptr;
 }
 
-// A chain of kernels, one for each phase of each launch. A phase without tasks is switched off.
+// A chain of kernels, one for each phase of each launch. A phase without tasks has one group, which
+// finds nothing to do.
 class GpuRecording final : public Recording {
  public:
   GpuRecording(std::shared_ptr<GpuContext> context, std::span<const Launch> launches,
-               std::int64_t processors)
-      : context_(std::move(context)), processors_(processors) {
+               std::int64_t processors, bool overlaps)
+      : context_(std::move(context)),
+        processors_(processors),
+        overlaps_(overlaps && driver().graph_depend != nullptr) {
     context_->enter();
     context_->want(driver().graph_create(&graph_, 0), "making a graph");
     try {
       for (const Launch& launch : launches) add(launch);
       context_->want(driver().graph_instantiate(&exec_, graph_, 0), "compiling a graph");
-      for (std::size_t i = 0; i < launches.size(); ++i) switch_phases(i, launches[i]);
     } catch (...) {
       destroy();
       throw;
@@ -220,12 +222,10 @@ class GpuRecording final : public Recording {
     context_->enter();
     Arguments arguments(*context_, launch);
     for (std::size_t phase = 0; phase < launch.phase_tasks.size(); ++phase) {
-      if (launch.phase_tasks[phase] == 0) continue;
       const KernelNode kernel = kernel_of(launch, phase, arguments);
-      context_->want(driver().graph_set_kernel(exec_, phases_[i][phase].node, &kernel),
+      context_->want(driver().graph_set_kernel(exec_, phases_[i][phase], &kernel),
                      "changing a kernel of a graph");
     }
-    switch_phases(i, launch);
   }
 
   void replay() override {
@@ -235,11 +235,6 @@ class GpuRecording final : public Recording {
   }
 
  private:
-  struct Phase {
-    GraphNode node = nullptr;
-    bool on = true;
-  };
-
   KernelNode kernel_of(const Launch& launch, std::size_t phase, Arguments& arguments) const {
     const PhaseNeeds& needs = launch.phase_needs[phase];
     const std::int64_t tasks = launch.phase_tasks[phase];
@@ -258,26 +253,19 @@ class GpuRecording final : public Recording {
 
   void add(const Launch& launch) {
     Arguments arguments(*context_, launch);
-    std::vector<Phase>& phases = phases_.emplace_back();
+    std::vector<GraphNode>& phases = phases_.emplace_back();
     for (std::size_t phase = 0; phase < launch.phase_tasks.size(); ++phase) {
       const KernelNode kernel = kernel_of(launch, phase, arguments);
       GraphNode node = nullptr;
-      context_->want(
-          driver().graph_add_kernel(&node, graph_, &last_, last_ == nullptr ? 0 : 1, &kernel),
-          "adding a kernel to a graph");
+      const bool early = overlaps_ && last_ != nullptr;
+      context_->want(driver().graph_add_kernel(&node, graph_, &last_,
+                                               early || last_ == nullptr ? 0 : 1, &kernel),
+                     "adding a kernel to a graph");
+      if (early)
+        context_->want(driver().graph_depend(graph_, &last_, &node, &all_groups_began, 1),
+                       "ordering kernels of a graph");
       last_ = node;
-      phases.push_back({node, true});
-    }
-  }
-
-  void switch_phases(std::size_t i, const Launch& launch) {
-    for (std::size_t number = 0; number < phases_[i].size(); ++number) {
-      Phase& phase = phases_[i][number];
-      const bool on = launch.phase_tasks[number] > 0;
-      if (on == phase.on) continue;
-      context_->want(driver().graph_enable(exec_, phase.node, on ? 1 : 0),
-                     "switching a kernel of a graph");
-      phase.on = on;
+      phases.push_back(node);
     }
   }
 
@@ -288,10 +276,11 @@ class GpuRecording final : public Recording {
 
   std::shared_ptr<GpuContext> context_;
   std::int64_t processors_;
+  bool overlaps_;
   Graph graph_ = nullptr;
   GraphExec exec_ = nullptr;
   GraphNode last_ = nullptr;
-  std::vector<std::vector<Phase>> phases_;  // of each launch
+  std::vector<std::vector<GraphNode>> phases_;  // of each launch
   std::string name_;
 };
 
@@ -304,10 +293,10 @@ bool fits_one_kernel(const Launch& launch) {
 
 std::unique_ptr<Recording> record_launches(std::shared_ptr<GpuContext> context,
                                            std::span<const Launch> launches,
-                                           std::int64_t processors) {
+                                           std::int64_t processors, bool overlaps) {
   if (launches.empty() || !has_graphs()) return nullptr;
   if (!std::all_of(launches.begin(), launches.end(), fits_one_kernel)) return nullptr;
-  return std::make_unique<GpuRecording>(std::move(context), launches, processors);
+  return std::make_unique<GpuRecording>(std::move(context), launches, processors, overlaps);
 }
 
 }  // namespace brisk::cuda

@@ -39,9 +39,10 @@ class GpuProgram final : public Program {
 void start_launch(GpuContext& context, const Launch& launch, std::int64_t processors);
 
 /// These launches as one graph of kernels, each after the one before. Null where the driver has no
-/// such graphs, or a phase has more groups than one kernel can have.
+/// such graphs, or a phase has more groups than one kernel can have. Where their code `overlaps`
+/// launches (base/target.h), a kernel begins as soon as the one before has room for it.
 std::unique_ptr<Recording> record_launches(std::shared_ptr<GpuContext> context,
                                            std::span<const Launch> launches,
-                                           std::int64_t processors);
+                                           std::int64_t processors, bool overlaps);
 
 }  // namespace brisk::cuda
