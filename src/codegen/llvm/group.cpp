@@ -97,10 +97,24 @@ Value* thread_number(Emitter& e) {
                  static_cast<std::uint32_t>(e.target.group_threads));
 }
 
-void follow_launch(Emitter& e) {
-  auto* type = llvm::FunctionType::get(e.b.getVoidTy(), false);
-  for (const char* text : {"griddepcontrol.launch_dependents;", "griddepcontrol.wait;"})
-    e.b.CreateCall(llvm::InlineAsm::get(type, text, "~{memory}", true))->setConvergent();
+namespace {
+
+void effect(Emitter& e, const char* text, const char* constraints,
+            const std::vector<Value*>& arguments = {}) {
+  std::vector<llvm::Type*> types;
+  for (Value* argument : arguments) types.push_back(argument->getType());
+  auto* type = llvm::FunctionType::get(e.b.getVoidTy(), types, false);
+  auto* call = e.b.CreateCall(llvm::InlineAsm::get(type, text, constraints, true), arguments);
+  call->setDoesNotThrow();
+}
+
+}  // namespace
+
+void let_next_launch(Emitter& e) { effect(e, "griddepcontrol.launch_dependents;", "~{memory}"); }
+void follow_launch(Emitter& e) { effect(e, "griddepcontrol.wait;", "~{memory}"); }
+
+void group_prefetch(Emitter& e, Value* address) {
+  effect(e, "prefetch.global.L2 [$0];", "l", {address});
 }
 
 void wait_for_group(Emitter& e) { e.b.CreateIntrinsic(llvm::Intrinsic::nvvm_barrier0, {}, {}); }

@@ -33,9 +33,12 @@ llvm::Value* from_neighbour(Emitter& e, llvm::Value* value, std::int64_t distanc
 llvm::GlobalVariable* launch_memory(llvm::Module& module);
 llvm::GlobalVariable* shared_array(llvm::Module& module, llvm::Type* element, std::int64_t count);
 
-/// Lets the kernel that follows begin, and waits until all that this one follows is done; before
-/// anything else.
+/// Lets the kernel that follows begin.
+void let_next_launch(Emitter& e);
+/// Waits until all kernels before this one are done; before it reads or writes anything.
 void follow_launch(Emitter& e);
+/// Asks the last cache for the line at this address.
+void group_prefetch(Emitter& e, llvm::Value* address);
 
 /// 2 to the power of float32s, by the processor's own instruction; `flush`: 0 for what is below the
 /// least normal number.

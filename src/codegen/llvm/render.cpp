@@ -307,18 +307,65 @@ class Renderer {
     begin_function();
     accesses_ = accesses_of(body);
     pending_ = {};
-    if (e_.target.overlaps_launches) follow_launch(e_);
+    if (e_.target.overlaps_launches) let_next_launch(e_);
     bind_group_arguments(uses_of(body));
     thread_ = thread_number(e_);
-    if (is_loop(body, LoopKind::parallel)) {
+    const bool tasks = is_loop(body, LoopKind::parallel);
+    const Node& run = tasks ? body.src(1) : body;
+    Value* there = b_.getTrue();
+    if (tasks) {
       Value* task = b_.CreateAdd(first_task(), group_number(e_), "", true, true);
-      return_unless(b_.CreateICmpSLT(task, end_of_tasks()));
+      there = b_.CreateICmpSLT(task, end_of_tasks());
       bind(body.src(0), task);
-      statement(body.src(1));
-    } else {
-      statement(body);
     }
+    if (e_.target.overlaps_launches) {
+      const std::vector<Node> asks = asks_of(run);
+      if (!asks.empty()) guarded(there, [&] { ask(block(asks)); });
+      follow_launch(e_);  // in any case: what follows this phase counts on it
+    }
+    if (tasks) return_unless(there);
+    statement(run);
     b_.CreateRetVoid();
+  }
+
+  static bool only_asks(const Node& node) {
+    if (node.is(Op::block_)) return std::all_of(node.srcs().begin(), node.srcs().end(), only_asks);
+    return node.is(Op::prefetch_) || (is_loop(node, LoopKind::threads) && only_asks(node.src(1)));
+  }
+
+  // What asks memory for what is read later, at the beginning of a phase or of its branches: it
+  // runs before what the phase follows is done.
+  static std::vector<Node> asks_of(const Node& node) {
+    if (only_asks(node)) return {node};
+    std::vector<Node> asks;
+    if (node.is(Op::branch_)) {
+      asks = asks_of(node.src(1));
+      if (!asks.empty()) asks = {brisk::branch(node.src(0), block(std::move(asks)))};
+    } else if (node.is(Op::block_)) {
+      for (const Node& each : node.srcs()) {
+        const std::vector<Node> mine = asks_of(each);
+        asks.insert(asks.end(), mine.begin(), mine.end());
+        if (!only_asks(each) && !each.is(Op::branch_)) break;
+      }
+    }
+    return asks;
+  }
+
+  void ask(const Node& node) {
+    if (is_loop(node, LoopKind::threads)) {
+      scopes_.push_back({next_scope_++, region_ends_.size()});
+      bind(node.src(0), thread_);
+      ask(node.src(1));
+      scopes_.pop_back();
+    } else if (node.is(Op::block_)) {
+      for (const Node& each : node.srcs()) ask(each);
+    } else if (node.is(Op::branch_)) {
+      ++statement_;
+      guarded(value(node.src(0)), [&] { ask(node.src(1)); });
+    } else {
+      ++statement_;
+      group_prefetch(e_, address(node.src(0), node.src(1)));
+    }
   }
 
   void return_unless(Value* condition) {
@@ -352,7 +399,9 @@ class Renderer {
       // What other threads of the group may have written is not known from what this one did.
       if (!written || !accesses_.read.contains(param))
         function_->addParamAttr(i, llvm::Attribute::NoAlias);
-      if (!written) function_->addParamAttr(i, llvm::Attribute::ReadOnly);
+      // Loads of what is only read go by a way that does not see what kernels write meanwhile.
+      if (!written && !e_.target.overlaps_launches)
+        function_->addParamAttr(i, llvm::Attribute::ReadOnly);
       function_->addParamAttr(i, llvm::Attribute::NoUndef);
       function_->addParamAttr(i, llvm::Attribute::getWithAlignment(context_, group_alignment));
       pointers_[param] = function_->getArg(i);
@@ -546,7 +595,9 @@ class Renderer {
     const Node& pointer = node.src(0);
     const Node& index = node.src(1);
     const bool each = gate != nullptr && lane_count(gate) > 1;
-    const bool constant = pointer.is(Op::param_) && !accesses_.written.contains(pointer);
+    // Nothing is, while the kernel before may still write.
+    const bool constant = !e_.target.overlaps_launches && pointer.is(Op::param_) &&
+                          !accesses_.written.contains(pointer);
     const auto read = [&](llvm::Type* wanted, Value* at, llvm::Align align, Value* open) -> Value* {
       if (open != nullptr) at = b_.CreateSelect(open, at, pointers_.at(pointer));
       auto* load = b_.CreateAlignedLoad(in_words(wanted, align), at, align);
@@ -613,7 +664,10 @@ class Renderer {
       if (node.is(Op::store_tile_)) stored_.insert(node.src(0));
       if (node.is(Op::load_tile_)) loaded_.insert(node.src(0));
     }
-    if (e_.target.overlaps_launches) follow_launch(e_);
+    if (e_.target.overlaps_launches) {
+      let_next_launch(e_);
+      follow_launch(e_);
+    }
     const Uses uses = uses_of(body);
     bind_group_arguments(uses);
     bind_tiles(uses);

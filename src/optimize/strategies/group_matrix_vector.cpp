@@ -21,6 +21,7 @@ namespace {
 
 using Ranges = std::vector<Node>;
 
+constexpr std::int64_t bytes_ahead = 16 << 10;  // of the matrix, that a group asks for ahead
 constexpr std::int64_t threads = 256;
 constexpr std::int64_t groups_of_processor = 3;
 constexpr std::int64_t most_columns = 8;       // of X at once; more are worth a matrix product
@@ -70,7 +71,9 @@ class GroupMatrixVector {
     for (const Product& product : form_.products) operands_.push_back(prepare(product));
     const Node turn = workshop_.range(turns_);
     const Node tile = add(mul(turn, groups_.node()), mod(group, groups_.node()));
-    std::vector<Node> body = stage_.statements();
+    std::vector<Node> body;
+    if (workshop_.target().overlaps_launches) body.push_back(first_rows_ahead(group));
+    for (const Node& statement : stage_.statements()) body.push_back(statement);
     body.push_back(loop(LoopKind::serial, turn, block(tile_of(tile))));
     schedule.name = grouped() ? "group_matrix_vector_bytes" : "group_matrix_vector";
     schedule.phases = {loop(LoopKind::parallel, task, block(std::move(body)))};
@@ -262,6 +265,34 @@ class GroupMatrixVector {
     place_column(values, constant_int(column));
     values[column_] = constant_int(column);
     return values;
+  }
+
+  // Asks for the beginning of the first rows before the kernel that makes X has ended.
+  Node first_rows_ahead(const Node& group) {
+    const Thread t = thread(mod(group, groups_.node()));
+    const std::int64_t whole = std::max<std::int64_t>(1, units() / team_);
+    const std::int64_t steps = std::clamp<std::int64_t>(
+        bytes_ahead / (rows_ * threads * workshop_.target().vector_bytes), 1, whole);
+    std::vector<Node> asked;
+    for (std::int64_t step = 0; step < steps; ++step) {
+      const Node p =
+          integer_min(add(constant_int(step * team_), t.member), constant_int(units() - 1));
+      for (std::int64_t row = 0; row < rows_; ++row) {
+        for (const Operand& operand : operands_) {
+          Substitution values = at(t, row, 0);
+          if (grouped()) place(values, ranges(), p);
+          const Node base = grouped() ? place_vector(values, inner(), constant_int(0), lanes_)
+                                      : place_vector(values, ranges(), p, lanes_);
+          const Node vector = vectorise(operand.b, last(), base, lanes_, values);
+          for (const Node& load : find_all({vector}, Op::load_)) {
+            if (!load.src(0).is(Op::param_)) continue;
+            const Node& index = load.src(1);
+            asked.push_back(prefetch(load.src(0), index.is(Op::ramp_) ? index.src(0) : index));
+          }
+        }
+      }
+    }
+    return loop(LoopKind::threads, t.range, block(std::move(asked)));
   }
 
   std::vector<Node> tile_of(const Node& tile) {
