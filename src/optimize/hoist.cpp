@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "optimize/analysis.h"
+#include "optimize/product.h"
 
 namespace brisk {
 
@@ -10,6 +11,8 @@ namespace {
 
 constexpr double few_operations = 1 << 16;
 constexpr double columns_wanted = 1 << 15;  // by groups of threads
+constexpr double tiles_wanted = 1 << 19;    // results of products
+constexpr std::int64_t least_depth = 256;   // of a part of them
 constexpr double row_of_group = 1 << 18;    // operations for which a group is enough
 
 double points(const std::vector<Node>& ranges) {
@@ -62,6 +65,13 @@ bool inside_larger(const Node& reduction, const std::vector<Node>& all, double o
   return false;
 }
 
+// The most parts of equal size, of `size` elements, none of which is too short.
+std::int64_t parts_of_product(std::int64_t size, std::int64_t most) {
+  auto parts = std::max<std::int64_t>(1, std::min(size / least_depth, most));
+  while (size % parts != 0) --parts;
+  return parts;
+}
+
 }  // namespace
 
 std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
@@ -99,13 +109,15 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
       const std::vector<Node> free = free_ranges(reduction);
       const std::vector<Node> ranges = ranges_of(reduction);
       const Size size(ranges[0].src(0));
-      const bool across = groups && lies_across(reduction, free);
-      const double wanted = across ? columns_wanted : tasks_wanted;
+      const bool in_tiles = groups && is_contraction(reduction, each.outer);
+      const bool across = in_tiles || (groups && lies_across(reduction, free));
+      const double wanted = in_tiles ? tiles_wanted : across ? columns_wanted : tasks_wanted;
       if (points(each.outer) >= wanted || outer_ranges(each, free).size() != free.size()) continue;
       std::int64_t parts = partial_results;
       if (across) parts = std::min(parts, static_cast<std::int64_t>(wanted / points(each.outer)));
+      if (in_tiles && size.is_constant()) parts = parts_of_product(size.value(), parts);
       if (points(free) * points(ranges) < few_operations || !size.is_constant() ||
-          size.value() < 2 * parts) {
+          size.value() < 2 * parts || parts < 2) {
         continue;
       }
       const std::int64_t length = size.value() / parts;

@@ -82,6 +82,16 @@ TEST_P(CudaTiles, productsHaveTheGraphsValues) {
 INSTANTIATE_TEST_SUITE_P(Cases, CudaTiles, testing::ValuesIn(test::tile_cases()),
                          [](const auto& info) { return test::name_of(info); });
 
+class CudaGroups : public testing::TestWithParam<test::TileCase> {};
+
+TEST_P(CudaGroups, productsHaveTheGraphsValues) {
+  BRISK_WANT_GPU();
+  expect_the_graphs_values(test::TileProgram(GetParam()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, CudaGroups, testing::ValuesIn(test::group_cases()),
+                         [](const auto& info) { return test::name_of(info); });
+
 class CudaConvolution : public testing::TestWithParam<test::ConvolutionCase> {};
 
 TEST_P(CudaConvolution, tilesHaveTheGraphsValues) {
