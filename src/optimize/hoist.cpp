@@ -12,7 +12,7 @@ namespace {
 constexpr double few_operations = 1 << 16;
 constexpr double columns_wanted = 1 << 15;  // by groups of threads
 constexpr double tiles_wanted = 1 << 19;    // results of products
-constexpr std::int64_t least_depth = 256;   // of a part of them
+constexpr std::int64_t least_depth = 128;   // of a part of them
 constexpr double row_of_group = 1 << 18;    // operations for which a group is enough
 
 double points(const std::vector<Node>& ranges) {

@@ -62,8 +62,8 @@ TEST_P(Ptx, programsOfRandomGraphsAssemble) {
 }
 
 // Matrix products whose sums lie in registers and stay there.
-void assembles_without_spills(test::TileProgram program, const char* cpu = "sm_90a") {
-  const Target target = target_for(cpu);
+void assembles_without_spills(test::TileProgram program,
+                              const Target& target = target_for("sm_90a")) {
   program.run(target, [&](const Kernel& kernel, const auto&) {
     const std::string said = test::assemble(kernel, target);
     EXPECT_EQ(said.find("C75"), std::string::npos) << said;
@@ -83,8 +83,13 @@ TEST_P(PtxTiles, productsAssembleWithoutSpills) {
 class PtxGroups : public testing::TestWithParam<test::TileCase> {};
 TEST_P(PtxGroups, productsAssembleWithoutSpills) {
   BRISK_WANT_PTXAS();
-  for (const char* cpu : {"sm_75", "sm_90a"})
-    assembles_without_spills(test::TileProgram(GetParam()), cpu);
+  for (const char* cpu : {"sm_75", "sm_90a"}) {
+    for (const int processors : {1, 128}) {  // large tiles, and small ones
+      Target target = target_for(cpu);
+      target.threads = processors;
+      assembles_without_spills(test::TileProgram(GetParam()), target);
+    }
+  }
 }
 
 class PtxConvolution : public testing::TestWithParam<test::ConvolutionCase> {};

@@ -29,9 +29,8 @@ constexpr std::int64_t across = 8;  // and beside each other
 // Elements between the rows of shared memory, so that elements of one column lie in other banks.
 constexpr std::int64_t padding = 4;
 constexpr std::size_t most_sums = 2;
-constexpr std::int64_t most_registers = 64;    // of sums
-constexpr std::int64_t strip_of_tiles = 16;    // M-tiles whose rows of X stay in the cache together
-constexpr std::int64_t steps_in_flight = 700;  // cycles that a step takes a group by itself
+constexpr std::int64_t most_registers = 64;  // of sums
+constexpr std::int64_t strip_of_tiles = 16;  // M-tiles whose rows of X stay in the cache together
 
 Node number(std::int64_t value) { return constant_int(value); }
 
@@ -44,12 +43,13 @@ struct Tiling {
   std::int64_t threads() const { return steps_down * steps_across * down * across; }
 };
 
-constexpr std::array<Tiling, 7> tilings = {{{2, 2, 4, 2},    // 128 x 128
+constexpr std::array<Tiling, 8> tilings = {{{2, 2, 4, 2},    // 128 x 128
                                             {2, 1, 4, 2},    // 128 x 64
                                             {1, 2, 4, 2},    // 64 x 128
                                             {2, 2, 2, 1},    // 64 x 64, by 64 threads
                                             {1, 1, 4, 2},    // 64 x 64, by 256
-                                            {1, 1, 2, 2},    // 32 x 64
+                                            {1, 2, 2, 1},    // 32 x 64, by 64 threads
+                                            {1, 1, 2, 2},    // 32 x 64, by 128
                                             {1, 1, 2, 1}}};  // 32 x 32
 
 class GroupContraction {
@@ -173,9 +173,10 @@ class GroupContraction {
   std::int64_t steps() const { return (extent(k_).value() + depth - 1) / depth; }
 
   // Cycles of the busiest processor for a step of all its tiles: those in which it issues
-  // instructions, four sets of threads at a time; or those that a step takes at least, where too
-  // few groups share the processor.
+  // instructions, those of four sets of threads at a time; or, where too few groups share the
+  // processor, those that a step takes a group.
   double cycles(const Tiling& tiling) const {
+    constexpr std::int64_t waiting = 400;  // of a step, for memory and for each other
     const auto sums = static_cast<std::int64_t>(sums_.size());
     const std::int64_t tiles = std::max<std::int64_t>(1, usual(extent(batch_))) *
                                ((usual(extent(m_)) + tiling.rows() - 1) / tiling.rows()) *
@@ -183,14 +184,16 @@ class GroupContraction {
     const std::int64_t processors = workshop_.target().threads;
     const std::int64_t rounds = (tiles + processors - 1) / processors;
     const std::int64_t blocks = tiling.blocks_down * tiling.blocks_across * sums;
-    const std::int64_t reads = tiling.blocks_down + tiling.blocks_across * sums;
+    const std::int64_t vectors = tiling.blocks_down + tiling.blocks_across * sums;
     const std::int64_t elements = depth * (tiling.rows() + tiling.columns() * sums);
     const std::int64_t instructions =
-        depth * (blocks * side * side + 2 * reads) + 2 * elements / tiling.threads() + 40;
-    const std::int64_t issuing = instructions * tiling.threads() / (down * across) / 4;
-    const std::int64_t together = std::min<std::int64_t>(rounds, blocks > 2 ? 2 : 4);
+        depth * (blocks * side * side + 2 * vectors) + 2 * elements / tiling.threads() + 40;
+    const std::int64_t sets = tiling.threads() / (down * across);
+    const std::int64_t fit = (blocks > 2 ? 512 : 1024) / tiling.threads();  // by their registers
+    const std::int64_t alone = instructions * std::max<std::int64_t>(sets, 4) / 4 + waiting;
     return static_cast<double>(rounds) *
-           static_cast<double>(std::max(issuing, steps_in_flight / together));
+           std::max(static_cast<double>(instructions * sets) / 4,
+                    static_cast<double>(alone) / static_cast<double>(std::min(rounds, fit)));
   }
 
   void choose_tiling() {
@@ -258,14 +261,13 @@ class GroupContraction {
     m0_ = mul(add(first, mod(in_strip, height)), number(tiling_.rows()));
     n0_ = mul(idiv(in_strip, height), number(tiling_.columns()));
 
-    const Node step = workshop_.range(steps() - 1);
-    const Node last = number(steps() - 1);
-    return loop(LoopKind::parallel, task,
-                block({of_threads([&](const Node& thread) { return first_step(thread); }),
-                       loop(LoopKind::serial, step, of_threads([&](const Node& thread) {
-                              return step_and_next(thread, step);
-                            })),
-                       of_threads([&](const Node& thread) { return last_step(thread, last); })}));
+    const Node step = workshop_.range(steps());
+    const auto serial = [&](const Node& body) { return loop(LoopKind::serial, step, body); };
+    return loop(
+        LoopKind::parallel, task,
+        block({of_threads([&](const Node& thread) { return first_step(thread); }),
+               serial(of_threads([&](const Node& thread) { return step_and_next(thread, step); })),
+               of_threads([&](const Node& thread) { return finish(thread); })}));
   }
 
   template <typename Body>
@@ -286,18 +288,14 @@ class GroupContraction {
     return statements;
   }
 
+  // After the last step comes that one again, so that there is nothing to decide.
   std::vector<Node> step_and_next(const Node& thread, const Node& step) {
-    const Node next = add(step, number(1));
+    const Node next = integer_min(add(step, number(1)), number(steps() - 1));
     std::vector<Node> statements;
     for (const Operand& operand : operands_) read(operand, thread, next, statements);
     statements.push_back(multiply(thread, step));
-    for (const Operand& operand : operands_) leave(operand, thread, next, statements);
-    return statements;
-  }
-
-  std::vector<Node> last_step(const Node& thread, const Node& last) {
-    std::vector<Node> statements = {multiply(thread, last)};
-    finish(thread, statements);
+    for (const Operand& operand : operands_)
+      leave(operand, thread, add(step, number(1)), statements);
     return statements;
   }
 
@@ -321,27 +319,28 @@ class GroupContraction {
     return size.is_constant() && size.value() % tile == 0;
   }
 
+  // What the first step lacks, so that all others are whole; K is no shorter than two of them.
+  std::int64_t lacking() const { return steps() * depth - extent(k_).value(); }
+
   // The thread's elements of a step into its registers. Rows and columns beyond the last are the
-  // last ones again: nobody stores their sums. What lies beyond K is zero.
+  // last ones again: nobody stores their sums. What lies before K's first is zero.
   void read(const Operand& operand, const Node& thread, const Node& step,
             std::vector<Node>& statements) const {
     const Ranges& mine = free(operand);
-    const std::int64_t k_lanes = operand.along_k ? operand.lanes : 1;
-    const std::int64_t mine_lanes = operand.along_k ? 1 : operand.lanes;
-    const bool ragged = !even(extent(k_), depth);
+    const auto lanes = static_cast<int>(operand.lanes);
+    const bool cut = step.is_constant() && lacking() > 0;
     for (std::int64_t i = 0; i < vectors(operand); ++i) {
       const Place at = place_of(operand, thread, i);
       Substitution values = outside_;
       const Node from = add(operand.of_rows ? m0_ : n0_, at.in_side);
-      place(values, mine, clipped(from, extent(mine), tile_side(operand), mine_lanes));
-      const Node k = add(mul(step, number(depth)), at.in_depth);
-      place(values, k_, clipped(k, extent(k_), depth, k_lanes));
+      place(values, mine,
+            clipped(from, extent(mine), tile_side(operand), operand.along_k ? 1 : lanes));
+      const Node k = add(add(mul(step, number(depth)), at.in_depth), number(-lacking()));
+      place(values, k_, cut ? integer_max(k, number(0)) : k);
       const Node& along = operand.along_k ? k_.back() : mine.back();
-      const auto lanes = static_cast<int>(operand.lanes);
       Node value = vectorise(operand.value, along, values.at(along), lanes, values);
-      if (ragged)
-        value = where(integer_less(k, extent(k_).node()), value,
-                      constant_like(0, operand.value.dtype()));
+      if (cut)
+        value = where(integer_less(number(-1), k), value, constant_like(0, operand.value.dtype()));
       statements.push_back(
           store_to(operand.on_its_way, number(i * operand.lanes), splat(value, lanes)));
     }
@@ -427,7 +426,8 @@ class GroupContraction {
     return even(size, tile) ? body : branch(integer_less(at, size.node()), body);
   }
 
-  void finish(const Node& thread, std::vector<Node>& statements) const {
+  std::vector<Node> finish(const Node& thread) const {
+    std::vector<Node> statements;
     for (std::int64_t row = 0; row < rows_held(); ++row) {
       const Node at = add(m0_, add(row_in_tile(thread, row / side), number(row % side)));
       std::vector<Node> of_row;
@@ -439,6 +439,7 @@ class GroupContraction {
       }
       statements.push_back(if_inside(at, extent(m_), tiling_.rows(), block(std::move(of_row))));
     }
+    return statements;
   }
 
   // The stores of neighbouring results, of which the row's sums from the column on are part.
