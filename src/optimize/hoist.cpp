@@ -65,6 +65,16 @@ bool inside_larger(const Node& reduction, const std::vector<Node>& all, double o
   return false;
 }
 
+// Sums of products whose results threads make in tiles; not those of narrow numbers where matrix
+// units take these.
+bool comes_in_tiles(const Node& reduction, const Part& part, const Target& target) {
+  if (target.group_threads == 0 || !is_contraction(reduction, part.outer)) return false;
+  const std::vector<Node> loads = find_all({reduction.src(0)}, Op::load_);
+  return target.copying_threads == 0 ||
+         std::any_of(loads.begin(), loads.end(),
+                     [](const Node& load) { return byte_size(load.dtype()) > 2; });
+}
+
 // The most parts of equal size, of `size` elements, none of which is too short.
 std::int64_t parts_of_product(std::int64_t size, std::int64_t most) {
   auto parts = std::max<std::int64_t>(1, std::min(size / least_depth, most));
@@ -109,7 +119,7 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
       const std::vector<Node> free = free_ranges(reduction);
       const std::vector<Node> ranges = ranges_of(reduction);
       const Size size(ranges[0].src(0));
-      const bool in_tiles = groups && is_contraction(reduction, each.outer);
+      const bool in_tiles = comes_in_tiles(reduction, each, workshop.target());
       const bool across = in_tiles || (groups && lies_across(reduction, free));
       const double wanted = in_tiles ? tiles_wanted : across ? columns_wanted : tasks_wanted;
       if (points(each.outer) >= wanted || outer_ranges(each, free).size() != free.size()) continue;
