@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "optimize/analysis.h"
+#include "optimize/product.h"
 
 namespace brisk {
 
@@ -10,6 +11,8 @@ namespace {
 
 constexpr double few_operations = 1 << 16;
 constexpr double columns_wanted = 1 << 15;  // by groups of threads
+constexpr double tiles_wanted = 1 << 19;    // results of products
+constexpr std::int64_t least_depth = 128;   // of a part of them
 constexpr double row_of_group = 1 << 18;    // operations for which a group is enough
 
 double points(const std::vector<Node>& ranges) {
@@ -62,6 +65,23 @@ bool inside_larger(const Node& reduction, const std::vector<Node>& all, double o
   return false;
 }
 
+// Sums of products whose results threads make in tiles; not those of narrow numbers where matrix
+// units take these.
+bool comes_in_tiles(const Node& reduction, const Part& part, const Target& target) {
+  if (target.group_threads == 0 || !is_contraction(reduction, part.outer)) return false;
+  const std::vector<Node> loads = find_all({reduction.src(0)}, Op::load_);
+  return target.copying_threads == 0 ||
+         std::any_of(loads.begin(), loads.end(),
+                     [](const Node& load) { return byte_size(load.dtype()) > 2; });
+}
+
+// The most parts of equal size, of `size` elements, none of which is too short.
+std::int64_t parts_of_product(std::int64_t size, std::int64_t most) {
+  auto parts = std::max<std::int64_t>(1, std::min(size / least_depth, most));
+  while (size % parts != 0) --parts;
+  return parts;
+}
+
 }  // namespace
 
 std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
@@ -99,13 +119,15 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
       const std::vector<Node> free = free_ranges(reduction);
       const std::vector<Node> ranges = ranges_of(reduction);
       const Size size(ranges[0].src(0));
-      const bool across = groups && lies_across(reduction, free);
-      const double wanted = across ? columns_wanted : tasks_wanted;
+      const bool in_tiles = comes_in_tiles(reduction, each, workshop.target());
+      const bool across = in_tiles || (groups && lies_across(reduction, free));
+      const double wanted = in_tiles ? tiles_wanted : across ? columns_wanted : tasks_wanted;
       if (points(each.outer) >= wanted || outer_ranges(each, free).size() != free.size()) continue;
       std::int64_t parts = partial_results;
       if (across) parts = std::min(parts, static_cast<std::int64_t>(wanted / points(each.outer)));
+      if (in_tiles && size.is_constant()) parts = parts_of_product(size.value(), parts);
       if (points(free) * points(ranges) < few_operations || !size.is_constant() ||
-          size.value() < 2 * parts) {
+          size.value() < 2 * parts || parts < 2) {
         continue;
       }
       const std::int64_t length = size.value() / parts;

@@ -65,8 +65,8 @@ constexpr std::array<Strategy, 5> threads_part = {matrix_vector, contraction, tr
                                                   ranking, loops};
 constexpr std::array<Strategy, 4> groups_whole = {tile_attention, tile_contraction, group_attention,
                                                   group_matrix_vector};
-constexpr std::array<Strategy, 5> groups_part = {tile_contraction, group_map, group_columns,
-                                                 group_rows, loops};
+constexpr std::array<Strategy, 6> groups_part = {tile_contraction, group_contraction, group_map,
+                                                 group_columns,    group_rows,        loops};
 
 Strategies strategies_for(const Target& target) {
   if (target.group_threads > 0) return {groups_whole, groups_part};

@@ -134,6 +134,23 @@ std::optional<MatrixVectorForm> matrix_vector_form(const Part& part, bool made_o
   return form;
 }
 
+bool is_contraction(const Node& sum, const std::vector<Node>& outer) {
+  constexpr std::int64_t least = 16;
+  const std::optional<Product> product = product_of(sum);
+  if (!product || product->grouped()) return false;
+  std::vector<Node> only_a;
+  std::vector<Node> only_b;
+  for (const Node& range : outer) {
+    const bool in_a = depends_on(product->a, range);
+    const bool in_b = depends_on(product->b, range);
+    if (in_a && !in_b) only_a.push_back(range);
+    if (in_b && !in_a) only_b.push_back(range);
+  }
+  const Size depth = extent(product->ranges);
+  return depth.is_constant() && depth.value() >= least && extent(only_a).upper() >= least &&
+         extent(only_b).upper() >= least;
+}
+
 Factors factors_of(const Node& expression, const std::vector<Node>& ranges) {
   if (expression.is(Op::mul_)) {
     const Factors a = factors_of(expression.src(0), ranges);

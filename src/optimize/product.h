@@ -39,6 +39,10 @@ struct MatrixVectorForm {
 std::optional<MatrixVectorForm> matrix_vector_form(const Part& part,
                                                    bool made_of_reductions = false);
 
+/// Whether results over the ranges come in tiles that are worth sharing what they multiply: a sum
+/// of products, both factors of which are many results' own.
+bool is_contraction(const Node& sum, const std::vector<Node>& outer);
+
 /// The product of the factors of `expression` that depend on any of the ranges, and that of the
 /// others; empty where there are none.
 struct Factors {

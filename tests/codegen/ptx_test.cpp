@@ -62,8 +62,8 @@ TEST_P(Ptx, programsOfRandomGraphsAssemble) {
 }
 
 // Matrix products whose sums lie in registers and stay there.
-void assembles_without_spills(test::TileProgram program) {
-  const Target target = target_for("sm_90a");
+void assembles_without_spills(test::TileProgram program,
+                              const Target& target = target_for("sm_90a")) {
   program.run(target, [&](const Kernel& kernel, const auto&) {
     const std::string said = test::assemble(kernel, target);
     EXPECT_EQ(said.find("C75"), std::string::npos) << said;
@@ -78,6 +78,18 @@ class PtxTiles : public testing::TestWithParam<test::TileCase> {};
 TEST_P(PtxTiles, productsAssembleWithoutSpills) {
   BRISK_WANT_PTXAS();
   assembles_without_spills(test::TileProgram(GetParam()));
+}
+
+class PtxGroups : public testing::TestWithParam<test::TileCase> {};
+TEST_P(PtxGroups, productsAssembleWithoutSpills) {
+  BRISK_WANT_PTXAS();
+  for (const char* cpu : {"sm_75", "sm_90a"}) {
+    for (const int processors : {1, 128}) {  // large tiles, and small ones
+      Target target = target_for(cpu);
+      target.threads = processors;
+      assembles_without_spills(test::TileProgram(GetParam()), target);
+    }
+  }
 }
 
 class PtxConvolution : public testing::TestWithParam<test::ConvolutionCase> {};
@@ -95,6 +107,8 @@ TEST_P(PtxAttention, tilesAssembleWithoutSpills) {
 INSTANTIATE_TEST_SUITE_P(Cases, PtxAttention, testing::ValuesIn(test::attention_cases()),
                          [](const auto& info) { return test::name_of(info); });
 INSTANTIATE_TEST_SUITE_P(Cases, PtxConvolution, testing::ValuesIn(test::convolution_cases()),
+                         [](const auto& info) { return test::name_of(info); });
+INSTANTIATE_TEST_SUITE_P(Cases, PtxGroups, testing::ValuesIn(test::group_cases()),
                          [](const auto& info) { return test::name_of(info); });
 INSTANTIATE_TEST_SUITE_P(Cases, PtxTiles, testing::ValuesIn(test::tile_cases()),
                          [](const auto& info) { return test::name_of(info); });

@@ -60,11 +60,12 @@ class Gpu {
 #define BRISK_WANT_GPU() \
   if (cuda_devices().empty()) GTEST_SKIP() << why_no_cuda_devices()
 
-// The same bytes.
-void expect_the_graphs_values(test::TileProgram program) {
+// The same bytes, of kernels made for so many processors, or as many as there are.
+void expect_the_graphs_values(test::TileProgram program, int processors = 0) {
   Gpu gpu;
-  program.run(gpu.target(),
-              [&](const Kernel& kernel, const auto& buffers) { gpu.run(kernel, buffers); });
+  Target target = gpu.target();
+  if (processors > 0) target.threads = processors;
+  program.run(target, [&](const Kernel& kernel, const auto& buffers) { gpu.run(kernel, buffers); });
   const Array wanted = program.wanted();
   const auto got = std::span(program.result.bytes, wanted.bytes.size());
   std::size_t wrong = 0;
@@ -80,6 +81,17 @@ TEST_P(CudaTiles, productsHaveTheGraphsValues) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, CudaTiles, testing::ValuesIn(test::tile_cases()),
+                         [](const auto& info) { return test::name_of(info); });
+
+class CudaGroups : public testing::TestWithParam<test::TileCase> {};
+
+TEST_P(CudaGroups, productsHaveTheGraphsValues) {
+  BRISK_WANT_GPU();
+  expect_the_graphs_values(test::TileProgram(GetParam()));
+  expect_the_graphs_values(test::TileProgram(GetParam()), 1);  // in large tiles
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, CudaGroups, testing::ValuesIn(test::group_cases()),
                          [](const auto& info) { return test::name_of(info); });
 
 class CudaConvolution : public testing::TestWithParam<test::ConvolutionCase> {};

@@ -156,6 +156,41 @@ TEST(GroupKernels, productsWithQuantisedMatrices) {
   }
 }
 
+TEST(GroupKernels, productsOfManyRowsOfAVariableNumber) {
+  const Dim count = Dim::variable("count", 1, 150);
+  for (const std::int64_t rows : {1, 77, 150}) {
+    SCOPED_TRACE(rows);
+    const auto make = [&](Numbers& x) {
+      const Tensor some = x.floats({150, 64}).narrow(0, 0, count);
+      return relu(matmul(some, x.floats({40, 64}).transpose(0, 1)) + x.floats({40}));
+    };
+    expect_same("group_contraction", make, {{"count", rows}});
+    const auto turned = [&](Numbers& x) {
+      const Tensor some = x.floats({150, 64}).narrow(0, 0, count);
+      return matmul(x.floats({40, 64}), some.transpose(0, 1));
+    };
+    expect_same("group_contraction", turned, {{"count", rows}});
+  }
+}
+
+TEST(GroupKernels, productsOfManyRowsWithQuantisedMatrices) {
+  for (const BlockType type : {BlockType::q8_0, BlockType::q4_0, BlockType::q4_k}) {
+    for (const BlockLayout layout : {BlockLayout::blocks, BlockLayout::planes}) {
+      SCOPED_TRACE(block_info(type).name);
+      expect_same("group_contraction", [&](Numbers& x) {
+        const Tensor matrix = dequantise(x.blocks(37, 256, type, layout), type, 256, layout);
+        return matmul(x.floats({20, 256}), matrix.transpose(0, 1));
+      });
+    }
+  }
+}
+
+TEST(GroupKernels, convolutionsOfFloats) {
+  expect_same("group_contraction", [](Numbers& x) {
+    return conv2d(x.floats({2, 5, 9, 11}), x.floats({24, 5, 3, 3}));
+  });
+}
+
 TEST(GroupKernels, attentionOfFewQueriesOverACache) {
   struct Heads {
     std::int64_t heads, key_heads, width;

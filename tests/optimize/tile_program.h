@@ -302,6 +302,43 @@ inline const std::vector<TileCase>& tile_cases() {
   return cases;
 }
 
+/// Products for groups of threads without matrix units: of numbers that these do not take, or, on
+/// processors that have none, of any.
+inline const std::vector<TileCase>& group_cases() {
+  constexpr DType f32 = DType::float32;
+  const auto with = [](TileCase c, DType dtype, DType result) {
+    c.dtype = dtype;
+    c.result = result;
+    return c;
+  };
+  static const std::vector<TileCase> cases = {
+      with({.name = "plain", .k = 40}, f32, f32),
+      with({.name = "x_turned", .m = 64, .k = 48, .x_turned = true}, f32, f32),
+      with({.name = "y_turned", .m = 64, .k = 48, .y_turned = true}, f32, f32),
+      with({.name = "both_turned", .m = 64, .k = 48, .x_turned = true, .y_turned = true}, f32, f32),
+      with({.name = "least", .m = 16, .n = 16, .k = 16}, f32, f32),
+      with({.name = "ragged", .m = 100, .n = 68, .k = 44}, f32, f32),
+      with(
+          {.name = "ragged_turned", .m = 100, .n = 68, .k = 44, .x_turned = true, .y_turned = true},
+          f32, f32),
+      with({.name = "odd", .m = 131, .n = 67, .k = 37}, f32, f32),
+      with({.name = "odd_turned", .m = 65, .n = 99, .k = 29, .x_turned = true, .y_turned = true},
+           f32, f32),
+      with({.name = "short", .m = 17, .n = 1024, .k = 18}, f32, f32),
+      with({.name = "batched", .batch = 3, .m = 72, .n = 64, .k = 24}, f32, f32),
+      with({.name = "deep", .m = 40, .n = 24, .k = 1'000}, f32, f32),
+      with({.name = "fused", .m = 130, .n = 96, .k = 32, .fused = true}, f32, f32),
+      with({.name = "gated", .m = 72, .n = 160, .k = 32, .gated = true}, f32, f32),
+      with({.name = "heads", .m = 70, .n = 192, .k = 24, .heads = 3}, f32, f32),
+      with({.name = "odd_heads", .batch = 2, .m = 70, .n = 66, .k = 24, .heads = 6}, f32, f32),
+      with({.name = "bytes", .m = 66, .n = 64, .k = 40}, DType::int8, DType::int32),
+      with({.name = "halves", .m = 66, .n = 72, .k = 40}, DType::float16, DType::float16),
+      with({.name = "bfloat16_turned", .m = 66, .n = 72, .k = 40, .y_turned = true},
+           DType::bfloat16, DType::bfloat16),
+  };
+  return cases;
+}
+
 inline const std::vector<ConvolutionCase>& convolution_cases() {
   static const std::vector<ConvolutionCase> cases = {
       {.name = "padded"},

@@ -76,8 +76,10 @@ llvm::Function* tile_function(llvm::Module& module, llvm::FunctionType* type,
 }
 
 llvm::Function* group_function(llvm::Module& module, llvm::FunctionType* type,
-                               const std::string& name, std::int64_t threads) {
+                               const std::string& name, std::int64_t threads,
+                               std::int64_t together) {
   llvm::Function* made = kernel_function(module, type, name);
+  if (together > 1) annotate(made, "minctasm", together);
   annotate(made, "reqntidx", threads);
   annotate(made, "reqntidy", 1);
   annotate(made, "reqntidz", 1);

@@ -15,9 +15,11 @@ namespace brisk::ir {
 constexpr unsigned global_space = 1;  // LLVM's address spaces of NVPTX
 constexpr unsigned shared_space = 3;
 
-/// A kernel function that groups of exactly `threads` threads run.
+/// A kernel function that groups of exactly `threads` threads run, so many `together` on a
+/// processor at least.
 llvm::Function* group_function(llvm::Module& module, llvm::FunctionType* type,
-                               const std::string& name, std::int64_t threads);
+                               const std::string& name, std::int64_t threads,
+                               std::int64_t together);
 /// One of at most `threads` threads, whose arguments from `first_map` on are tensor maps.
 llvm::Function* tile_function(llvm::Module& module, llvm::FunctionType* type,
                               const std::string& name, std::int64_t threads, unsigned first_map);

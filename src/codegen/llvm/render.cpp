@@ -302,8 +302,8 @@ class Renderer {
     threads_ = threads_of(body);
     copying_ = 0;
     auto* type = llvm::FunctionType::get(b_.getVoidTy(), group_types(), false);
-    function_ =
-        group_function(module_, type, fmt::format("{}_{}", symbol_of(kernel_), index), threads_);
+    function_ = group_function(module_, type, fmt::format("{}_{}", symbol_of(kernel_), index),
+                               threads_, groups_together(body));
     begin_function();
     accesses_ = accesses_of(body);
     pending_ = {};
@@ -375,6 +375,24 @@ class Renderer {
     b_.SetInsertPoint(out);
     b_.CreateRetVoid();
     b_.SetInsertPoint(on);
+  }
+
+  static std::int64_t bytes_held(const Node& body) {
+    std::int64_t bytes = 0;
+    for (const Node& node : topological_order({&body, 1})) {
+      if (is_local(node, Memory::registers)) bytes += local_bytes(node);
+    }
+    return bytes;
+  }
+
+  // Where threads hold much and two groups have room for that and the rest, they get no more: one
+  // multiplies while the other waits. Who holds little has that anyway.
+  std::int64_t groups_together(const Node& body) const {
+    constexpr std::int64_t registers = 65536;  // of a processor
+    constexpr std::int64_t much = 80;
+    constexpr std::int64_t rest = 40;
+    const std::int64_t held = bytes_held(body) / 4;
+    return held >= much && 2 * threads_ * (held + rest) <= registers ? 2 : 1;
   }
 
   std::vector<llvm::Type*> group_types() {
@@ -731,11 +749,7 @@ class Renderer {
   // share leaves room for. (Drivers then have to assemble the kernel as a whole.)
   bool shares_out_registers(const Node& body) const {
     constexpr std::int64_t held_at_most = 132;  // of 168, the sums of a product
-    std::int64_t bytes = 0;
-    for (const Node& node : topological_order({&body, 1})) {
-      if (is_local(node, Memory::registers)) bytes += local_bytes(node);
-    }
-    return threads_ + copying_ > 256 && bytes > 4 * held_at_most;
+    return threads_ + copying_ > 256 && bytes_held(body) > 4 * held_at_most;
   }
 
   void copying_role(const Node& body) {

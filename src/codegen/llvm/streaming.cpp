@@ -65,6 +65,7 @@ bool is_multiple(const Node& index, std::int64_t count) {
       }
       return factor == 0 || is_multiple(index.src(0), count);
     }
+    case Op::where_: return is_multiple(index.src(1), count) && is_multiple(index.src(2), count);
     default: return false;
   }
 }
