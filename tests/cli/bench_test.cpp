@@ -145,6 +145,7 @@ TEST_F(BenchTest, says_in_one_line_why_it_cannot_compare) {
   const std::vector<std::string> compare = {"bench", "--compare-torch", "--device", "cpu"};
   expect_one_line(run_with_python("exit 3\n", compare), 1, "ended with status 3");
   expect_one_line(run_with_python("echo '{\"seconds\": 1}'\n", compare), 1, "ended with status 0");
+  expect_one_line(run_with_python("exit 127\n", compare), 1, "there is no python3");
   // -S: without the folders that packages are installed in.
   expect_one_line(run_with_python("PATH=${PATH#*:} exec python3 -S -E \"$@\"\n", compare), 1,
                   "PyTorch is not there");
