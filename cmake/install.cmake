@@ -1,5 +1,5 @@
 # `cmake --install`: the public headers, the modules' archives and a package config, so that another
-# project writes find_package(brisk) and links brisk::brisk.
+# project writes find_package(brisk) and links brisk::brisk; the program's script into share/brisk.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/brisk)
@@ -13,6 +13,7 @@ add_library(brisk::brisk ALIAS brisk)
 
 get_property(modules GLOBAL PROPERTY BRISK_MODULES)
 install(TARGETS brisk ${modules} EXPORT brisk ARCHIVE)
+install(FILES src/cli/bench_torch.py DESTINATION ${CMAKE_INSTALL_DATADIR}/brisk)
 install(EXPORT brisk NAMESPACE brisk:: FILE brisk-targets.cmake DESTINATION ${package})
 install(DIRECTORY include/brisk DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES cmake/llvm.cmake DESTINATION ${package} RENAME brisk-llvm.cmake)

@@ -46,7 +46,8 @@ function(brisk_tests NAME)
 endfunction()
 
 # brisk_program(DEPENDS module… [LINK target…]): the command `brisk` from src/cli, target brisk_cli.
-# The tests in tests/cli run it as a process, at BRISK_PROGRAM.
+# The tests in tests/cli run it as a process, at BRISK_PROGRAM. Its script for --compare-torch lies
+# beside it.
 function(brisk_program)
   cmake_parse_arguments(ARG "" "" "DEPENDS;LINK" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cli/*.cpp)
@@ -58,6 +59,7 @@ function(brisk_program)
   set_target_properties(brisk_cli PROPERTIES OUTPUT_NAME brisk)
   target_link_libraries(brisk_cli PRIVATE ${libraries} ${ARG_LINK})
   install(TARGETS brisk_cli RUNTIME)
+  configure_file(${PROJECT_SOURCE_DIR}/src/cli/bench_torch.py ${PROJECT_BINARY_DIR} COPYONLY)
   brisk_tests(cli DEPENDS ${ARG_DEPENDS} LINK ${ARG_LINK})
   if(TARGET brisk_cli_test)
     add_dependencies(brisk_cli_test brisk_cli)

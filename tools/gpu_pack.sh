@@ -16,7 +16,8 @@ cmake --build build/gpu --parallel "$(nproc)" --target brisk_gpu_pack
 
 rm -rf "$pack"
 mkdir -p "$pack/lib" "$pack/data/models"
-cp "$built"/brisk "$built"/brisk_* tools/gpu_*.sh bench/gpu_peer.py "$pack"
+cp "$built"/brisk "$built"/brisk_* tools/gpu_*.sh bench/gpu_peer.py \
+  src/cli/bench_torch.py "$pack"
 rm "$pack/gpu_pack.sh"
 cp "$built"/lib/*.so "$pack/lib"
 ldd "$pack"/brisk* "$pack"/lib/*.so | awk '$2 == "=>" && $3 ~ "^/" { print $3 }' | sort -u |

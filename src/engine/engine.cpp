@@ -198,10 +198,11 @@ std::vector<std::byte> Engine::read(const Node& node) {
   return bytes;
 }
 
-void Engine::write(const Node& node, std::span<const std::byte> bytes) {
-  check(bytes.size() == bytes_of(node.dtype(), node.shape()), "as many bytes as the buffer holds");
+void Engine::write(const Node& node, std::span<const std::byte> bytes, std::size_t offset) {
+  const std::size_t whole = bytes_of(node.dtype(), node.shape());
+  check(offset <= whole && bytes.size() <= whole - offset, "bytes that the buffer holds");
   Buffer& memory = memory_of(node);
-  memory.device().copy_in(memory, 0, bytes);
+  memory.device().copy_in(memory, offset, bytes);
 }
 
 }  // namespace brisk

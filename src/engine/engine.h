@@ -35,7 +35,8 @@ class Engine {
   Node allocate(DType dtype, const Shape& shape);  // zeros
   // Of whatever device the buffer lies on.
   std::vector<std::byte> read(const Node& buffer);
-  void write(const Node& buffer, std::span<const std::byte> bytes);
+  /// From this byte of the buffer on.
+  void write(const Node& buffer, std::span<const std::byte> bytes, std::size_t offset = 0);
 
  private:
   friend class Plan;

@@ -276,24 +276,56 @@ std::span<const std::int64_t> plane_offsets(BlockType type) {
   }
 }
 
-std::vector<std::byte> split_planes(BlockType type, std::span<const std::byte> rows,
-                                    std::int64_t columns) {
+namespace {
+
+// A field of so many bytes out of `count` blocks, `stride` bytes apart.
+template <std::size_t size>
+void gather_field(std::byte* to, const std::byte* from, std::size_t stride, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) std::memcpy(to + i * size, from + i * stride, size);
+}
+
+using GatherField = void (*)(std::byte*, const std::byte*, std::size_t, std::size_t);
+
+// The copies have sizes that the compiler knows, so each is a move or two.
+GatherField gather_of(std::size_t size) {
+  switch (size) {
+    case 1: return gather_field<1>;
+    case 2: return gather_field<2>;
+    case 4: return gather_field<4>;
+    case 8: return gather_field<8>;
+    case 12: return gather_field<12>;
+    case 16: return gather_field<16>;
+    case 32: return gather_field<32>;
+    case 64: return gather_field<64>;
+    case 128: return gather_field<128>;
+    default: unreachable("no field of a block has other sizes");
+  }
+}
+
+}  // namespace
+
+void split_planes(BlockType type, std::span<const std::byte> rows, std::int64_t columns,
+                  std::span<std::byte> planes) {
   const BlockInfo& info = block_info(type);
-  const auto size = static_cast<std::size_t>(info.bytes);
+  check(columns > 0 && columns % info.values == 0, "a row is a whole number of blocks");
+  const auto stride = static_cast<std::size_t>(info.bytes);
   const auto blocks = static_cast<std::size_t>(columns / info.values);
-  std::vector<std::byte> planes(rows.size());
+  check(rows.size() % (blocks * stride) == 0, "whole rows");
+  check(planes.size() == rows.size(), "planes are as large as blocks");
   const auto offsets = plane_offsets(type);
-  for (std::size_t row = 0; row + blocks * size <= rows.size(); row += blocks * size) {
+  for (std::size_t row = 0; row < rows.size(); row += blocks * stride) {
     for (std::size_t i = 0; i < offsets.size(); ++i) {
       const auto begin = static_cast<std::size_t>(offsets[i]);
-      const std::size_t end =
-          i + 1 < offsets.size() ? static_cast<std::size_t>(offsets[i + 1]) : size;
-      for (std::size_t block = 0; block < blocks; ++block) {
-        std::memcpy(&planes[row + blocks * begin + block * (end - begin)],
-                    &rows[row + block * size + begin], end - begin);
-      }
+      const auto end = i + 1 < offsets.size() ? static_cast<std::size_t>(offsets[i + 1]) : stride;
+      gather_of(end - begin)(&planes[row + blocks * begin], &rows[row + begin], stride, blocks);
     }
   }
+}
+
+std::vector<std::byte> split_planes(BlockType type, std::span<const std::byte> rows,
+                                    std::int64_t columns) {
+  std::vector<std::byte> planes(rows.size());
+  split_planes(type, rows, columns, planes);
   return planes;
 }
 

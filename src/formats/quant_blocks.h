@@ -113,7 +113,10 @@ enum class BlockLayout : std::uint8_t { blocks, planes };
 
 /// Where the fields of a block begin that planes keep apart; ascending, the first at 0.
 std::span<const std::int64_t> plane_offsets(BlockType type);
-/// Rows of `columns` values each, out of blocks into planes. For types that must be decoded.
+/// Whole rows of `columns` values each, out of blocks into planes, which are as many bytes. For
+/// types that must be decoded.
+void split_planes(BlockType type, std::span<const std::byte> rows, std::int64_t columns,
+                  std::span<std::byte> planes);
 std::vector<std::byte> split_planes(BlockType type, std::span<const std::byte> rows,
                                     std::int64_t columns);
 

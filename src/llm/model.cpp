@@ -124,6 +124,13 @@ ModelStep& Session::prompt_step(bool every_row) {
   return *step;
 }
 
+DType Session::prompt_dtype() const {
+  const Weight& matrix = first_matrix(model_);
+  if (prompt_rounding_ == Rounding::halves) return matrix.half();
+  const bool quantised = block_info(matrix.type).dtype == DType::none;
+  return prompt_rounding_ == Rounding::bytes && quantised ? DType::int8 : DType::float32;
+}
+
 void Session::want(std::span<const TokenId> tokens) const {
   if (tokens.empty()) user_error("a step wants at least one token");
   for (const TokenId token : tokens) {

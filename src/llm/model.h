@@ -89,6 +89,8 @@ class Session {
   /// Forgets the tokens from `position` on.
   void rewind(std::int64_t position = 0);
 
+  /// The type in which a prompt's values meet the matrices: one of 16 bits, int8, or float32.
+  DType prompt_dtype() const;
   /// The step of one token, compiled when first asked for.
   const ModelStep& decode_step() { return step_of(1); }
   /// The step that `count` tokens take (at most `batch`): one, few or a whole prompt.

@@ -4,14 +4,18 @@
 #include "brisk/create.h"
 #include "brisk/functional.h"
 #include "formats/gguf.h"
+#include "formats/planes_stream.h"
 #include "formats/quant_tensors.h"
 #include "formats/quote.h"
+#include "tensor/node_of.h"
 #include "tensor/realize.h"
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <thread>
 
 namespace brisk {
 
@@ -27,23 +31,48 @@ BlockLayout layout_of(const StoredTensor& from) {
                                                           : BlockLayout::blocks;
 }
 
-// The bytes as a tensor. Elements that do not lie at a multiple of their size are copied.
-Tensor upload(const StoredTensor& from, std::shared_ptr<const void> owner) {
-  Dims shape(from.shape);
-  if (!is_plain(from.type)) {
-    std::int64_t rows = 1;
-    for (std::size_t i = 0; i + 1 < from.shape.size(); ++i) rows *= from.shape[i];
-    shape = {rows, static_cast<std::int64_t>(from.bytes.size()) / rows};
-    if (layout_of(from) == BlockLayout::planes)
-      return from_bytes(split_planes(from.type, from.bytes, from.shape.back()), shape,
-                        DType::uint8);
-    return from_memory(std::move(owner), from.bytes, shape, DType::uint8);
-  }
+// Elements as a tensor; those that do not lie at a multiple of their size are copied.
+Tensor upload_plain(const StoredTensor& from, std::shared_ptr<const void> owner) {
   const DType dtype = block_info(from.type).dtype;
   const auto address = reinterpret_cast<std::uintptr_t>(from.bytes.data());
   if (address % static_cast<std::size_t>(byte_size(dtype)) != 0) owner = nullptr;
-  return from_memory(std::move(owner), from.bytes, shape, dtype);
+  return from_memory(std::move(owner), from.bytes, Dims(from.shape), dtype);
 }
+
+// Rows of blocks as bytes: [rows, bytes of a row].
+Dims shape_of_blocks(const StoredTensor& from) {
+  std::int64_t rows = 1;
+  for (std::size_t i = 0; i + 1 < from.shape.size(); ++i) rows *= from.shape[i];
+  return {rows, static_cast<std::int64_t>(from.bytes.size()) / rows};
+}
+
+// Matrices that lie on the device, and whose planes are yet to come there: all at once, so that one
+// is turned into planes while others are copied.
+class PlanesToCome {
+ public:
+  /// `bytes` from `offset` on are to be planes of these blocks, which lie where they do until
+  /// upload().
+  void add(const Tensor& bytes, std::size_t offset, const StoredTensor& blocks) {
+    rows_.push_back({blocks.type, blocks.shape.back(), blocks.bytes});
+    places_.push_back({node_of(bytes), offset});
+  }
+
+  void upload() {
+    const auto threads = std::max(1U, std::thread::hardware_concurrency());
+    stream_planes(rows_, static_cast<int>(threads),
+                  [&](std::size_t i, std::size_t offset, std::span<const std::byte> planes) {
+                    executor().write(places_[i].bytes, planes, places_[i].offset + offset);
+                  });
+  }
+
+ private:
+  struct Place {
+    Node bytes;
+    std::size_t offset = 0;
+  };
+  std::vector<BlockRows> rows_;
+  std::vector<Place> places_;
+};
 
 class Loader {
  public:
@@ -71,6 +100,7 @@ class Loader {
         user_error("{}: there is no tensor {}", file_.name(), quote(name("output", "weight", -1)));
       }
     }
+    planes_.upload();
     return model;
   }
 
@@ -102,7 +132,7 @@ class Loader {
   }
 
   Weight find(std::string_view part, std::string_view suffix, std::int64_t block,
-              std::vector<std::int64_t> shape, bool matrix = true) const {
+              std::vector<std::int64_t> shape, bool matrix = true) {
     const auto tensor = stored(name(part, suffix, block));
     if (!tensor) return {};
     Weight weight;
@@ -112,12 +142,22 @@ class Loader {
     weight.shape = shape;
     if (weight.transposed) std::swap(shape[0], shape[1]);
     want_shape(*tensor, shape);
-    weight.stored = upload(*tensor, file_.owner());
+    weight.stored = upload(*tensor);
     return weight;
   }
 
+  Tensor upload(const StoredTensor& from) {
+    if (is_plain(from.type)) return upload_plain(from, file_.owner());
+    const Dims shape = shape_of_blocks(from);
+    if (layout_of(from) == BlockLayout::blocks)
+      return from_memory(file_.owner(), from.bytes, shape, DType::uint8);
+    const Tensor bytes = empty(shape, DType::uint8);
+    planes_.add(bytes, 0, from);
+    return bytes;
+  }
+
   Weight need(std::string_view part, std::string_view suffix, std::int64_t block,
-              std::vector<std::int64_t> shape, bool matrix = true) const {
+              std::vector<std::int64_t> shape, bool matrix = true) {
     Weight weight = find(part, suffix, block, std::move(shape), matrix);
     if (!weight) {
       user_error("{}: there is no tensor {}", file_.name(), quote(name(part, suffix, block)));
@@ -126,19 +166,19 @@ class Loader {
   }
 
   WeightBias linear(std::string_view part, std::int64_t block, std::int64_t out, std::int64_t in,
-                    bool with_bias = false) const {
+                    bool with_bias = false) {
     return {need(part, "weight", block, {out, in}),
             with_bias ? need(part, "bias", block, {out}) : find(part, "bias", block, {out})};
   }
 
-  WeightBias norm(std::string_view part, std::int64_t block, std::int64_t width) const {
+  WeightBias norm(std::string_view part, std::int64_t block, std::int64_t width) {
     WeightBias norm{need(part, "weight", block, {width}), {}};
     norm.weight.less_one = in_folder() && row_.norms_less_one_in_folder;
     if (row_.layer_norm) norm.bias = need(part, "bias", block, {width});
     return norm;
   }
 
-  BlockWeights block(std::int64_t i) const {
+  BlockWeights block(std::int64_t i) {
     const ModelConfig& c = config_;
     const std::int64_t queries = c.heads * c.head_width;
     const std::int64_t keys = c.key_heads * c.head_width;
@@ -176,13 +216,11 @@ class Loader {
 
   // One tensor in GGUF files; folders (and early GGUF files) have one an expert, which are put
   // together in memory so that the ones that a token needs can be picked by a computed index.
-  Weight experts(std::string_view part, std::int64_t block, std::int64_t out,
-                 std::int64_t in) const {
+  Weight experts(std::string_view part, std::int64_t block, std::int64_t out, std::int64_t in) {
     if (!in_folder()) {
       if (Weight whole = find(part, "weight", block, {config_.experts, out, in})) return whole;
     }
-    auto bytes = std::make_shared<std::vector<std::byte>>();
-    StoredTensor all;
+    std::vector<StoredTensor> each;
     for (std::int64_t e = 0; e < config_.experts; ++e) {
       const std::string single =
           in_folder() ? name(part, "weight", block, e)
@@ -191,15 +229,33 @@ class Loader {
       const auto tensor = stored(single);
       if (!tensor) user_error("{}: there is no tensor {}", file_.name(), quote(single));
       want_shape(*tensor, {out, in});
-      if (e > 0 && tensor->type != all.type) {
+      if (e > 0 && tensor->type != each[0].type) {
         user_error("{}: the experts of block {} have several types", file_.name(), block);
       }
-      all.type = tensor->type;
-      bytes->insert(bytes->end(), tensor->bytes.begin(), tensor->bytes.end());
+      each.push_back(*tensor);
     }
-    all.shape = {config_.experts, out, in};
+    const std::vector<std::int64_t> shape = {config_.experts, out, in};
+    return {together(each, shape), each[0].type, layout_of(each[0]), shape};
+  }
+
+  Tensor together(const std::vector<StoredTensor>& each, const std::vector<std::int64_t>& shape) {
+    StoredTensor all;
+    all.type = each[0].type;
+    all.shape = shape;
+    if (layout_of(all) == BlockLayout::planes) {
+      Dims rows = shape_of_blocks(each[0]);
+      rows[0] = rows[0] * static_cast<std::int64_t>(each.size());
+      const Tensor bytes = empty(rows, DType::uint8);
+      for (std::size_t e = 0; e < each.size(); ++e)
+        planes_.add(bytes, e * each[e].bytes.size(), each[e]);
+      return bytes;
+    }
+    auto bytes = std::make_shared<std::vector<std::byte>>();
+    for (const StoredTensor& tensor : each)
+      bytes->insert(bytes->end(), tensor.bytes.begin(), tensor.bytes.end());
     all.bytes = *bytes;
-    return {upload(all, bytes), all.type, layout_of(all), all.shape};
+    if (is_plain(all.type)) return upload_plain(all, bytes);
+    return from_memory(bytes, all.bytes, shape_of_blocks(all), DType::uint8);
   }
 
   // Llama 3.1's scaling in GGUF files: a divisor for each frequency.
@@ -221,6 +277,7 @@ class Loader {
   const ModelFile& file_;
   ModelConfig& config_;
   const Architecture& row_;
+  PlanesToCome planes_;
 };
 
 }  // namespace

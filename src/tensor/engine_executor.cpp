@@ -21,8 +21,8 @@ class EngineExecutor : public Executor {
   Node allocate(DType dtype, const Shape& shape) override {
     return Engine::shared().allocate(dtype, shape);
   }
-  void write(const Node& buffer, std::span<const std::byte> bytes) override {
-    Engine::shared().write(buffer, bytes);
+  void write(const Node& buffer, std::span<const std::byte> bytes, std::size_t offset) override {
+    Engine::shared().write(buffer, bytes, offset);
   }
   bool runs_groups() const override { return Engine::shared().target().group_threads > 0; }
   bool has_cheap_halves() const override { return Engine::shared().target().copying_threads > 0; }

@@ -46,9 +46,9 @@ class Evaluator : public Executor {
     return {bytes.begin(), bytes.end()};
   }
 
-  void write(const Node& buffer, std::span<const std::byte> bytes) override {
+  void write(const Node& buffer, std::span<const std::byte> bytes, std::size_t offset) override {
     const std::lock_guard lock(mutex_);
-    host_storage(buffer)->assign({bytes.begin(), bytes.end()});
+    host_storage(buffer)->write(bytes, offset);
   }
 
   Node upload(DType dtype, const Shape& shape, std::span<const std::byte> bytes,

@@ -1,7 +1,9 @@
 // Buffers in the host's memory: owned bytes, or bytes that someone else keeps.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -21,6 +23,13 @@ class HostStorage : public Storage {
     own_ = std::move(bytes);
     bytes_ = own_;
     owner_.reset();
+  }
+  /// Into memory of its own: what another keeps stays as it is.
+  void write(std::span<const std::byte> bytes, std::size_t offset) {
+    check(offset <= bytes_.size() && bytes.size() <= bytes_.size() - offset,
+          "bytes that the buffer holds");
+    if (owner_) assign({bytes_.begin(), bytes_.end()});
+    std::copy(bytes.begin(), bytes.end(), own_.begin() + static_cast<std::ptrdiff_t>(offset));
   }
 
  private:

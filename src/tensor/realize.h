@@ -22,8 +22,8 @@ class Executor {
   virtual std::vector<Node> realize(std::span<const Node> roots, const VariableValues& values) = 0;
   /// A buffer node's elements, row-major, in its dtype.
   virtual std::vector<std::byte> read(const Node& buffer) = 0;
-  /// Overwrites a buffer node's elements.
-  virtual void write(const Node& buffer, std::span<const std::byte> bytes) = 0;
+  /// Overwrites bytes of a buffer node's elements, from `offset` on.
+  virtual void write(const Node& buffer, std::span<const std::byte> bytes, std::size_t offset) = 0;
   /// A buffer node of the dtype and shape that holds these bytes; where `owner` is given the
   /// executor may keep it and read the bytes where they lie.
   virtual Node upload(DType dtype, const Shape& shape, std::span<const std::byte> bytes,

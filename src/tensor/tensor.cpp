@@ -153,7 +153,7 @@ void Tensor::copy_from(std::span<const std::byte> bytes) {
                to_string(node.shape()), bytes.size());
   }
   RealizedNodes::shared().changed(node);
-  executor().write(node, bytes);
+  executor().write(node, bytes, 0);
 }
 
 // ---- reading ------------------------------------------------------------------------------------

@@ -60,6 +60,17 @@ TEST(Plan, ReplaysReadBuffersAsTheyAreAndVariablesAsTheyAreGiven) {
   EXPECT_THROW(plan.run({}), UserError);
 }
 
+TEST(Engine, WritesAPartOfABufferAndNothingBeyondIt) {
+  Engine& engine = Engine::shared();
+  const Node a = upload(engine, counting(6), {6});
+  const std::vector<float> part = {-1, -2};
+  const auto bytes = std::as_bytes(std::span(part));
+  engine.write(a, bytes, 12);
+  EXPECT_EQ(floats(engine, a), (std::vector<float>{0, 1, 2, -1, -2, 5}));
+  EXPECT_THROW(engine.write(a, bytes, 20), InternalError);
+  EXPECT_THROW(engine.write(a, bytes, 28), InternalError);
+}
+
 TEST(Plan, ReplayedStoresGoOnFromWhatTheLastOneLeft) {
   Engine& engine = Engine::shared();
   const Node a = upload(engine, counting(10), {10});

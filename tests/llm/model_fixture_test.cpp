@@ -167,6 +167,58 @@ INSTANTIATE_TEST_SUITE_P(types, FixtureBlocksTest,
                                          BlockType::mxfp4, BlockType::f16, BlockType::bf16),
                          [](const auto& info) { return std::string(block_info(info.param).name); });
 
+// The experts of early GGUF files, one a tensor, lie on the device as those of one tensor do.
+class FixtureExpertsTest : public testing::TestWithParam<const char*> {
+ protected:
+  static std::vector<std::byte> apart(std::span<const std::byte> bytes) {
+    const GgufFile file = GgufFile::parse(bytes, "whole");
+    GgufWriter writer;
+    for (const GgufEntry& entry : file.metadata()) writer.add(entry.key, entry.value);
+    for (const GgufTensor& tensor : file.tensors()) {
+      const std::size_t at = tensor.name.find("_exps");
+      if (at == std::string::npos) {
+        writer.add_tensor(tensor.name, tensor.shape, tensor.type, tensor.bytes);
+        continue;
+      }
+      const std::vector<std::int64_t> one = {tensor.shape[1], tensor.shape[2]};
+      const std::size_t size = tensor.bytes.size() / 4;
+      for (std::size_t e = 0; e < 4; ++e) {
+        writer.add_tensor(fmt::format("{}.{}.weight", tensor.name.substr(0, at), e), one,
+                          tensor.type, tensor.bytes.subspan(e * size, size));
+      }
+    }
+    return writer.bytes();
+  }
+};
+
+TEST_P(FixtureExpertsTest, are_the_same_one_a_tensor) {
+  const UseExecutor executor(GetParam());
+  FixtureModel made = fixture("mixtral");
+  made.ffn = 64;
+  made.tensors.clear();
+  made.make();
+  for (const BlockType type : {BlockType::q4_0, BlockType::q8_0, BlockType::f16}) {
+    const auto whole_bytes = made.gguf(type);
+    const auto apart_bytes = apart(whole_bytes);
+    const Model whole = loaded(whole_bytes);
+    const Model parts = loaded(apart_bytes);
+    for (std::size_t i = 0; i < whole.weights().blocks.size(); ++i) {
+      for (const auto part :
+           {&BlockWeights::gate_experts, &BlockWeights::up_experts, &BlockWeights::down_experts}) {
+        const Weight& one = whole.weights().blocks[i].*part;
+        const Weight& other = parts.weights().blocks[i].*part;
+        ASSERT_EQ(one.layout, other.layout);
+        ASSERT_EQ(one.shape, other.shape);
+        EXPECT_EQ(one.stored.to_bytes(), other.stored.to_bytes()) << block_info(type).name;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(executors, FixtureExpertsTest,
+                         testing::Values("evaluator", "engine", "groups"),
+                         [](const auto& info) { return std::string(info.param); });
+
 class FixtureErrorTest : public testing::Test {
  protected:
   // What loading says of a Llama whose metadata or tensors `change` has changed.

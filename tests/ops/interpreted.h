@@ -60,8 +60,8 @@ class Interpreted : public Executor {
     const auto bytes = host_storage(node)->bytes();
     return {bytes.begin(), bytes.end()};
   }
-  void write(const Node& node, std::span<const std::byte> bytes) override {
-    host_storage(node)->assign({bytes.begin(), bytes.end()});
+  void write(const Node& node, std::span<const std::byte> bytes, std::size_t offset) override {
+    host_storage(node)->write(bytes, offset);
   }
   Node upload(DType dtype, const Shape& shape, std::span<const std::byte> bytes,
               std::shared_ptr<const void>) override {
@@ -93,7 +93,7 @@ class Interpreted : public Executor {
     }
     interpret(kernel, buffers, variables);
     for (std::size_t i = 0; i < arguments.size(); ++i) {
-      if (lowered.params[i].written) write(arguments[i], memory[i]);
+      if (lowered.params[i].written) write(arguments[i], memory[i], 0);
     }
   }
 
