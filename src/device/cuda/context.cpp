@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t granule = 256;  // of allocations: kernels may read a vector past the end
 constexpr std::size_t staging_bytes = 4 << 20;  // of a part that is copied at once
 // Above it several threads fill pinned memory: one reads some 10 GB/s, the bus takes 55.
-constexpr std::size_t worth_threads = 8 * staging_bytes;
+constexpr std::size_t worth_threads = 2 * staging_bytes;
 
 }  // namespace
 
@@ -139,8 +139,9 @@ void GpuContext::copy_in(Address to, const std::byte* from, std::size_t bytes) {
   const std::lock_guard lock(staging_mutex_);
   std::atomic<std::size_t> next{0};
   if (bytes < worth_threads) return copy_parts(lanes_[0], next, to, from, bytes);
+  const std::size_t parts = (bytes + staging_bytes - 1) / staging_bytes;
   const std::size_t count =
-      std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most_lanes);
+      std::min(parts, std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most_lanes));
   std::array<std::exception_ptr, most_lanes> failures;
   std::vector<std::thread> threads;
   for (std::size_t i = 0; i < count; ++i) {

@@ -56,6 +56,7 @@ class GroupMatrixVector {
     for (const Product& product : form_.products) {
       if (!takes(product)) return false;
     }
+    while (grouped() && columns_ > 1 && !stages_fit()) columns_ /= 2;
     return choose_lanes() && stages_fit();
   }
 
@@ -121,7 +122,8 @@ class GroupMatrixVector {
       }
       if (grouped()) bytes += 3 * columns_ * extent(ranges()).value() * 4;
     }
-    return bytes <= workshop_.target().shared_bytes - 2048;
+    constexpr std::int64_t rest = 6 << 10;  // for what rows are divided by, and for exchanges
+    return bytes <= workshop_.target().shared_bytes - rest;
   }
 
   bool is_cheap(const Node& vector) const {
