@@ -59,13 +59,13 @@ Bounds merge(Bounds a, Bounds b) {
 
 namespace {
 
-// Expressions may share parts over and over: after `visits` nodes only the dtype is asked.
 // Whether the test of `where` is that its source `a` is less than its source `b`.
 bool chooses(const Node& where, std::size_t a, std::size_t b) {
   const Node& test = where.src(0);
   return test.is(Op::cmplt_) && test.src(0) == where.src(a) && test.src(1) == where.src(b);
 }
 
+// Expressions may share parts over and over: after `visits` nodes only the dtype is asked.
 Bounds bounds_within(const Node& node, int& visits) {
   const Bounds all = dtype_bounds(node.dtype());
   if (--visits < 0) return all;

@@ -4,27 +4,30 @@
 #include <numeric>
 
 #include "optimize/analysis.h"
+#include "optimize/tile_array.h"
 
 namespace brisk {
 
 namespace {
 
+struct Term {
+  Node range;
+  std::int64_t factor;
+  bool operator==(const Term&) const = default;
+};
+
+// 0 where the range is in none of them.
+std::int64_t factor_in(const std::vector<Term>& terms, const Node& range) {
+  for (const Term& term : terms) {
+    if (term.range == range) return term.factor;
+  }
+  return 0;
+}
+
 // Σ factor · range + constant.
 struct Affine {
-  struct Term {
-    Node range;
-    std::int64_t factor;
-    bool operator==(const Term&) const = default;
-  };
   std::vector<Term> terms;
   std::int64_t constant = 0;
-
-  std::int64_t factor_of(const Node& range) const {
-    for (const Term& term : terms) {
-      if (term.range == range) return term.factor;
-    }
-    return 0;
-  }
 };
 
 bool add_terms(Affine& sum, const Node& expression, std::int64_t factor) {
@@ -55,13 +58,13 @@ std::optional<Affine> affine(const Node& expression) {
 
 // One dimension of the array: its coordinate is Σ factor · range - least.
 struct Dimension {
-  std::vector<Affine::Term> terms;
+  std::vector<Term> terms;
   std::int64_t stride = 0;
   std::optional<std::int64_t> least, greatest;  // of the sum
 
   bool has(const Node& range) const {
     return std::any_of(terms.begin(), terms.end(),
-                       [&](const Affine::Term& term) { return term.range == range; });
+                       [&](const Term& term) { return term.range == range; });
   }
 };
 
@@ -105,7 +108,7 @@ class BoxFinder {
     return true;
   }
 
-  Dimension& bounded(const std::vector<Affine::Term>& terms) {
+  Dimension& bounded(const std::vector<Term>& terms) {
     for (Dimension& dimension : dimensions_) {
       if (dimension.terms == terms) return dimension;
     }
@@ -117,7 +120,7 @@ class BoxFinder {
   bool place_gated() {
     for (Dimension& dimension : dimensions_) {
       for (const auto& [range, factor] : dimension.terms) {
-        const std::int64_t moves = index_.factor_of(range);
+        const std::int64_t moves = factor_in(index_.terms, range);
         if (moves % factor != 0 || (dimension.stride != 0 && dimension.stride != moves / factor))
           return false;
         dimension.stride = moves / factor;
@@ -140,7 +143,7 @@ class BoxFinder {
   }
 
   void add_own(const Node& range) {
-    const std::int64_t moves = index_.factor_of(range);
+    const std::int64_t moves = factor_in(index_.terms, range);
     if (moves != 0) dimensions_.push_back({{{range, 1}}, moves, {}, {}});
   }
 
@@ -209,9 +212,8 @@ class BoxFinder {
   }
 
   static bool constant(const Dimension& dimension) {
-    return std::all_of(
-        dimension.terms.begin(), dimension.terms.end(),
-        [](const Affine::Term& term) { return Size(term.range.src(0)).is_constant(); });
+    return std::all_of(dimension.terms.begin(), dimension.terms.end(),
+                       [](const Term& term) { return Size(term.range.src(0)).is_constant(); });
   }
 
   static Size size_of(const Dimension& dimension) {
@@ -237,7 +239,7 @@ class BoxFinder {
     if (!take(column_)) return std::nullopt;
     for (std::size_t i = rows_.size(); i-- > 0;) {
       if (!take(rows_[i])) return std::nullopt;
-      const auto step = factor_in(*order.back(), rows_[i]);
+      const auto step = factor_in(order.back()->terms, rows_[i]);
       if (step < 1 || step > most_step) return std::nullopt;
       array.view.steps.push_back(step);
     }
@@ -255,13 +257,6 @@ class BoxFinder {
 
   static bool contains_dimension(const std::vector<const Dimension*>& list, const Dimension* one) {
     return std::find(list.begin(), list.end(), one) != list.end();
-  }
-
-  static std::int64_t factor_in(const Dimension& dimension, const Node& range) {
-    for (const auto& term : dimension.terms) {
-      if (term.range == range) return term.factor;
-    }
-    return 0;
   }
 
   const Node& access_;
@@ -312,7 +307,7 @@ std::optional<PlacedValue> at_places(const Node& value, const BoxArray& array, W
     placed.ranges.push_back(place);
     const auto sum = affine(array.at[d]);
     const auto one = std::find_if(sum->terms.begin(), sum->terms.end(),
-                                  [](const Affine::Term& term) { return term.factor == 1; });
+                                  [](const Term& term) { return term.factor == 1; });
     if (one == sum->terms.end()) return std::nullopt;
     ranges[one->range] = add(place, integer_sub(one->range, array.at[d]));
   }
@@ -326,9 +321,8 @@ std::optional<PlacedValue> at_places(const Node& value, const BoxArray& array, W
 TileView pack(const PlacedValue& placed, const BoxArray& array, Workshop& workshop,
               Schedule& schedule) {
   TileView view = array.view;
-  const std::int64_t aligned = chunk_bytes / byte_size(placed.value.dtype());
   const std::int64_t length = view.sizes[0].value();
-  const std::int64_t pitch = (length + aligned - 1) / aligned * aligned;
+  const std::int64_t pitch = aligned_pitch(placed.value.dtype(), length);
   view.pointer =
       compute_apart(placed.value, placed.ranges, workshop, schedule, 1, pitch - length).memory;
   view.start = 0;

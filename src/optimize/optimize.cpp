@@ -155,10 +155,9 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
       mine.insert(mine.end(), schedule.phases.begin(), schedule.phases.end());
     }
     // Tiles take all of the shared memory.
-    const auto alone = [](const Node& phase) { return has_tiles(phase); };
     std::size_t at = 0;
     for (const Node& phase : mine) {
-      while (at < phases.size() && (alone(phase) || alone(phases[at]))) ++at;
+      while (at < phases.size() && (has_tiles(phase) || has_tiles(phases[at]))) ++at;
       if (at == phases.size()) {
         phases.push_back(phase);
       } else {

@@ -99,9 +99,8 @@ TileArray compute_array(const Node& value, const std::vector<Node>& batch,
   std::vector<Node> order = mine;
   order.insert(order.end(), rows.begin(), rows.end());
   order.insert(order.end(), columns.begin(), columns.end());
-  const std::int64_t aligned = chunk_bytes / byte_size(value.dtype());
   const std::int64_t length = extent(columns).value();
-  const std::int64_t pitch = (length + aligned - 1) / aligned * aligned;
+  const std::int64_t pitch = aligned_pitch(value.dtype(), length);
   const Apart apart =
       compute_apart(value, order, workshop, schedule, columns.size(), pitch - length);
   TileArray array;
@@ -121,6 +120,11 @@ Node load_of(const Node& tile, const TileArray& array, const Node& row, const No
 Node store_of(const Node& tile, const TileArray& array, const Node& row, const Node& column,
               const Substitution& values) {
   return store_tile(tile, array.view, coordinates(array, row, column, values));
+}
+
+std::int64_t aligned_pitch(DType dtype, std::int64_t length) {
+  const std::int64_t aligned = chunk_bytes / byte_size(dtype);
+  return (length + aligned - 1) / aligned * aligned;
 }
 
 Node make_tile(DType dtype, std::int64_t rows, std::int64_t columns, Workshop& workshop) {

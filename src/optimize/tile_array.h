@@ -29,6 +29,10 @@ TileArray compute_array(const Node& value, const std::vector<Node>& batch,
                         const std::vector<Node>& rows, const std::vector<Node>& columns,
                         Workshop& workshop, Schedule& schedule);
 
+/// Elements from one row of so many to the next in memory of our own, so that all are aligned as
+/// copies want them.
+std::int64_t aligned_pitch(DType dtype, std::int64_t length);
+
 /// Shared memory for a tile.
 Node make_tile(DType dtype, std::int64_t rows, std::int64_t columns, Workshop& workshop);
 

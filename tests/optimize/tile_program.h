@@ -438,11 +438,8 @@ inline double largest_difference(const HostBuffer& got, const Array& wanted) {
   return largest;
 }
 
-inline std::string name_of(const testing::TestParamInfo<AttentionCase>& info) {
-  return info.param.name;
-}
-inline std::string name_of(const testing::TestParamInfo<TileCase>& info) { return info.param.name; }
-inline std::string name_of(const testing::TestParamInfo<ConvolutionCase>& info) {
+template <typename Case>
+std::string name_of(const testing::TestParamInfo<Case>& info) {
   return info.param.name;
 }
 

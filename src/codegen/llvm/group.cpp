@@ -1,9 +1,9 @@
 #include "codegen/llvm/group.h"
 
-#include <llvm/IR/InlineAsm.h>
 #include <llvm/IR/IntrinsicsNVPTX.h>
 
 #include "base/error.h"
+#include "codegen/llvm/assembly.h"
 
 namespace brisk::ir {
 
@@ -99,24 +99,11 @@ Value* thread_number(Emitter& e) {
                  static_cast<std::uint32_t>(e.target.group_threads));
 }
 
-namespace {
-
-void effect(Emitter& e, const char* text, const char* constraints,
-            const std::vector<Value*>& arguments = {}) {
-  std::vector<llvm::Type*> types;
-  for (Value* argument : arguments) types.push_back(argument->getType());
-  auto* type = llvm::FunctionType::get(e.b.getVoidTy(), types, false);
-  auto* call = e.b.CreateCall(llvm::InlineAsm::get(type, text, constraints, true), arguments);
-  call->setDoesNotThrow();
-}
-
-}  // namespace
-
-void let_next_launch(Emitter& e) { effect(e, "griddepcontrol.launch_dependents;", "~{memory}"); }
-void follow_launch(Emitter& e) { effect(e, "griddepcontrol.wait;", "~{memory}"); }
+void let_next_launch(Emitter& e) { effect(e, {"griddepcontrol.launch_dependents;", ""}); }
+void follow_launch(Emitter& e) { effect(e, {"griddepcontrol.wait;", ""}); }
 
 void group_prefetch(Emitter& e, Value* address) {
-  effect(e, "prefetch.global.L2 [$0];", "l", {address});
+  effect(e, {"prefetch.global.L2 [$0];", "l", false, false}, {address});
 }
 
 void wait_for_group(Emitter& e) { e.b.CreateIntrinsic(llvm::Intrinsic::nvvm_barrier0, {}, {}); }
@@ -158,8 +145,6 @@ llvm::GlobalVariable* shared_array(llvm::Module& module, llvm::Type* element, st
   return array;
 }
 
-// At most 2 ulp off (CUDA C++ programming guide, table of mathematical functions), subnormals and
-// infinities included.
 namespace {
 
 // Of each element.
@@ -176,6 +161,8 @@ Value* elements_through(Emitter& e, llvm::Intrinsic::ID function, Value* x) {
 
 }  // namespace
 
+// At most 2 ulp off (CUDA C++ programming guide, table of mathematical functions), subnormals and
+// infinities included.
 Value* group_exp2(Emitter& e, Value* x, bool flush) {
   return elements_through(
       e, flush ? llvm::Intrinsic::nvvm_ex2_approx_ftz_f : llvm::Intrinsic::nvvm_ex2_approx_f, x);

@@ -353,10 +353,7 @@ class Renderer {
 
   void ask(const Node& node) {
     if (is_loop(node, LoopKind::threads)) {
-      scopes_.push_back({next_scope_++, region_ends_.size()});
-      bind(node.src(0), thread_);
-      ask(node.src(1));
-      scopes_.pop_back();
+      each_thread(node, [&] { ask(node.src(1)); });
     } else if (node.is(Op::block_)) {
       for (const Node& each : node.srcs()) ask(each);
     } else if (node.is(Op::branch_)) {
@@ -507,10 +504,16 @@ class Renderer {
       meet();
     }
     meet_before(accesses);
+    each_thread(node, [&] { statement(node.src(1)); });
+  }
+
+  // For a loop's threads, the first of the group.
+  template <typename Body>
+  void each_thread(const Node& node, const Body& run) {
     const std::int64_t size = Size(node.src(0).src(0)).value();
     const auto body = [&] {
       bind(node.src(0), thread_);
-      statement(node.src(1));
+      run();
     };
     if (size < threads_) {
       Value* limit = b_.getInt64(static_cast<std::uint64_t>(size));

@@ -1,6 +1,5 @@
 #include "codegen/llvm/tiles.h"
 
-#include <llvm/IR/InlineAsm.h>
 #include <llvm/IR/IntrinsicsNVPTX.h>
 
 #include <fmt/format.h>
@@ -8,6 +7,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "codegen/llvm/assembly.h"
 
 namespace brisk::ir {
 
@@ -18,31 +18,6 @@ using llvm::Value;
 constexpr std::int64_t rows_of_four_warps = 64;
 constexpr std::int64_t step_bytes = 32;       // of depth, of one instruction
 constexpr std::int64_t rows_of_eight = 1024;  // bytes of eight rows of a strip
-
-struct Assembly {
-  std::string text;
-  std::string constraints;
-  bool convergent = false;
-  bool touches_memory = true;
-};
-
-Value* assembly(Emitter& e, const Assembly& what, llvm::Type* result,
-                const std::vector<Value*>& arguments) {
-  std::vector<llvm::Type*> types;
-  types.reserve(arguments.size());
-  for (Value* argument : arguments) types.push_back(argument->getType());
-  auto* type = llvm::FunctionType::get(result, types, false);
-  std::string constraints = what.constraints;
-  if (what.touches_memory) constraints += constraints.empty() ? "~{memory}" : ",~{memory}";
-  auto* call = e.b.CreateCall(llvm::InlineAsm::get(type, what.text, constraints, true), arguments);
-  call->setDoesNotThrow();
-  if (what.convergent) call->setConvergent();
-  return call;
-}
-
-void effect(Emitter& e, const Assembly& what, const std::vector<Value*>& arguments = {}) {
-  assembly(e, what, e.b.getVoidTy(), arguments);
-}
 
 Value* word(Emitter& e, std::int64_t value) {
   return e.b.getInt32(static_cast<std::uint32_t>(value));

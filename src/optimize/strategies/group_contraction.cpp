@@ -15,6 +15,7 @@
 #include "optimize/product.h"
 #include "optimize/strategies/group.h"
 #include "optimize/strategies/strategy.h"
+#include "optimize/tile_order.h"
 
 namespace brisk {
 
@@ -30,7 +31,6 @@ constexpr std::int64_t across = 8;  // and beside each other
 constexpr std::int64_t padding = 4;
 constexpr std::size_t most_sums = 2;
 constexpr std::int64_t most_registers = 64;  // of sums
-constexpr std::int64_t strip_of_tiles = 16;  // M-tiles whose rows of X stay in the cache together
 
 Node number(std::int64_t value) { return constant_int(value); }
 
@@ -165,11 +165,6 @@ class GroupContraction {
     if (score(*best) > 0) std::rotate(best.base() - 1, best.base(), ranges.end());
   }
 
-  static std::int64_t usual(const Size& size) {
-    constexpr std::int64_t unknown = 2048;
-    return size.is_constant() ? size.value() : std::min(size.upper(), unknown);
-  }
-
   std::int64_t steps() const { return (extent(k_).value() + depth - 1) / depth; }
 
   // Cycles of the busiest processor for a step of all its tiles: those in which it issues
@@ -251,15 +246,10 @@ class GroupContraction {
     const Size tiles = rows * columns;
     const Node task = workshop_.range(extent(batch_) * tiles);
     place(outside_, batch_, idiv(task, tiles.node()));
-    // Strips of M-tiles, N-tile after N-tile in each.
     const Node in_batch = batch_.empty() ? task : mod(task, tiles.node());
-    const Node strip = (columns * strip_of_tiles).node();
-    const Node first = mul(idiv(in_batch, strip), number(strip_of_tiles));
-    const Node height = integer_max(
-        number(1), integer_min(integer_sub(rows.node(), first), number(strip_of_tiles)));
-    const Node in_strip = mod(in_batch, strip);
-    m0_ = mul(add(first, mod(in_strip, height)), number(tiling_.rows()));
-    n0_ = mul(idiv(in_strip, height), number(tiling_.columns()));
+    const TileNumber tile = tile_in_strips(in_batch, rows, columns);
+    m0_ = mul(tile.row, number(tiling_.rows()));
+    n0_ = mul(tile.column, number(tiling_.columns()));
 
     const Node step = workshop_.range(steps());
     const auto serial = [&](const Node& body) { return loop(LoopKind::serial, step, body); };

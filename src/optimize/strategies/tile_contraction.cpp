@@ -21,6 +21,7 @@
 #include "optimize/box_array.h"
 #include "optimize/product.h"
 #include "optimize/tile_array.h"
+#include "optimize/tile_order.h"
 
 namespace brisk {
 
@@ -29,7 +30,6 @@ namespace {
 using Ranges = std::vector<Node>;
 using Extents = std::vector<std::int64_t>;
 
-constexpr std::int64_t strip_of_tiles = 16;  // M-tiles whose rows of X stay in the cache together
 constexpr std::int64_t most_staged_bytes = 64 << 10;  // of a tile of the output
 constexpr std::int64_t slack_bytes = 4 << 10;  // of shared memory, for barriers and exchanges
 constexpr std::int64_t most_stages = 6;
@@ -278,11 +278,6 @@ class TileContraction {
     return (Size(rows_[i].src(0)) + (box[i] - 1)) / box[i];
   }
 
-  static std::int64_t usual(const Size& size) {
-    constexpr std::int64_t unknown = 2048;
-    return size.is_constant() ? size.value() : std::min(size.upper(), unknown);
-  }
-
   std::int64_t steps() const {
     return extent(taps_).value() * ((Size(deep_.src(0)).value() + depth_ - 1) / depth_);
   }
@@ -424,14 +419,9 @@ class TileContraction {
     const Node task = workshop_.range(tasks);
     const Node in_batch = batch_.empty() ? task : mod(task, tiles.node());
     place(outside_, batch_, idiv(task, tiles.node()));
-    // Strips of M-tiles, N-tile after N-tile in each.
-    const std::int64_t strip = strip_of_tiles * columns;
-    const Node first = mul(idiv(in_batch, number(strip)), number(strip_of_tiles));
-    const Node height = integer_max(
-        number(1), integer_min(integer_sub(rows.node(), first), number(strip_of_tiles)));
-    const Node in_strip = mod(in_batch, number(strip));
-    place_boxes(add(first, mod(in_strip, height)));
-    n0_ = mul(idiv(in_strip, height), number(tile_columns_));
+    const TileNumber tile = tile_in_strips(in_batch, rows, columns);
+    place_boxes(tile.row);
+    n0_ = mul(tile.column, number(tile_columns_));
 
     const Node k = workshop_.range(steps());
     const Substitution here = values_at(k);
