@@ -8,6 +8,7 @@
 
 #include "brisk/brisk.h"
 #include "brisk/functional.h"
+#include "cli/cards.h"
 #include "measure.h"
 
 namespace bench {
@@ -35,18 +36,13 @@ struct GpuCase {
 
 /// Bytes or operations a second by the maker's data sheet (without sparsity); 0 where unknown.
 inline double gpu_limit(const std::string& device, Bound bound) {
-  struct Limits {
-    const char* name;
-    std::array<double, 4> rates;  // by Bound
-  };
-  constexpr std::array known = {
-      Limits{"H200", {4.8e12, 989e12, 1979e12, 67e12}},
-      Limits{"H100 80GB HBM3", {3.35e12, 989e12, 1979e12, 67e12}},
-  };
-  for (const Limits& limits : known) {
-    if (device.find(limits.name) != std::string::npos) {
-      return limits.rates[static_cast<std::size_t>(bound)];
-    }
+  const brisk::Card* card = brisk::find_card(device);
+  if (card == nullptr) return 0;
+  switch (bound) {
+    case Bound::memory: return card->bytes;
+    case Bound::half: return card->halves;
+    case Bound::byte: return card->int8;
+    case Bound::single: return card->float32;
   }
   return 0;
 }

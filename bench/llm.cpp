@@ -212,7 +212,11 @@ int write_model(const std::string& size, const std::string& type, const char* pa
     shape.ffn = 14336;
   }
   const brisk::BlockInfo* info = brisk::find_block_type(std::string_view(type));
-  if (info == nullptr) brisk::user_error("there is no type {}", type);
+  if (info == nullptr || (size != "1b" && size != "8b")) {
+    fmt::print(stderr, "write: no model of size '{}' and type '{}'; sizes are 1b and 8b\n", size,
+               type);
+    return 1;
+  }
   write_llama(path, shape, info->type);
   return 0;
 }

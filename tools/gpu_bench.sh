@@ -6,16 +6,7 @@
 # A work that crashes or hangs is said to, and the next ones go on in a new process.
 set -uo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-pack=$here
-[[ -x $pack/brisk_bench_gpu ]] || pack=$here/../build/gpu-pack
-[[ -x $pack/brisk_bench_gpu ]] || {
-  echo "gpu_bench: there is no build/gpu-pack; tools/gpu_pack.sh makes it" >&2
-  exit 2
-}
-logs=${OUT:-gpu-logs}
-mkdir -p "$logs"
-export BRISK_DEVICE=${BRISK_DEVICE:-cuda:0}
+source "$(dirname "${BASH_SOURCE[0]}")/gpu_common.sh" brisk_bench_gpu
 cache=$(mktemp -d)
 trap 'rm -rf "$cache"' EXIT
 export BRISK_CACHE=${BRISK_CACHE:-$cache}

@@ -9,21 +9,11 @@
 # failures.log, tests.log, timing.log. Exit status 1 where something failed.
 set -uo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-programs=$here
-[[ -x $here/brisk_gpu_test ]] || programs=$here/../build/gpu-pack
-[[ -x $programs/brisk_gpu_test ]] || {
-  echo "gpu_check: there is no build/gpu-pack; tools/gpu_pack.sh makes it" >&2
-  exit 2
-}
-programs=$(cd "$programs" && pwd)
-logs=${OUT:-gpu-logs}
-mkdir -p "$logs"
-logs=$(cd "$logs" && pwd)
+source "$(dirname "${BASH_SOURCE[0]}")/gpu_common.sh" brisk_gpu_test
+programs=$pack
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-export BRISK_DEVICE=${BRISK_DEVICE:-cuda:0}
 export BRISK_DATA=$programs/data
 export BRISK_CACHE=${BRISK_CACHE:-$work/cache}
 export programs work
@@ -115,7 +105,7 @@ timing() {
   {
     "$programs/brisk" bench "$story" --prompt 64 --tokens 64
     "$programs/brisk_bench_replay"
-    [[ -x $here/gpu_bench.sh ]] && OUT=$logs "$here/gpu_bench.sh"
+    [[ -x $pack/gpu_bench.sh ]] && OUT=$logs "$pack/gpu_bench.sh"
   } > "$work/timing.log" 2>&1
   local status=$?
   cp "$work/timing.log" "$logs"

@@ -7,16 +7,7 @@
 # of one step of each are listed in $OUT (./gpu-logs).
 set -uo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-pack=$here
-[[ -x $pack/brisk_bench_llm ]] || pack=$here/../build/gpu-pack
-[[ -x $pack/brisk_bench_llm ]] || {
-  echo "gpu_llm: there is no build/gpu-pack; tools/gpu_pack.sh makes it" >&2
-  exit 2
-}
-logs=${OUT:-gpu-logs}
-mkdir -p "$logs"
-export BRISK_DEVICE=${BRISK_DEVICE:-cuda:0}
+source "$(dirname "${BASH_SOURCE[0]}")/gpu_common.sh" brisk_bench_llm
 folder=${BRISK_BENCH_MODELS:-$(mktemp -d)}
 [[ -n ${BRISK_BENCH_MODELS:-} ]] || trap 'rm -rf "$folder"' EXIT
 prompt=${PROMPT:-2048}
