@@ -300,9 +300,9 @@ class TileContraction {
     const double multiplying =
         depth * static_cast<double>(rows * all) / unit * (rows == 64 ? 1.1 : 1.0);
     const double copying = depth * static_cast<double>(rows + all) / cache_bytes;
-    // Each 64 rows are multiplied by themselves.
+    const std::int64_t parts = rows / 64;  // each is multiplied by itself
     const double passing =
-        depth * static_cast<double>(rows + all + rows / 64 * (64 + all)) / shared_bytes;
+        depth * static_cast<double>(rows + all + parts * (64 + all)) / shared_bytes;
     return static_cast<double>(rounds) * (std::max({multiplying, copying, passing}) + beginning);
   }
 
