@@ -7,6 +7,7 @@
 #include <cmath>
 #include <mutex>
 #include <unordered_set>
+#include <utility>
 
 #include "base/error.h"
 #include "graph/infer.h"
@@ -73,19 +74,68 @@ std::size_t hash_node(const NodeData& data) {
   return h;
 }
 
-struct HashData {
-  std::size_t operator()(const NodeData* data) const { return data->hash; }
-};
-struct EqualData {
-  bool operator()(const NodeData* a, const NodeData* b) const {
-    return a->hash == b->hash && a->op == b->op && a->dtype == b->dtype && a->lanes == b->lanes &&
-           a->srcs == b->srcs && a->attr == b->attr;
-  }
-};
+bool is_same(const NodeData& a, const NodeData& b) {
+  return a.hash == b.hash && a.op == b.op && a.dtype == b.dtype && a.lanes == b.lanes &&
+         a.srcs == b.srcs && a.attr == b.attr;
+}
 
-struct Shard {
+// A part of the table of all nodes: chains through the nodes themselves, so that an entry costs
+// nothing. The middle bits of hashes choose the chain (the lowest are poor: they follow from those
+// of addresses; the highest choose the part).
+class Shard {
+ public:
   std::mutex mutex;
-  std::unordered_set<NodeData*, HashData, EqualData> nodes;
+
+  /// With one more reference, or null.
+  NodeData* find(const NodeData& key) {
+    for (NodeData* node = chain(key.hash); node != nullptr; node = node->next) {
+      if (!is_same(*node, key)) continue;
+      // One whose count is zero is about to be erased by its last owner: it does not count, but
+      // its twin may stand further on.
+      std::int64_t count = node->references.load();
+      while (count > 0) {
+        if (node->references.compare_exchange_weak(count, count + 1)) return node;
+      }
+    }
+    return nullptr;
+  }
+
+  void insert(NodeData* node) {
+    ++insertions_;
+    if (++size_ > chains_.size()) grow();
+    NodeData*& first = chain(node->hash);
+    node->next = first;
+    first = node;
+  }
+
+  void erase(const NodeData* node) {
+    NodeData** at = &chain(node->hash);
+    while (*at != node) at = &(*at)->next;
+    *at = node->next;
+    --size_;
+  }
+
+  /// Changes whenever a node is new.
+  std::uint64_t insertions() const { return insertions_; }
+
+ private:
+  NodeData*& chain(std::size_t hash) { return chains_[(hash >> 20) & (chains_.size() - 1)]; }
+
+  void grow() {
+    const std::vector<NodeData*> before =
+        std::exchange(chains_, std::vector<NodeData*>(2 * chains_.size()));
+    for (NodeData* node : before) {
+      while (node != nullptr) {
+        NodeData*& first = chain(node->hash);
+        NodeData* next = std::exchange(node->next, first);
+        first = std::exchange(node, next);
+      }
+    }
+  }
+
+  std::vector<NodeData*> chains_ = std::vector<NodeData*>(64);
+  std::size_t size_ = 0;
+  std::uint64_t insertions_ = 0;
 };
 
 constexpr std::size_t shard_count = 64;
@@ -106,52 +156,37 @@ std::atomic<std::int64_t> live{0};
 std::int64_t live_nodes() { return live.load(); }
 
 Node make_node(Op op, DType dtype, std::vector<Node> srcs, Attr attr, int lanes) {
-  auto fresh = std::make_unique<NodeData>();
-  fresh->op = op;
-  fresh->dtype = dtype;
-  fresh->lanes = lanes;
-  fresh->srcs = std::move(srcs);
-  fresh->attr = std::move(attr);
-  fresh->hash = hash_node(*fresh);
-  fresh->references = 1;
-  Shard& shard = shard_of(fresh->hash);
-  const auto find = [&]() -> NodeData* {
-    const auto found = shard.nodes.find(fresh.get());
-    if (found == shard.nodes.end()) return nullptr;
-    // A node whose count is zero is about to be erased by its last owner: it does not count.
-    std::int64_t count = (*found)->references.load();
-    while (count > 0) {
-      if ((*found)->references.compare_exchange_weak(count, count + 1)) return *found;
-    }
-    shard.nodes.erase(found);
-    return nullptr;
-  };
+  NodeData key{op, dtype, lanes, std::move(srcs), std::move(attr)};
+  key.hash = hash_node(key);
+  Shard& shard = shard_of(key.hash);
+  std::uint64_t seen = 0;
   {
     const std::lock_guard lock(shard.mutex);
-    if (NodeData* existing = find()) return Node(existing);
+    if (NodeData* existing = shard.find(key)) return Node(existing);
+    seen = shard.insertions();
   }
-  fresh->shape = infer_shape(op, fresh->dtype, fresh->srcs, fresh->attr);  // may throw
+  Shape shape = infer_shape(op, dtype, key.srcs, key.attr);  // may throw
+  std::unique_ptr<NodeData> fresh(
+      new NodeData{op, dtype, lanes, std::move(key.srcs), std::move(key.attr), std::move(shape)});
+  fresh->hash = key.hash;
   fresh->id = next_id++;
   const std::lock_guard lock(shard.mutex);
-  if (NodeData* existing = find()) return Node(existing);
-  shard.nodes.insert(fresh.get());
+  if (shard.insertions() != seen) {
+    if (NodeData* existing = shard.find(*fresh)) return Node(existing);
+  }
+  shard.insert(fresh.get());
   ++live;
   return Node(fresh.release());
 }
 
-void Node::retain() const {
-  if (data_ != nullptr) data_->references.fetch_add(1, std::memory_order_relaxed);
-}
-
-void Node::release() {
-  if (data_ == nullptr || data_->references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+void Node::destroy(NodeData* data) {
   // Long chains are taken apart with a list instead of recursion.
   static thread_local std::vector<NodeData*>* pending = nullptr;
   if (pending != nullptr) {
-    pending->push_back(data_);
+    pending->push_back(data);
     return;
   }
-  std::vector<NodeData*> list = {data_};
+  std::vector<NodeData*> list = {data};
   pending = &list;
   while (!list.empty()) {
     NodeData* dead = list.back();
@@ -159,8 +194,7 @@ void Node::release() {
     {
       Shard& shard = shard_of(dead->hash);
       const std::lock_guard lock(shard.mutex);
-      const auto found = shard.nodes.find(dead);
-      if (found != shard.nodes.end() && *found == dead) shard.nodes.erase(found);
+      shard.erase(dead);
     }
     --live;
     delete dead;  // its sources come back here through `pending`

@@ -102,6 +102,7 @@ class Node {
   explicit Node(NodeData* data) : data_(data) {}  // takes over one reference
   void retain() const;
   void release();
+  static void destroy(NodeData* data);
   NodeData* data_ = nullptr;
 };
 
@@ -148,12 +149,20 @@ struct NodeData {
   int lanes;
   std::vector<Node> srcs;
   Attr attr;
-  Shape shape;
-  std::uint64_t id;
-  std::size_t hash;
-  std::atomic<std::int64_t> references;
+  Shape shape = {};
+  std::uint64_t id = 0;
+  std::size_t hash = 0;
+  std::atomic<std::int64_t> references = 1;
+  NodeData* next = nullptr;  // in the table of all nodes
 };
 
+inline void Node::retain() const {
+  if (data_ != nullptr) data_->references.fetch_add(1, std::memory_order_relaxed);
+}
+inline void Node::release() {
+  if (data_ != nullptr && data_->references.fetch_sub(1, std::memory_order_acq_rel) == 1)
+    destroy(data_);
+}
 inline Op Node::op() const { return data_->op; }
 inline DType Node::dtype() const { return data_->dtype; }
 inline int Node::lanes() const { return data_->lanes; }

@@ -255,6 +255,26 @@ Node join_lanes(const std::vector<Node>& parts) {
   return halves[0];
 }
 
+Node vectorised_store(const Node& store, const Node& range, const Node& base, int lanes,
+                      const Substitution& others, const Node& limit) {
+  const Node& index = store.src(1);
+  const Node value = splat(vectorise(store.src(2), range, base, lanes, others, limit), lanes);
+  Node gate;
+  if (store.srcs().size() == 4) gate = vectorise(store.src(3), range, base, lanes, others, limit);
+  if (limit) {
+    const Node inside =
+        make_node(Op::cmplt_, DType::boolean, {ramp(base, lanes), limit}, {}, lanes);
+    gate = gate ? make_node(Op::and_, DType::boolean, {gate, inside}, {}, lanes) : inside;
+  }
+  if (stride(index, range) == 1) {
+    Substitution scalar = others;
+    scalar[range] = base;
+    return store_to(store.src(0), substitute(index, scalar), value, gate);
+  }
+  return store_to(store.src(0), splat(vectorise(index, range, base, lanes, others), lanes), value,
+                  gate);
+}
+
 // ---- merging
 // -------------------------------------------------------------------------------------
 

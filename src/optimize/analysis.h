@@ -50,6 +50,11 @@ Node vectorise(const Node& expression, const Node& range, const Node& base, int 
 /// (so that what they share is computed once): f(x, 0) and f(x, 4) as f(x x, 0 0 … 4 4 …).
 Node join_lanes(const std::vector<Node>& parts);
 
+/// The store for `lanes` consecutive counters of the range, as vectorise() has them. From `limit`
+/// on nothing is stored.
+Node vectorised_store(const Node& store, const Node& range, const Node& base, int lanes,
+                      const Substitution& others, const Node& limit = {});
+
 /// Replaces neighbouring ranges by one wherever that costs no division in an index.
 /// Works on the output ranges of the part and on the ranges of its reductions.
 void merge_ranges(Part& part, int& next_range);

@@ -61,8 +61,8 @@ struct Strategies {
 
 // Where tasks are threads, and where they are groups of them.
 constexpr std::array<Strategy, 1> threads_whole = {attention};
-constexpr std::array<Strategy, 5> threads_part = {matrix_vector, contraction, transposition,
-                                                  ranking, loops};
+constexpr std::array<Strategy, 6> threads_part = {interleaved_rows, matrix_vector, contraction,
+                                                  transposition,    ranking,       loops};
 constexpr std::array<Strategy, 4> groups_whole = {tile_attention, tile_contraction, group_attention,
                                                   group_matrix_vector};
 constexpr std::array<Strategy, 6> groups_part = {tile_contraction, group_contraction, group_map,

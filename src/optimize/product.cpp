@@ -173,6 +173,48 @@ bool lies_in_order(const Node& operand, const Node& range) {
   return moves && find_all({operand}, Op::reduce_).empty();
 }
 
+Node uncentred(const Node& bytes, const Target& target) {
+  const bool centred =
+      bytes.is(Op::add_) && bytes.src(1).is_constant() && bounds(bytes.src(0)).least >= 0;
+  return centred && !target.has_signed_dot ? bytes.src(0) : bytes;
+}
+
+namespace {
+
+constexpr std::int64_t hint_distance = 8192;  // bytes: longer than memory takes to answer
+constexpr std::int64_t line_bytes = 64;
+
+}  // namespace
+
+void hint_rows_ahead(const Product& product, const RowTile& tile, const Substitution& first,
+                     const Substitution& counters, std::vector<Node>& statements) {
+  const std::vector<Node>& ranges = product.ranges;
+  if (!extent(ranges).is_constant()) return;
+  Substitution here = counters;
+  const Node step = substitute(position(ranges), here);
+  for (const Node& load : find_all({product.b}, Op::load_)) {
+    const auto row = stride(load.src(1), tile.n);
+    const auto outer = stride(load.src(1), ranges[0]);
+    if (!depends_on(load.src(1), product.inner.back()) || !row || !outer ||
+        *outer * Size(ranges[0].src(0)).value() != *row) {
+      continue;
+    }
+    const std::int64_t bytes = *row * tile.rows;
+    const std::int64_t tiles = (hint_distance + bytes - 1) / bytes;
+    Substitution at = first;
+    for (const Node& range : ranges) at[range] = constant_int(0);
+    for (const Node& range : product.inner) at[range] = constant_int(0);
+    const Node begin = add(substitute(load.src(1), at), constant_int(tiles * bytes));
+    const std::int64_t one = bytes / extent(ranges).value();  // of a group
+    const std::int64_t each = one * tile.groups;
+    const std::int64_t hints = (each + line_bytes - 1) / line_bytes;
+    for (std::int64_t i = 0; i < hints; ++i) {
+      const Node offset = add(mul(step, constant_int(one)), constant_int(each * i / hints));
+      statements.push_back(prefetch(load.src(0), add(begin, offset)));
+    }
+  }
+}
+
 std::vector<Node> outermost_reductions(const std::vector<Node>& stores) {
   const std::vector<Node> all = find_all(stores, Op::reduce_);
   std::vector<Node> outermost;

@@ -6,6 +6,8 @@
 #include <optional>
 #include <vector>
 
+#include "base/target.h"
+#include "graph/integer.h"
 #include "kernel/kernel.h"
 
 namespace brisk {
@@ -53,6 +55,22 @@ Factors factors_of(const Node& expression, const std::vector<Node>& ranges);
 /// Whether every load of the operand stays, or goes on to the next element, as the range goes on,
 /// and some do go on; and nothing in it is a reduction.
 bool lies_in_order(const Node& operand, const Node& range);
+
+/// Bytes of a matrix as dot products take them: without a constant that makes them signed, where
+/// the machine's product wants one side that is not.
+Node uncentred(const Node& bytes, const Target& target);
+
+/// A tile of a matrix: so many rows along the range n, and groups that a step along them takes.
+struct RowTile {
+  Node n;
+  std::int64_t rows = 1;
+  std::int64_t groups = 1;
+};
+/// Hints for rows further on than the tile whose first row is at `first`: rows of blocks, read side
+/// by side and piece by piece, leave the processor no stream to follow. They lie one after the
+/// other; so each step of groups, at `counters`, asks for its share of a tile, in order.
+void hint_rows_ahead(const Product& product, const RowTile& tile, const Substitution& first,
+                     const Substitution& counters, std::vector<Node>& statements);
 
 /// The reductions in these stores that stand in no other one's value.
 std::vector<Node> outermost_reductions(const std::vector<Node>& stores);

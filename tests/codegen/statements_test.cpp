@@ -479,6 +479,34 @@ TEST_P(StatementsTest, DotMultipliesBytesIntoInt32Exactly) {
   expect_exact_dots<S8, S8>(DType::int8, DType::int8, Left::centred, 4);
 }
 
+// Sums that start from other sums may be made together, in fewer bits as long as these do.
+TEST_P(StatementsTest, DotsOfDotsAreExact) {
+  for (const std::int64_t most : {3, 15, 31, 127}) {
+    const auto part = [](int param, DType dtype, std::int64_t from) {
+      return load_from(make_param(param, dtype), number(from), {}, 32);
+    };
+    Node sum = load_from(make_param(2, DType::int32), number(0), {}, 8);
+    for (int i = 0; i < 19; ++i) {
+      const Node a =
+          bit_and(part(0, DType::uint8, 32L * i), splat(constant_int(most, DType::uint8), 32));
+      sum = dot(sum, a, part(1, DType::int8, 32L * i));
+    }
+    const Kernel kernel = kernel_of("dots", {DType::uint8, DType::int8, DType::int32},
+                                    store_to(make_param(2, DType::int32), number(0), sum));
+    for (const int end : {-128, 127}) {
+      std::vector<std::uint8_t> x(19 * 32, 255);
+      std::vector<std::int8_t> y(19 * 32, static_cast<std::int8_t>(end));
+      for (std::size_t k = 0; k < 64; ++k) y[5 * k] = static_cast<std::int8_t>(k);
+      std::vector<std::int32_t> z = counting<std::int32_t>(8, -7);
+      std::vector<std::int32_t> wanted = z;
+      for (std::size_t k = 0; k < x.size(); ++k)
+        wanted[k % 32 / 4] += static_cast<std::int32_t>(most) * y[k];
+      test::run(kernel, {{x, y, z}, {}});
+      EXPECT_EQ(z, wanted) << most << " * " << end;
+    }
+  }
+}
+
 TEST_P(StatementsTest, DotMultipliesInt16IntoInt32Wrapping) {
   using S16 = std::int16_t;
   expect_exact_dots<S16, S16>(DType::int16, DType::int16, Left::any, 2);

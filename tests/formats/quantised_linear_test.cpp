@@ -107,7 +107,7 @@ std::vector<float> interpreted(const Tensor& product, const Target& target) {
 
 TEST_P(QuantisedLinear, IsTheSameInEveryTargetsKernels) {
   for (const std::int64_t rows : {1, 3}) {
-    const Product product = random_product(rows, 6, 512);
+    const Product product = random_product(rows, 18, 256);
     std::map<std::string, std::vector<float>> computed;
     for (const char* name : {"x86-64-v2", "x86-64-v4", "sapphirerapids", "neoverse-n1"})
       computed[name] = interpreted(product.y, target_for(name));
@@ -122,13 +122,16 @@ TEST_P(QuantisedLinear, IsTheSameInEveryTargetsKernels) {
 TEST_P(QuantisedLinear, IsTheSumOfTheDecodedValues) {
   for (const std::int64_t rows : {1, 5, 9}) {
     for (const std::int64_t blocks : {1, 8, 11}) expect_sums(rows, 7, blocks * 256);
+    expect_sums(rows, 43, 512);
   }
   expect_sums(1, 64, 4096);
+  expect_sums(7, 64, 4096);
 }
 
 // Where the number of rows is known late, as that of a short prompt's tokens is.
 TEST_P(QuantisedLinear, TakesAnyNumberOfRows) {
-  const Product all = random_product(8, 7, 512);
+  constexpr std::int64_t out = 43;
+  const Product all = random_product(8, out, 512);
   const auto wanted = all.y.to_vector<float>();
   const Dim rows = Dim::variable("rows", 1, 8);
   const RoundedRows some = {all.x.q.narrow(0, 0, rows), all.x.scale.narrow(0, 0, rows)};
@@ -139,9 +142,26 @@ TEST_P(QuantisedLinear, TakesAnyNumberOfRows) {
     const std::vector<std::byte> bytes = engine.read(computed);
     std::vector<float> got(bytes.size() / sizeof(float));
     std::memcpy(got.data(), bytes.data(), bytes.size());
-    ASSERT_EQ(got.size(), static_cast<std::size_t>(count * 7));
+    ASSERT_EQ(got.size(), static_cast<std::size_t>(count * out));
     for (std::size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], wanted[i], 1e-3) << count;
   }
+}
+
+// A few rows of nibbles go side by side through a machine's products of small bytes.
+TEST(QuantisedLinearKernels, FewRowsMeetInterleavedRowsOfTheMatrix) {
+  const auto phases = [](std::int64_t rows, const char* machine) {
+    const Tensor x = empty({rows, 512}, DType::float32);
+    const Tensor raw = empty({64, 512 / 32 * 18}, DType::uint8);
+    const Node root = simplify(node_of(quantised_linear(round_rows(x), raw, BlockType::q4_0)));
+    const KernelList list = fuse({&root, 1});
+    const ScheduledKernel& last = list.kernels.back();
+    return optimize(lower(last.outputs, list.stored).kernel, target_for(machine)).name;
+  };
+  EXPECT_EQ(phases(1, "x86-64-v3"), "matrix_vector_bytes");
+  EXPECT_EQ(phases(5, "x86-64-v3"), "interleaved_rows");
+  EXPECT_EQ(phases(5, "x86-64-v4"), "interleaved_rows");
+  EXPECT_EQ(phases(5, "sapphirerapids"), "interleaved_rows");
+  EXPECT_EQ(phases(9, "x86-64-v3"), "contraction_int16");
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, QuantisedLinear,

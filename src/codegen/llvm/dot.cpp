@@ -49,11 +49,15 @@ Value* int8_by_pairs(Emitter& e, Value* sum, Value* a, bool is_signed, Value* b,
 }
 
 // Unsigned values up to 127: no sum of two products overflows 16 bits.
-Value* int8_by_multiply_add(Emitter& e, Value* sum, Value* a, Value* b, int lanes) {
+Value* products_of_pairs(Emitter& e, Value* a, Value* b, int lanes) {
   const auto id = lanes == 16  ? llvm::Intrinsic::x86_avx512_pmaddubs_w_512
                   : lanes == 8 ? llvm::Intrinsic::x86_avx2_pmadd_ub_sw
                                : llvm::Intrinsic::x86_ssse3_pmadd_ub_sw_128;
-  Value* pairs = e.b.CreateIntrinsic(id, {}, {a, b});
+  return e.b.CreateIntrinsic(id, {}, {a, b});
+}
+
+Value* int8_by_multiply_add(Emitter& e, Value* sum, Value* a, Value* b, int lanes) {
+  Value* pairs = products_of_pairs(e, a, b, lanes);
   return e.b.CreateAdd(sum, pair_products(e, pairs, number(pairs, 1), lanes));
 }
 
@@ -171,11 +175,47 @@ Value* bfloat_piece(Emitter& e, Value* sum, Value* a, Value* b, int lanes) {
 
 }  // namespace
 
-Value* dot(Emitter& e, const Node& node, Value* sum, Value* a, Value* b) {
+namespace {
+
+// Small unsigned values: sums of several products stay within 16 bits, and are widened once.
+bool sums_in_words(const Target& target, const Node& node) {
+  return target.isa == Isa::x86_64 && !target.has_int8_dot && byte_size(node.src(1).dtype()) == 1 &&
+         node.ints(0) >= 0 && node.ints(1) <= 127;
+}
+
+Value* int8_piece_by_words(Emitter& e, Value* sum, std::span<Value* const> a,
+                           std::span<Value* const> b, int lanes) {
+  Value* pairs = products_of_pairs(e, a[0], b[0], lanes);
+  for (std::size_t i = 1; i < a.size(); ++i)
+    pairs = e.b.CreateAdd(pairs, products_of_pairs(e, a[i], b[i], lanes));
+  return e.b.CreateAdd(sum, pair_products(e, pairs, number(pairs, 1), lanes));
+}
+
+}  // namespace
+
+std::vector<Node> dot_operands(const Target& target, const Node& node) {
+  std::vector<Node> operands = node.srcs();
+  if (!sums_in_words(target, node)) return operands;
+  const std::int64_t most = 32767 / (2 * 128 * std::max<std::int64_t>(1, node.ints(1)));
+  for (std::int64_t count = 1; count < most; ++count) {
+    const Node inner = operands[0];
+    if (!inner.is(Op::dot_) || !(inner.attr() == node.attr()) ||
+        inner.src(1).dtype() != node.src(1).dtype()) {
+      break;
+    }
+    operands[0] = inner.src(0);
+    operands.insert(operands.begin() + 1, {inner.src(1), inner.src(2)});
+  }
+  return operands;
+}
+
+Value* dot(Emitter& e, const Node& node, std::span<Value* const> operands) {
+  Value* sum = operands[0];
   const DType element = node.src(1).dtype();
   const int group = byte_size(element) == 1 ? 4 : 2;
   const int lanes = lane_count(sum);
-  check(lane_count(a) == group * lanes && lane_count(b) == group * lanes, "dot's lanes");
+  for (Value* factor : operands.subspan(1))
+    check(lane_count(factor) == group * lanes, "dot's lanes");
   const bool scalar = lanes == 1;
   if (scalar)
     sum = e.b.CreateInsertElement(slice(e, bits_as(e, sum, sum->getType(), 1), 0, 1), sum,
@@ -186,11 +226,16 @@ Value* dot(Emitter& e, const Node& node, Value* sum, Value* a, Value* b) {
     int piece = widest;
     while (piece > 4 && piece / 2 >= lanes - start) piece /= 2;
     Value* s = slice(e, sum, start, piece);
-    Value* x = slice(e, a, group * start, group * piece);
-    Value* y = slice(e, b, group * start, group * piece);
-    Value* part = element == DType::bfloat16 ? bfloat_piece(e, s, x, y, piece)
-                  : element == DType::int16  ? int16_piece(e, s, x, y, piece)
-                                             : int8_piece(e, node, s, x, y, piece);
+    std::vector<Value*> x;
+    std::vector<Value*> y;
+    for (std::size_t i = 1; i < operands.size(); i += 2) {
+      x.push_back(slice(e, operands[i], group * start, group * piece));
+      y.push_back(slice(e, operands[i + 1], group * start, group * piece));
+    }
+    Value* part = x.size() > 1                 ? int8_piece_by_words(e, s, x, y, piece)
+                  : element == DType::bfloat16 ? bfloat_piece(e, s, x[0], y[0], piece)
+                  : element == DType::int16    ? int16_piece(e, s, x[0], y[0], piece)
+                                               : int8_piece(e, node, s, x[0], y[0], piece);
     result = result == nullptr ? part : join(e, result, part);
     start += piece;
   }

@@ -1320,7 +1320,9 @@ class Renderer {
     }
     std::vector<Value*> srcs;
     Rendered result{nullptr, floor_, false, 0};
-    for (const Node& src : node.srcs()) {
+    const bool is_dot = node.is(Op::dot_);
+    const std::vector<Node> of_dot = is_dot ? dot_operands(e_.target, node) : std::vector<Node>();
+    for (const Node& src : is_dot ? of_dot : node.srcs()) {
       const Rendered r = rendered(src);
       result.level = std::max(result.level, r.level);
       result.reads |= r.reads;
@@ -1344,7 +1346,7 @@ class Renderer {
       case Op::shuffle_: return shuffle(e_, node, srcs);
       case Op::horizontal_:
         return horizontal(e_, static_cast<ReduceOp>(node.ints(0)), node.dtype(), srcs[0]);
-      case Op::dot_: return dot(e_, node, srcs[0], srcs[1], srcs[2]);
+      case Op::dot_: return dot(e_, node, srcs);
       case Op::exp2_:
         return in_groups() ? group_exp2(e_, srcs[0], !node.attr().ints.empty())
                            : native_exp2(e_, srcs[0]);

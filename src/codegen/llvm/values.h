@@ -51,7 +51,10 @@ llvm::Value* elementwise(Emitter& e, const Node& node, std::span<llvm::Value*> s
 llvm::Value* combine(Emitter& e, ReduceOp op, DType dtype, llvm::Value* a, llvm::Value* b);
 llvm::Value* horizontal(Emitter& e, ReduceOp op, DType dtype, llvm::Value* vector);
 llvm::Value* shuffle(Emitter& e, const Node& node, std::span<llvm::Value*> srcs);
-llvm::Value* dot(Emitter& e, const Node& node, llvm::Value* sum, llvm::Value* a, llvm::Value* b);
+/// What a dot is made of: what its sum starts from, then pairs of factors; those of dots that it
+/// starts from too, where the machine sums them together.
+std::vector<Node> dot_operands(const Target& target, const Node& node);
+llvm::Value* dot(Emitter& e, const Node& node, std::span<llvm::Value* const> operands);
 
 /// Whether the machine has an exp2 that is right enough; native_exp2 is AVX-512's, by its splitting
 /// and scaling of floats.

@@ -551,33 +551,11 @@ class Contraction {
   }
 
   Node finish_store(const Node& store, const Substitution& at, const Node& base) const {
-    // Where N went through memory as one row, the original ranges follow from the flat one.
-    Node index = store.src(1);
-    Node value = store.src(2);
-    Node gate = store.srcs().size() == 4 ? store.src(3) : Node();
-    if (!n_values_.empty()) {
-      Substitution unflat = n_values_;
-      index = substitute(index, unflat);
-      Substitution again = n_values_;
-      for (const Term& term : terms_) again[term.product.sum] = term.product.sum;  // finished
-      value = substitute(value, again);
-      if (gate) gate = substitute(gate, again);
-    }
-    const Node& range = n_.back();
-    value = splat(vectorise(value, range, base, lanes_, at, limit_), lanes_);
-    if (gate) gate = vectorise(gate, range, base, lanes_, at, limit_);
-    if (limit_) {
-      const Node inside =
-          make_node(Op::cmplt_, DType::boolean, {ramp(base, lanes_), limit_}, {}, lanes_);
-      gate = gate ? make_node(Op::and_, DType::boolean, {gate, inside}, {}, lanes_) : inside;
-    }
-    if (stride(index, range) == 1) {
-      Substitution scalar = at;
-      scalar[range] = base;
-      return store_to(store.src(0), substitute(index, scalar), value, gate);
-    }
-    return store_to(store.src(0), splat(vectorise(index, range, base, lanes_, at), lanes_), value,
-                    gate);
+    if (n_values_.empty()) return vectorised_store(store, n_.back(), base, lanes_, at, limit_);
+    // N went through memory as one row: the original ranges follow from the flat one.
+    Substitution unflat = n_values_;
+    for (const Term& term : terms_) unflat[term.product.sum] = term.product.sum;  // finished
+    return vectorised_store(substitute(store, unflat), n_.back(), base, lanes_, at, limit_);
   }
 
   const Part& part_;

@@ -22,9 +22,7 @@ namespace {
 
 using Ranges = std::vector<Node>;
 
-constexpr std::int64_t most_rows = 8;         // of X; more are worth packing for
-constexpr std::int64_t hint_distance = 8192;  // bytes: longer than memory takes to answer
-constexpr std::int64_t line_bytes = 64;
+constexpr std::int64_t most_rows = 8;            // of X; more are worth packing for
 constexpr std::int64_t most_ahead = 8;           // blocks whose scales are decoded together
 constexpr std::int64_t dear_scale = 8;           // operations that make a scale worth it
 constexpr std::int64_t task_products = 1 << 16;  // that make a task worth a hand-over
@@ -164,20 +162,13 @@ class MatrixVector {
     if (product.offset) offsets_first(product, computed, schedule);
   }
 
-  // The matrix's bytes as dot products take them: without a constant that makes them signed.
-  Node uncentred(const Node& bytes) const {
-    const bool centred =
-        bytes.is(Op::add_) && bytes.src(1).is_constant() && bounds(bytes.src(0)).least >= 0;
-    return centred && !workshop_.target().has_signed_dot ? bytes.src(0) : bytes;
-  }
-
   // Neighbours that one lane of a dot product sums: 4 bytes, or 2 of them widened where the machine
   // has no product of such bytes that cannot overflow.
   int dot_group() const {
     const Target& target = workshop_.target();
     const bool fits = std::all_of(products_.begin(), products_.end(), [&](const Product& product) {
       const Bounds known =
-          bounds(product.grouped() && !product.offset ? uncentred(product.b) : product.b);
+          bounds(product.grouped() && !product.offset ? uncentred(product.b, target) : product.b);
       return known.least >= 0 && known.greatest <= 127;
     });
     return fits || target.has_int8_dot ? 4 : 2;
@@ -186,7 +177,7 @@ class MatrixVector {
   // Dot products that want unsigned bytes: Σ (u - c) · a as Σ u · a from -c · Σ a on. With one row
   // of X each lane starts from its own neighbours' sum; with several, it is an offset of the group.
   void centre(Product& product, Substitution& computed, Schedule& schedule) {
-    const Node bytes = uncentred(product.b);
+    const Node bytes = uncentred(product.b, workshop_.target());
     if (product.offset || bytes == product.b) return;
     const Node centre = constant_int(product.b.src(1).int_value(), DType::int32);
     product.b = bytes;
@@ -554,44 +545,15 @@ class MatrixVector {
                       mul(cast(y, total_), cast(x, total_)));
   }
 
-  // Hints for rows further on: rows of blocks, read side by side and piece by piece, leave the
-  // processor no stream to follow. They lie one after the other; so each group's step asks for its
-  // share of a tile, in order.
-  void fetch_ahead(const Product& product, const Sums& first, const Substitution& counters,
-                   std::vector<Node>& statements) const {
-    const Ranges& ranges = product.ranges;
-    if (n_.size() != 1 || !extent(ranges).is_constant()) return;
-    Substitution here = counters;
-    const Node step = substitute(position(ranges), here);
-    for (const Node& load : find_all({product.b}, Op::load_)) {
-      const auto row = stride(load.src(1), n_[0]);
-      const auto outer = stride(load.src(1), ranges[0]);
-      if (!depends_on(load.src(1), last()) || !row || !outer ||
-          *outer * Size(ranges[0].src(0)).value() != *row) {
-        continue;
-      }
-      const std::int64_t bytes = *row * rows_;  // of a tile
-      const std::int64_t tiles = (hint_distance + bytes - 1) / bytes;
-      Substitution at = first.row;
-      for (const Node& range : ranges) at[range] = constant_int(0);
-      for (const Node& range : product.inner) at[range] = constant_int(0);
-      const Node begin = add(substitute(load.src(1), at), constant_int(tiles * bytes));
-      const std::int64_t one = bytes / extent(ranges).value();  // of a group
-      const std::int64_t each = one * packed_;
-      const std::int64_t hints = (each + line_bytes - 1) / line_bytes;
-      for (std::int64_t i = 0; i < hints; ++i) {
-        const Node offset = add(mul(step, constant_int(one)), constant_int(each * i / hints));
-        statements.push_back(prefetch(load.src(0), add(begin, offset)));
-      }
-    }
-  }
-
   // Groups of integers that fill a vector, one for most, and their scales.
   Node group(const Tile& tile, const Substitution& counters) const {
     std::vector<Node> statements;
     for (std::size_t p = tile.begin; p < tile.end; ++p) {
       const Product& product = products_[p];
-      fetch_ahead(product, tile.sums[p][0], counters, statements);
+      if (n_.size() == 1) {
+        hint_rows_ahead(product, {n_[0], rows_, packed_}, tile.sums[p][0].row, counters,
+                        statements);
+      }
       for (std::size_t i = 0; i < tile.sums[p].size(); ++i) {
         const Sums& sums = tile.sums[p][i];
         const std::size_t row = row_of(p, static_cast<int>(i) / columns_);

@@ -70,6 +70,8 @@ std::optional<Schedule> attention(const Part& part, Workshop& workshop);
 std::optional<Schedule> tile_attention(const Part& part, Workshop& workshop);
 /// Products of few rows with a matrix that lies along the summed ranges, quantised or not.
 std::optional<Schedule> matrix_vector(const Part& part, Workshop& workshop);
+/// The same for some vectors at once and a quantised matrix: rows of it side by side in lanes.
+std::optional<Schedule> interleaved_rows(const Part& part, Workshop& workshop);
 /// Contractions: sums over products of two operands, with everything fused around them.
 std::optional<Schedule> contraction(const Part& part, Workshop& workshop);
 /// The same on matrix units that multiply tiles of shared memory.
