@@ -4,8 +4,9 @@
 //   auto outputs = model.run({{"input", image}});
 //   std::vector<float> scores = outputs.at("scores").to_vector<float>();
 //
-// Kernels are compiled at the first run of a set of input shapes and replayed by later ones. A model
-// whose sizes or branches depend on values is traced in each run; these values are computed then.
+// Kernels are compiled at the first run of a set of input shapes and replayed by later ones. A
+// model whose sizes or branches depend on values is traced in each run; these values are computed
+// then.
 #pragma once
 
 #include <map>
@@ -24,15 +25,15 @@ class Session;
 /// An input or output of a model.
 struct OnnxPort {
   std::string name;
-  DType dtype = DType::none;  // none: no tensor, or elements that brisk does not have
-  std::string type;           // for people: "float32 [batch, 3, 224, 224]"
+  DType dtype = DType::none;        // none: no tensor, or elements that brisk does not have
+  std::string type;                 // for people: "float32 [batch, 3, 224, 224]"
   std::vector<std::int64_t> shape;  // -1: any size
 };
 
 class OnnxModel {
  public:
-  /// UserError of one line where the file is damaged or has operators that are not supported (all of
-  /// them are listed).
+  /// UserError of one line where the file is damaged or has operators that are not supported (all
+  /// of them are listed).
   static OnnxModel load(const std::string& path);
 
   /// Those that a run must be given (not those with a value in the file).

@@ -47,9 +47,9 @@ void add_bench(CLI::App& program) {
   BenchOptions& o = *options;
   CLI::App* command =
       program.add_subcommand("bench", "time a model, or the device alone, on this machine");
-  CLI::Option* model = command->add_option(
-      "MODEL", o.model,
-      "a GGUF file, a Hugging Face folder, or an .onnx file; without: copies, reads and products of matrices");
+  CLI::Option* model = command->add_option("MODEL", o.model,
+                                           "a GGUF file, a Hugging Face folder, or an .onnx file; "
+                                           "without: copies, reads and products of matrices");
   command->add_option("--prompt", o.prompt, "tokens of the prompt")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
       ->capture_default_str();

@@ -45,7 +45,8 @@ std::string values_text(const HostTensor& host) {
   double total = 0;
   for (const double value : values) total += value;
   return fmt::format("{}, …; least {:.6g}, mean {:.6g}, greatest {:.6g} at {}", text, *least,
-                     total / static_cast<double>(values.size()), *greatest, greatest - values.begin());
+                     total / static_cast<double>(values.size()), *greatest,
+                     greatest - values.begin());
 }
 
 void print_value(const std::string& name, const Value& value) {
@@ -76,7 +77,9 @@ void write_value(const std::string& path, const Value& value) {
   }
 }
 
-onnx::Session open_session(const std::string& path) { return onnx::Session(onnx::read_model(path)); }
+onnx::Session open_session(const std::string& path) {
+  return onnx::Session(onnx::read_model(path));
+}
 
 void print_operators(const onnx::ModelDef& model) {
   std::map<std::string, int> counts;
@@ -118,13 +121,15 @@ double parameters_of(const onnx::ModelDef& model) {
 }
 
 void print_kernels(const std::vector<Plan::KernelInfo>& kernels) {
-  fmt::print("  {:>4}  {:<44} {:>10} {:>10} {:>10} {:>9} {:>9}\n", "", "kernel", "bytes", "flop", "ms", "GB/s", "GFLOP/s");
+  fmt::print("  {:>4}  {:<44} {:>10} {:>10} {:>10} {:>9} {:>9}\n", "", "kernel", "bytes", "flop",
+             "ms", "GB/s", "GFLOP/s");
   for (std::size_t i = 0; i < kernels.size(); ++i) {
     const Plan::KernelInfo& k = kernels[i];
     const double per = k.seconds > 0 ? 1e-9 / k.seconds : 0;
-    fmt::print("  {:>4}  {:<44} {:>10} {:>10} {:>10.4f} {:>9.2f} {:>9.2f}\n", i, k.name.substr(0, 44),
-               byte_text(static_cast<double>(k.bytes)), count_text(static_cast<double>(k.operations)),
-               k.seconds * 1e3, static_cast<double>(k.bytes) * per, static_cast<double>(k.operations) * per);
+    fmt::print("  {:>4}  {:<44} {:>10} {:>10} {:>10.4f} {:>9.2f} {:>9.2f}\n", i,
+               k.name.substr(0, 44), byte_text(static_cast<double>(k.bytes)),
+               count_text(static_cast<double>(k.operations)), k.seconds * 1e3,
+               static_cast<double>(k.bytes) * per, static_cast<double>(k.operations) * per);
   }
 }
 
@@ -133,7 +138,8 @@ std::string shapes_text(const onnx::Session& session, const onnx::NamedValues& v
   for (const Port& port : session.inputs()) {
     const auto found = values.find(port.name);
     if (found == values.end() || found->second.kind() != Value::Kind::tensor) continue;
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", port.name, to_string(Dims(found->second.shape())));
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", port.name,
+                        to_string(Dims(found->second.shape())));
   }
   return text;
 }
@@ -153,8 +159,8 @@ void run_onnx(const std::string& path, const OnnxRun& options) {
   const onnx::NamedValues values = read_inputs(session, options.inputs);
   for (const Port& port : session.inputs()) {
     if (!values.contains(port.name) && port.type.kind != onnx::Type::Kind::optional)
-      user_error("{}: input {} is missing ({}); pass --input {}=FILE, or --random", path, quote(port.name),
-                 to_string(port.type), port.name);
+      user_error("{}: input {} is missing ({}); pass --input {}=FILE, or --random", path,
+                 quote(port.name), to_string(port.type), port.name);
   }
   std::vector<std::string> wanted, files;
   for (const std::string& text : options.outputs) {
@@ -175,7 +181,8 @@ void run_onnx(const std::string& path, const OnnxRun& options) {
 
 void inspect_onnx(const std::string& path, const OnnxInputs& options, bool kernels) {
   onnx::ModelDef model = onnx::read_model(path);
-  fmt::print("{}: ONNX {}{}{}\n", path, model.ir_version, model.producer.empty() ? "" : " by ", model.producer);
+  fmt::print("{}: ONNX {}{}{}\n", path, model.ir_version, model.producer.empty() ? "" : " by ",
+             model.producer);
   for (const auto& [domain, version] : model.opsets)
     fmt::print("  operator set {} {}\n", domain.empty() ? "ai.onnx" : domain, version);
   print_ports("inputs", model.graph.inputs);
@@ -184,7 +191,8 @@ void inspect_onnx(const std::string& path, const OnnxInputs& options, bool kerne
   const auto missing = onnx::unsupported(model);
   for (const onnx::Unsupported& one : missing)
     fmt::print("  not supported: {} ({})\n", one.op, one.nodes.size());
-  fmt::print("parameters: {}, {}\n", count_text(parameters_of(model)), byte_text(static_cast<double>(model.initializer_bytes)));
+  fmt::print("parameters: {}, {}\n", count_text(parameters_of(model)),
+             byte_text(static_cast<double>(model.initializer_bytes)));
   if (!missing.empty()) return;
   onnx::Session session(std::move(model));
   const onnx::NamedValues values = some_inputs(session, options);
@@ -194,9 +202,10 @@ void inspect_onnx(const std::string& path, const OnnxInputs& options, bool kerne
     return;
   }
   double operations = 0;
-  for (const auto& kernel : compiled->plan->kernels()) operations += static_cast<double>(kernel.operations);
-  fmt::print("for {}: {}FLOP in {} kernels, {} of intermediate values\n", shapes_text(session, values),
-             count_text(operations), compiled->plan->kernels().size(),
+  for (const auto& kernel : compiled->plan->kernels())
+    operations += static_cast<double>(kernel.operations);
+  fmt::print("for {}: {}FLOP in {} kernels, {} of intermediate values\n",
+             shapes_text(session, values), count_text(operations), compiled->plan->kernels().size(),
              byte_text(static_cast<double>(compiled->plan->intermediate_bytes())));
   if (!kernels) return;
   compiled->plan->run();
@@ -206,7 +215,8 @@ void inspect_onnx(const std::string& path, const OnnxInputs& options, bool kerne
 void bench_onnx(const std::string& path, const OnnxInputs& options, int repeats, bool json) {
   const auto start = std::chrono::steady_clock::now();
   onnx::Session session = open_session(path);
-  const double load = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double load =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const onnx::NamedValues values = some_inputs(session, options);
   const double first = seconds_of([&] { session.run(values); });
   std::vector<double> seconds;
@@ -224,18 +234,27 @@ void bench_onnx(const std::string& path, const OnnxInputs& options, int repeats,
   if (compiled != nullptr) kernels = compiled->plan->timed_run();
   for (const auto& kernel : kernels) operations += static_cast<double>(kernel.operations);
   if (json) {
-    nlohmann::ordered_json out = {{"model", path}, {"load_seconds", load}, {"first_run_seconds", first},
-                                  {"best_seconds", best}, {"median_seconds", median}, {"runs", seconds.size()},
-                                  {"runs_per_second", 1 / median}, {"operations", operations},
-                                  {"operations_per_second", operations / median}, {"replayed", compiled != nullptr}};
+    nlohmann::ordered_json out = {{"model", path},
+                                  {"load_seconds", load},
+                                  {"first_run_seconds", first},
+                                  {"best_seconds", best},
+                                  {"median_seconds", median},
+                                  {"runs", seconds.size()},
+                                  {"runs_per_second", 1 / median},
+                                  {"operations", operations},
+                                  {"operations_per_second", operations / median},
+                                  {"replayed", compiled != nullptr}};
     fmt::print("{}\n", out.dump(2));
     return;
   }
-  fmt::print("{}: loaded in {:.3f} s, first run {:.3f} s (for {})\n", path, load, first, shapes_text(session, values));
-  fmt::print("{} runs: best {:.3f} ms, median {:.3f} ms, {:.1f} a second, {:.2f} GFLOP/s\n", seconds.size(),
-             best * 1e3, median * 1e3, 1 / median, operations / median / 1e9);
-  if (compiled == nullptr) fmt::print("{}\n", traced_text);
-  else print_kernels(kernels);
+  fmt::print("{}: loaded in {:.3f} s, first run {:.3f} s (for {})\n", path, load, first,
+             shapes_text(session, values));
+  fmt::print("{} runs: best {:.3f} ms, median {:.3f} ms, {:.1f} a second, {:.2f} GFLOP/s\n",
+             seconds.size(), best * 1e3, median * 1e3, 1 / median, operations / median / 1e9);
+  if (compiled == nullptr)
+    fmt::print("{}\n", traced_text);
+  else
+    print_kernels(kernels);
 }
 
 }  // namespace brisk

@@ -31,7 +31,8 @@ std::pair<std::string, std::string> split_at_equals(const std::string& text) {
 }
 
 bool ends_with(std::string text, std::string_view ending) {
-  std::transform(text.begin(), text.end(), text.begin(), [](char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](char c) { return static_cast<char>(std::tolower(c)); });
   return text.ends_with(ending);
 }
 
@@ -40,7 +41,8 @@ std::optional<std::vector<double>> numbers_in(const std::string& text) {
   for (const char* at = text.data(); at < text.data() + text.size(); ++at) {
     double value = 0;
     const auto [end, error] = std::from_chars(at, text.data() + text.size(), value);
-    if (error != std::errc() || (end != text.data() + text.size() && *end != ',')) return std::nullopt;
+    if (error != std::errc() || (end != text.data() + text.size() && *end != ','))
+      return std::nullopt;
     numbers.push_back(value);
     at = end;
   }
@@ -67,13 +69,16 @@ Value of_numbers(const std::vector<double>& numbers, const Port& port) {
   std::vector<std::int64_t> shape;
   std::int64_t count = 1;
   for (const auto& size : port.type.shape) {
-    shape.push_back(size.value >= 0 ? size.value : count == 1 ? static_cast<std::int64_t>(numbers.size()) : 1);
+    shape.push_back(size.value >= 0 ? size.value
+                    : count == 1    ? static_cast<std::int64_t>(numbers.size())
+                                    : 1);
     count *= shape.back();
   }
   const Tensor each = from_host(std::span<const double>(numbers), {numbers.size()});
   if (numbers.size() == 1) return of_tensor(each.reshape(Dims()).broadcast_to(shape), port);
   if (count != static_cast<std::int64_t>(numbers.size()))
-    user_error("input {} wants {}, got {} numbers", quote(port.name), to_string(port.type), numbers.size());
+    user_error("input {} wants {}, got {} numbers", quote(port.name), to_string(port.type),
+               numbers.size());
   return of_tensor(each.reshape(shape), port);
 }
 
@@ -119,13 +124,16 @@ Tensor by_channel(const std::vector<double>& values, std::int64_t channels) {
 Value of_image(const std::string& path, const Port& port, const OnnxInputs& options) {
   const Image image = read_image(path);
   Tensor x = from_host(std::span<const std::uint8_t>(image.pixels), {image.height, image.width, 3})
-                 .permute({2, 0, 1}).unsqueeze(0).cast(DType::float32);
+                 .permute({2, 0, 1})
+                 .unsqueeze(0)
+                 .cast(DType::float32);
   const auto& shape = port.type.shape;
   if (shape.size() < 2 || shape.size() > 4)
     user_error("input {} wants {}, which is no picture", quote(port.name), to_string(port.type));
   const auto size = [&](std::size_t from_end) { return shape[shape.size() - from_end].value; };
   // Channels stand last where their place has 1 or 3 and the usual one has not.
-  const bool last = shape.size() > 2 && (size(1) == 3 || size(1) == 1) && size(3) != 3 && size(3) != 1;
+  const bool last =
+      shape.size() > 2 && (size(1) == 3 || size(1) == 1) && size(3) != 3 && size(3) != 1;
   const std::int64_t channels = shape.size() < 3 ? 1 : last ? size(1) : size(3);
   const std::int64_t height = size(last ? 3 : 2), width = size(last ? 2 : 1);
   x = fitted(x, height > 0 ? height : image.height, width > 0 ? width : image.width, options.fit);
@@ -148,12 +156,14 @@ Value of_image(const std::string& path, const Port& port, const OnnxInputs& opti
 Value of_sound(const std::string& path, const Port& port) {
   const Sound sound = read_wav(path);
   const auto frames = static_cast<std::int64_t>(sound.samples.size()) / sound.channels;
-  Tensor x = from_host(std::span<const float>(sound.samples), {frames, sound.channels}).transpose(0, 1);
+  Tensor x =
+      from_host(std::span<const float>(sound.samples), {frames, sound.channels}).transpose(0, 1);
   const std::size_t rank = port.type.has_shape ? port.type.shape.size() : 2;
   if (rank < 3) x = mean(x, 0, true);  // one channel
   if (rank == 1) x = x.squeeze(0);
   for (std::size_t i = 2; i < rank; ++i) x = x.unsqueeze(0);
-  if (rank == 0 || rank > 4) user_error("input {} wants {}, which is no sound", quote(port.name), to_string(port.type));
+  if (rank == 0 || rank > 4)
+    user_error("input {} wants {}, which is no sound", quote(port.name), to_string(port.type));
   return of_tensor(x, port);
 }
 
@@ -174,7 +184,8 @@ std::map<std::string, std::int64_t> sizes_of(const OnnxInputs& options) {
 
 Value random_value(const Port& port, const std::map<std::string, std::int64_t>& sizes) {
   if (port.type.kind != onnx::Type::Kind::tensor)
-    user_error("input {} wants {}; there are no random ones", quote(port.name), to_string(port.type));
+    user_error("input {} wants {}; there are no random ones", quote(port.name),
+               to_string(port.type));
   std::vector<std::int64_t> shape;
   for (std::size_t i = 0; i < port.type.shape.size(); ++i) {
     const auto& size = port.type.shape[i];
@@ -194,7 +205,8 @@ void read_one(const onnx::Session& session, const std::string& text, const OnnxI
   if (name.empty() && ends_with(source, ".npz")) {
     for (const auto& [key, array] : read_npz(source)) {
       const auto& ports = session.model().graph.inputs;
-      if (std::any_of(ports.begin(), ports.end(), [&](const Port& port) { return port.name == key; }))
+      if (std::any_of(ports.begin(), ports.end(),
+                      [&](const Port& port) { return port.name == key; }))
         values[key] = of_npy(array);
     }
     return;
@@ -204,13 +216,15 @@ void read_one(const onnx::Session& session, const std::string& text, const OnnxI
     for (const Port& port : session.inputs()) {
       const SafeTensor* found = file.find(port.name);
       if (found != nullptr)
-        values[port.name] = onnx::host_tensor(onnx::element_of(found->dtype), found->shape, {found->bytes.begin(), found->bytes.end()});
+        values[port.name] = onnx::host_tensor(onnx::element_of(found->dtype), found->shape,
+                                              {found->bytes.begin(), found->bytes.end()});
     }
     return;
   }
   // A lone file is for the only input.
   if (name.empty() && session.inputs().size() != 1)
-    user_error("--input wants NAME=FILE where a model has {} inputs, got {}", session.inputs().size(), quote(text));
+    user_error("--input wants NAME=FILE where a model has {} inputs, got {}",
+               session.inputs().size(), quote(text));
   const Port& port = name.empty() ? session.inputs()[0] : port_named(session, name);
   if (ends_with(source, ".npy")) {
     values[port.name] = of_npy(read_npy(source));
@@ -221,8 +235,10 @@ void read_one(const onnx::Session& session, const std::string& text, const OnnxI
     values[port.name] = of_npy(found->second);
   } else if (ends_with(source, ".safetensors")) {
     const Safetensors file = Safetensors::open(source);
-    const SafeTensor& found = file.tensors().size() == 1 ? file.tensors()[0] : file.tensor(port.name);
-    values[port.name] = onnx::host_tensor(onnx::element_of(found.dtype), found.shape, {found.bytes.begin(), found.bytes.end()});
+    const SafeTensor& found =
+        file.tensors().size() == 1 ? file.tensors()[0] : file.tensor(port.name);
+    values[port.name] = onnx::host_tensor(onnx::element_of(found.dtype), found.shape,
+                                          {found.bytes.begin(), found.bytes.end()});
   } else if (ends_with(source, ".pb")) {
     values[port.name] = onnx::value_of(onnx::read_value(source, port.type));
   } else if (ends_with(source, ".png") || ends_with(source, ".jpg") || ends_with(source, ".jpeg")) {
@@ -232,8 +248,10 @@ void read_one(const onnx::Session& session, const std::string& text, const OnnxI
   } else if (const auto numbers = numbers_in(source)) {
     values[port.name] = of_numbers(*numbers, port);
   } else {
-    user_error("input {}: {} is no number and no file of a known kind (.npy, .npz, .pb, "
-               ".safetensors, .png, .jpg, .wav)", quote(port.name), quote(source));
+    user_error(
+        "input {}: {} is no number and no file of a known kind (.npy, .npz, .pb, "
+        ".safetensors, .png, .jpg, .wav)",
+        quote(port.name), quote(source));
   }
 }
 
@@ -241,17 +259,26 @@ void read_one(const onnx::Session& session, const std::string& text, const OnnxI
 
 void OnnxInputs::add_to(CLI::App& command) {
   const char* group = "ONNX models";
-  command.add_option("--input", inputs,
-                     "NAME=FILE (.npy, .npz, .pb, .safetensors, .png, .jpg, .wav) or NAME=NUMBER,…; "
-                     "again for each input")->group(group);
+  command
+      .add_option("--input", inputs,
+                  "NAME=FILE (.npy, .npz, .pb, .safetensors, .png, .jpg, .wav) or NAME=NUMBER,…; "
+                  "again for each input")
+      ->group(group);
   command.add_flag("--random", random, "random values for inputs that are not given")->group(group);
-  command.add_option("--dim", sizes, "NAME=SIZE of a size that the model leaves open (default: 1)")->group(group);
+  command.add_option("--dim", sizes, "NAME=SIZE of a size that the model leaves open (default: 1)")
+      ->group(group);
   command.add_option("--fit", fit, "how a picture comes to the input's size")
-      ->check(CLI::IsMember({"stretch", "letterbox", "crop"}))->capture_default_str()->group(group);
+      ->check(CLI::IsMember({"stretch", "letterbox", "crop"}))
+      ->capture_default_str()
+      ->group(group);
   command.add_option("--colours", colours, "a picture's channels")
-      ->check(CLI::IsMember({"rgb", "bgr", "gray", "y"}))->capture_default_str()->group(group);
+      ->check(CLI::IsMember({"rgb", "bgr", "gray", "y"}))
+      ->capture_default_str()
+      ->group(group);
   command.add_option("--scale", scale, "what pixels of 0 to 255 are multiplied with")->group(group);
-  command.add_option("--mean", mean, "then subtracted, by channel: 0.485,0.456,0.406")->delimiter(',')->group(group);
+  command.add_option("--mean", mean, "then subtracted, by channel: 0.485,0.456,0.406")
+      ->delimiter(',')
+      ->group(group);
   command.add_option("--std", std, "then divided by, by channel")->delimiter(',')->group(group);
 }
 

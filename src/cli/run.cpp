@@ -150,7 +150,8 @@ class Runner {
 void add_run(CLI::App& program) {
   auto options = std::make_shared<RunOptions>();
   RunOptions& o = *options;
-  CLI::App* run = program.add_subcommand("run", "make text with a language model, or run an ONNX model");
+  CLI::App* run =
+      program.add_subcommand("run", "make text with a language model, or run an ONNX model");
   run->add_option("MODEL", o.model, "a GGUF file, a Hugging Face folder, or an .onnx file");
   CLI::Option* prompt = run->add_option(
       "-p,--prompt", o.prompt, "the beginning of the text; without it, lines are read from stdin");

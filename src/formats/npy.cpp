@@ -47,7 +47,9 @@ DType dtype_of_kind(char kind, int bytes) {
 // The few literals that a header is made of.
 class Header {
  public:
-  Header(std::string text, const std::string& name) : text_(std::move(text)), name_(name) { read(); }
+  Header(std::string text, const std::string& name) : text_(std::move(text)), name_(name) {
+    read();
+  }
   std::string descr;
   bool column_major = false;
   std::vector<std::int64_t> shape;
@@ -87,7 +89,8 @@ class Header {
     while (!take(')')) {
       skip();
       std::int64_t size = 0;
-      const auto [end, error] = std::from_chars(text_.data() + at_, text_.data() + text_.size(), size);
+      const auto [end, error] =
+          std::from_chars(text_.data() + at_, text_.data() + text_.size(), size);
       if (error != std::errc() || size < 0 || shape.size() > 64) fail();
       shape.push_back(size);
       at_ = static_cast<std::size_t>(end - text_.data());
@@ -101,10 +104,14 @@ class Header {
     while (!take('}')) {
       const std::string key = string();
       if (!take(':')) fail();
-      if (key == "descr") descr = string(), has_descr = true;
-      else if (key == "fortran_order") column_major = boolean(), has_order = true;
-      else if (key == "shape") shape.clear(), sizes(), has_shape = true;
-      else fail();
+      if (key == "descr")
+        descr = string(), has_descr = true;
+      else if (key == "fortran_order")
+        column_major = boolean(), has_order = true;
+      else if (key == "shape")
+        shape.clear(), sizes(), has_shape = true;
+      else
+        fail();
       take(',');
     }
     if (!has_descr || !has_order || !has_shape) fail();
@@ -115,11 +122,13 @@ class Header {
   std::size_t at_ = 0;
 };
 
-std::uint64_t bytes_of_shape(const std::vector<std::int64_t>& shape, std::size_t width, const std::string& name) {
+std::uint64_t bytes_of_shape(const std::vector<std::int64_t>& shape, std::size_t width,
+                             const std::string& name) {
   std::uint64_t total = width;
   for (const std::int64_t size : shape) {
     if (size == 0) return 0;
-    if (total > most_bytes / static_cast<std::uint64_t>(size)) user_error("{}: its array is too large", name);
+    if (total > most_bytes / static_cast<std::uint64_t>(size))
+      user_error("{}: its array is too large", name);
     total *= static_cast<std::uint64_t>(size);
   }
   return total;
@@ -132,7 +141,8 @@ std::vector<std::byte> row_major(const NpyArray& array, std::size_t width) {
   for (std::size_t i = 0; i < count; ++i) {  // i counts in the order of the result
     std::size_t from = 0;
     for (std::size_t axis = at.size(); axis-- > 0;)
-      from = from * static_cast<std::size_t>(array.shape[axis]) + static_cast<std::size_t>(at[axis]);
+      from =
+          from * static_cast<std::size_t>(array.shape[axis]) + static_cast<std::size_t>(at[axis]);
     std::memcpy(&rows[i * width], &array.bytes[from * width], width);
     for (std::size_t axis = at.size(); axis-- > 0;) {
       if (++at[axis] < array.shape[axis]) break;
@@ -146,13 +156,16 @@ std::vector<std::byte> row_major(const NpyArray& array, std::size_t width) {
 
 NpyArray parse_npy(std::span<const std::byte> bytes, const std::string& name) {
   constexpr char magic[] = "\x93NUMPY";
-  if (bytes.size() < 12 || std::memcmp(bytes.data(), magic, 6) != 0) user_error("{}: this is no .npy file", name);
+  if (bytes.size() < 12 || std::memcmp(bytes.data(), magic, 6) != 0)
+    user_error("{}: this is no .npy file", name);
   const int version = std::to_integer<int>(bytes[6]);
   if (version < 1 || version > 3) user_error("{}: version {} of .npy is not known", name, version);
   const std::size_t start = version == 1 ? 10 : 12;
-  const std::size_t length = version == 1 ? number_at<std::uint16_t>(bytes, 8) : number_at<std::uint32_t>(bytes, 8);
+  const std::size_t length =
+      version == 1 ? number_at<std::uint16_t>(bytes, 8) : number_at<std::uint32_t>(bytes, 8);
   if (length > bytes.size() - start) user_error("{}: its .npy header is cut off", name);
-  const Header header(std::string(reinterpret_cast<const char*>(bytes.data() + start), length), name);
+  const Header header(std::string(reinterpret_cast<const char*>(bytes.data() + start), length),
+                      name);
   NpyArray array;
   const std::string& d = header.descr;
   if (d.size() >= 3 && d.size() <= 4) {
@@ -166,7 +179,8 @@ NpyArray parse_npy(std::span<const std::byte> bytes, const std::string& name) {
   const auto width = static_cast<std::size_t>(byte_size(array.dtype));
   const std::uint64_t wanted = bytes_of_shape(array.shape, width, name);
   const auto content = bytes.subspan(start + length);
-  if (content.size() < wanted) user_error("{}: {} bytes of elements, wants {}", name, content.size(), wanted);
+  if (content.size() < wanted)
+    user_error("{}: {} bytes of elements, wants {}", name, content.size(), wanted);
   array.bytes.assign(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(wanted));
   if (header.column_major && array.shape.size() > 1) array.bytes = row_major(array, width);
   return array;
@@ -179,13 +193,16 @@ NpyArray read_npy(const std::filesystem::path& path) {
 
 namespace {
 
-std::vector<std::byte> inflated(std::span<const std::byte> packed, std::uint64_t size, const std::string& name) {
+std::vector<std::byte> inflated(std::span<const std::byte> packed, std::uint64_t size,
+                                const std::string& name) {
   // zlib makes at most 1032 bytes of one.
-  if (size > packed.size() * std::uint64_t{1040} + 64) user_error("{}: a member's size is not possible", name);
+  if (size > packed.size() * std::uint64_t{1040} + 64)
+    user_error("{}: a member's size is not possible", name);
   std::vector<std::byte> bytes(size);
   z_stream stream{};
   if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) user_error("{}: zlib does not start", name);
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(packed.data()));  // NOLINT: zlib's interface
+  stream.next_in =
+      reinterpret_cast<Bytef*>(const_cast<std::byte*>(packed.data()));  // NOLINT: zlib's interface
   stream.avail_in = static_cast<uInt>(packed.size());
   stream.next_out = reinterpret_cast<Bytef*>(bytes.data());
   stream.avail_out = static_cast<uInt>(bytes.size());
@@ -200,7 +217,8 @@ std::vector<std::byte> inflated(std::span<const std::byte> packed, std::uint64_t
 
 // A zip archive: at its end a record that says where the directory of its members is; an entry of
 // the directory says where a member's local header is, which its bytes follow.
-std::map<std::string, NpyArray> parse_npz(std::span<const std::byte> bytes, const std::string& name) {
+std::map<std::string, NpyArray> parse_npz(std::span<const std::byte> bytes,
+                                          const std::string& name) {
   const auto fail = [&] { user_error("{}: this is no .npz file, or it is damaged", name); };
   if (bytes.size() < 22) fail();
   std::size_t end = bytes.size() - 22;
@@ -212,25 +230,34 @@ std::map<std::string, NpyArray> parse_npz(std::span<const std::byte> bytes, cons
   std::size_t at = number_at<std::uint32_t>(bytes, end + 16);
   std::map<std::string, NpyArray> arrays;
   for (std::size_t i = 0; i < count; ++i) {
-    if (at > bytes.size() || bytes.size() - at < 46 || number_at<std::uint32_t>(bytes, at) != 0x02014b50) fail();
+    if (at > bytes.size() || bytes.size() - at < 46 ||
+        number_at<std::uint32_t>(bytes, at) != 0x02014b50)
+      fail();
     const int method = number_at<std::uint16_t>(bytes, at + 10);
     const std::uint64_t packed = number_at<std::uint32_t>(bytes, at + 20);
     const std::uint64_t size = number_at<std::uint32_t>(bytes, at + 24);
     const std::size_t name_size = number_at<std::uint16_t>(bytes, at + 28);
-    const std::size_t skipped = number_at<std::uint16_t>(bytes, at + 30) + number_at<std::uint16_t>(bytes, at + 32);
+    const std::size_t skipped =
+        number_at<std::uint16_t>(bytes, at + 30) + number_at<std::uint16_t>(bytes, at + 32);
     const std::size_t local = number_at<std::uint32_t>(bytes, at + 42);
     if (bytes.size() - at - 46 < name_size) fail();
     std::string member(reinterpret_cast<const char*>(bytes.data() + at + 46), name_size);
     at += 46 + name_size + skipped;
-    if (packed == 0xffffffff || size == 0xffffffff) user_error("{}: members of 4 GiB are not supported", name);
-    if (local > bytes.size() || bytes.size() - local < 30 || number_at<std::uint32_t>(bytes, local) != 0x04034b50) fail();
-    const std::size_t start = local + 30 + number_at<std::uint16_t>(bytes, local + 26) + number_at<std::uint16_t>(bytes, local + 28);
+    if (packed == 0xffffffff || size == 0xffffffff)
+      user_error("{}: members of 4 GiB are not supported", name);
+    if (local > bytes.size() || bytes.size() - local < 30 ||
+        number_at<std::uint32_t>(bytes, local) != 0x04034b50)
+      fail();
+    const std::size_t start = local + 30 + number_at<std::uint16_t>(bytes, local + 26) +
+                              number_at<std::uint16_t>(bytes, local + 28);
     if (start > bytes.size() || bytes.size() - start < packed) fail();
     const auto content = bytes.subspan(start, packed);
     const std::string full = name + ": " + quote(member);
-    if (method != 0 && method != 8) user_error("{}: packed in way {}, which is not supported", full, method);
+    if (method != 0 && method != 8)
+      user_error("{}: packed in way {}, which is not supported", full, method);
     if (member.ends_with(".npy")) member.resize(member.size() - 4);
-    arrays[member] = method == 0 ? parse_npy(content, full) : parse_npy(inflated(content, size, full), full);
+    arrays[member] =
+        method == 0 ? parse_npy(content, full) : parse_npy(inflated(content, size, full), full);
   }
   return arrays;
 }
@@ -243,12 +270,14 @@ std::map<std::string, NpyArray> read_npz(const std::filesystem::path& path) {
 std::vector<std::byte> npy_bytes(DType dtype, const std::vector<std::int64_t>& shape,
                                  std::span<const std::byte> bytes) {
   char kind = is_bool(dtype) ? 'b' : is_float(dtype) ? 'f' : is_signed(dtype) ? 'i' : 'u';
-  if (dtype_of_kind(kind, byte_size(dtype)) != dtype) user_error(".npy files do not hold {}", name(dtype));
+  if (dtype_of_kind(kind, byte_size(dtype)) != dtype)
+    user_error(".npy files do not hold {}", name(dtype));
   std::string sizes;
   for (const std::int64_t size : shape) sizes += std::to_string(size) + ", ";
   if (shape.size() > 1) sizes.resize(sizes.size() - 2);
-  std::string header = fmt::format("{{'descr': '{}{}{}', 'fortran_order': False, 'shape': ({}), }}",
-                                   byte_size(dtype) == 1 ? '|' : '<', kind, byte_size(dtype), sizes);
+  std::string header =
+      fmt::format("{{'descr': '{}{}{}', 'fortran_order': False, 'shape': ({}), }}",
+                  byte_size(dtype) == 1 ? '|' : '<', kind, byte_size(dtype), sizes);
   header.resize((header.size() + 10 + 1 + 63) / 64 * 64 - 10, ' ');  // elements begin at 64 bytes
   header.back() = '\n';
   std::string start = "\x93NUMPY";

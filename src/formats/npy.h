@@ -28,7 +28,8 @@ struct NpyArray {
 NpyArray parse_npy(std::span<const std::byte> bytes, const std::string& name);
 NpyArray read_npy(const std::filesystem::path& path);
 /// By name, without ".npy".
-std::map<std::string, NpyArray> parse_npz(std::span<const std::byte> bytes, const std::string& name);
+std::map<std::string, NpyArray> parse_npz(std::span<const std::byte> bytes,
+                                          const std::string& name);
 std::map<std::string, NpyArray> read_npz(const std::filesystem::path& path);
 
 /// bfloat16 and float8, which NumPy has not, are refused.

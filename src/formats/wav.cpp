@@ -18,10 +18,14 @@ T number_at(std::span<const std::byte> bytes, std::size_t at) {
 }
 
 float sample_at(std::span<const std::byte> bytes, std::size_t at, int format, int bits) {
-  if (format == 3) return bits == 32 ? number_at<float>(bytes, at) : static_cast<float>(number_at<double>(bytes, at));
+  if (format == 3)
+    return bits == 32 ? number_at<float>(bytes, at)
+                      : static_cast<float>(number_at<double>(bytes, at));
   if (bits == 8) return (static_cast<float>(number_at<std::uint8_t>(bytes, at)) - 128) / 128;
   if (bits == 16) return static_cast<float>(number_at<std::int16_t>(bytes, at)) / 32768;
-  if (bits == 32) return static_cast<float>(static_cast<double>(number_at<std::int32_t>(bytes, at)) / 2147483648.0);
+  if (bits == 32)
+    return static_cast<float>(static_cast<double>(number_at<std::int32_t>(bytes, at)) /
+                              2147483648.0);
   std::uint32_t wide = 0;  // 24 bits, moved to the top for their sign
   std::memcpy(reinterpret_cast<std::byte*>(&wide) + 1, bytes.data() + at, 3);
   return static_cast<float>(static_cast<std::int32_t>(wide) / 256) / 8388608;
@@ -30,8 +34,11 @@ float sample_at(std::span<const std::byte> bytes, std::size_t at, int format, in
 }  // namespace
 
 Sound parse_wav(std::span<const std::byte> bytes, const std::string& name) {
-  const auto is = [&](std::size_t at, const char* letters) { return std::memcmp(bytes.data() + at, letters, 4) == 0; };
-  if (bytes.size() < 12 || !is(0, "RIFF") || !is(8, "WAVE")) user_error("{}: this is no WAV file", name);
+  const auto is = [&](std::size_t at, const char* letters) {
+    return std::memcmp(bytes.data() + at, letters, 4) == 0;
+  };
+  if (bytes.size() < 12 || !is(0, "RIFF") || !is(8, "WAVE"))
+    user_error("{}: this is no WAV file", name);
   Sound sound;
   int format = 0, bits = 0;
   for (std::size_t at = 12; bytes.size() - at >= 8;) {

@@ -21,38 +21,82 @@ Tensor joined(const NodeCall& c, std::size_t past, const Tensor& now) {
   return c.has(past) && product(c.shape(past)) > 0 ? cat({c[past], now}, 2) : now;
 }
 
-// Inputs q, k, v, mask, past key, past value.
+// A mask as what is added to scores.
+Tensor added(const Tensor& mask) {
+  return is_bool(mask.dtype()) ? where(mask, 0.0, -INFINITY) : mask;
+}
+
+// What is added to the scores [.., queries, keys] of queries whose first is at `offset` (a number,
+// or one for each batch [batch, 1, 1, 1]): undefined where every key is seen.
+Tensor score_bias(const NodeCall& c, std::int64_t queries, std::int64_t keys, const Tensor& offset,
+                  bool causal) {
+  Tensor bias;
+  const auto add = [&](const Tensor& one) {
+    bias = bias.defined() ? added(bias) + added(one) : one;
+  };
+  if (c.has(3)) {
+    Tensor mask = c[3];
+    const std::int64_t named = mask.size(-1).value();
+    if (named < keys)  // keys that it does not name are not seen
+      mask = brisk::pad(added(mask), {0, keys - named}, PadMode::constant, -INFINITY);
+    add(mask);
+  }
+  const std::int64_t left = c.integer("left_window_size", -1),
+                     right = c.integer("right_window_size", -1);
+  const Tensor position = arange(queries).unsqueeze(1) + offset;
+  const Tensor key = arange(keys);
+  if (causal) add(key <= position);
+  if (left >= 0) add(position - key <= left);
+  if (right >= 0) add(key - position <= right);
+  if (c.has(6)) add(key < c[6].cast(DType::int64).reshape({-1, 1, 1, 1}));
+  return bias;
+}
+
+// Inputs q, k, v, mask, past key, past value, lengths of the keys.
 Values attention(NodeCall& c) {
   const bool flat = c.rank(0) == 3;
   const Tensor q = by_heads(c, c[0], c.integer("q_num_heads", 0));
   const Tensor k = joined(c, 4, by_heads(c, c[1], c.integer("kv_num_heads", 0)));
   const Tensor v = joined(c, 5, by_heads(c, c[2], c.integer("kv_num_heads", 0)));
+  const std::int64_t queries = q.size(2).value(), keys = k.size(2).value();
   AttentionOptions options;
-  options.mask = c.optional(3);
-  const std::int64_t keys = k.size(2).value();
-  if (options.mask.defined() && options.mask.size(-1).value() < keys) {  // what it does not name is not seen
-    const bool flags = is_bool(options.mask.dtype());
-    options.mask = brisk::pad(flags ? where(options.mask, 0.0, -INFINITY) : options.mask,
-                              {0, keys - options.mask.size(-1).value()}, PadMode::constant, -INFINITY);
-  }
-  if (c.has(6)) {  // lengths of the keys of each batch
-    const Tensor seen = arange(keys) < c[6].cast(DType::int64).reshape({-1, 1, 1, 1});
-    const Tensor added = where(seen, 0.0, -INFINITY);
-    const Tensor own = options.mask;
-    options.mask = !own.defined() ? seen : (is_bool(own.dtype()) ? where(own, 0.0, -INFINITY) : own) + added;
-  }
-  options.causal = c.integer("is_causal", 0) != 0;
-  options.causal_end = options.causal && c.has(4) && product(c.shape(4)) > 0;
   if (c.has_attribute("scale")) options.scale = c.number("scale", 1);
   options.softcap = c.number("softcap", 0);
-  const Tensor y = scaled_dot_product_attention(q, k, v, options);
-  Values results = {(flat ? without_heads(y) : y).cast(c[0].dtype()), k, v};
-  if (c.wants(3)) {
-    if (c.integer("qk_matmul_output_mode", 0) != 0) c.fail("qk_matmul_output_mode other than 0 is not supported");
-    const std::int64_t group = q.size(1).value() / k.size(1).value();
-    const double scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(q.size(3).value())));
-    results.emplace_back(matmul(q, k.repeat_interleave(group, 1).transpose(2, 3)) * scale);
+  const bool causal = c.integer("is_causal", 0) != 0;
+  const bool has_past = c.has(4) && c.shape(4).at(2) > 0;
+  const bool plain = !c.has(6) && !has_past;  // then the first query is the first key's
+  Tensor offset = has_past ? Tensor(c.shape(4).at(2)) : Tensor(std::int64_t{0});
+  if (c.has(6)) offset = c[6].cast(DType::int64).reshape({-1, 1, 1, 1}) - queries;
+  options.causal = causal && plain;
+  options.mask = score_bias(c, queries, keys, offset, causal && !plain);
+  Tensor y = scaled_dot_product_attention(q, k, v, options);
+  if (options.mask.defined()) {  // a query that sees no key gives 0
+    const Tensor bias =
+        options.causal ? added(options.mask) + added(arange(keys) <= arange(queries).unsqueeze(1))
+                       : added(options.mask);
+    // Stored, so that attention stays one kernel.
+    y = where(amax(bias, -1, true).contiguous() > -INFINITY, y, 0.0);
   }
+  Values results = {(flat ? without_heads(y) : y).cast(c[0].dtype()), k, v};
+  if (!c.wants(3)) return results;
+  // The scores themselves: with scale (0), with softcap (1), with what is added (2), as shares (3).
+  const std::int64_t mode = c.integer("qk_matmul_output_mode", 0);
+  const std::int64_t group = q.size(1).value() / k.size(1).value();
+  const double scale =
+      options.scale.value_or(1 / std::sqrt(static_cast<double>(q.size(3).value())));
+  Tensor scores = matmul(q, k.repeat_interleave(group, 1).transpose(2, 3)) * scale;
+  if (mode >= 1 && options.softcap > 0) scores = tanh(scores / options.softcap) * options.softcap;
+  Tensor bias = options.mask.defined() ? added(options.mask) : Tensor();
+  if (options.causal) {
+    const Tensor own = added(arange(keys) <= arange(queries).unsqueeze(1));
+    bias = bias.defined() ? bias + own : own;
+  }
+  if (mode >= 2 && bias.defined()) scores = scores + bias;
+  if (mode == 3) {
+    const Tensor shares = softmax(scores, -1);
+    scores = bias.defined() ? where(amax(bias, -1, true) > -INFINITY, shares, 0.0) : shares;
+  }
+  results.emplace_back(scores.cast(c[0].dtype()));
   return results;
 }
 
@@ -69,7 +113,9 @@ Tensor rotated_part(const Tensor& x, const Tensor& cos, const Tensor& sin, bool 
                     std::int64_t width) {
   const std::int64_t whole = x.size(-1).value();
   if (width <= 0 || width >= whole) return rotated(x, cos, sin, interleaved);
-  return cat({rotated(x.narrow(-1, 0, width), cos, sin, interleaved), x.narrow(-1, width, whole - width)}, -1);
+  return cat(
+      {rotated(x.narrow(-1, 0, width), cos, sin, interleaved), x.narrow(-1, width, whole - width)},
+      -1);
 }
 
 Values rotary(NodeCall& c, std::size_t positions, std::size_t cos, std::size_t sin) {
@@ -84,8 +130,9 @@ Values rotary(NodeCall& c, std::size_t positions, std::size_t cos, std::size_t s
     at = at.cast(DType::int64).reshape({1, 1}) + arange(sequence);
   else if (at.defined() && at.rank() == 1)
     at = at.reshape({1, -1});
-  const Tensor y = rotated_part(x, table_rows(c[cos], at, sequence), table_rows(c[sin], at, sequence),
-                                c.integer("interleaved", 0) != 0, width);
+  const Tensor y =
+      rotated_part(x, table_rows(c[cos], at, sequence), table_rows(c[sin], at, sequence),
+                   c.integer("interleaved", 0) != 0, width);
   return {(flat ? without_heads(y) : y).cast(c[0].dtype())};
 }
 
@@ -94,15 +141,18 @@ Values rotary(NodeCall& c, std::size_t positions, std::size_t cos, std::size_t s
 // [batch, keys] or lengths [batch]: 1 where a key is seen.
 Tensor key_mask(const Tensor& mask, std::int64_t batch, std::int64_t keys) {
   const Tensor flags = mask.cast(DType::int64);
-  if (flags.rank() == 1) return (arange(keys) < flags.narrow(0, 0, batch).unsqueeze(1)).reshape({batch, 1, 1, keys});
+  if (flags.rank() == 1)
+    return (arange(keys) < flags.narrow(0, 0, batch).unsqueeze(1)).reshape({batch, 1, 1, keys});
   if (flags.rank() == 2) return (flags != 0).reshape({batch, 1, 1, keys});
   return (flags != 0).unsqueeze(1);
 }
 
 void add_bias(AttentionOptions& options, const Tensor& bias) {
   if (!bias.defined()) return;
-  if (!options.mask.defined()) options.mask = bias;
-  else options.mask = where(options.mask, 0.0, -1e30) + bias;
+  if (!options.mask.defined())
+    options.mask = bias;
+  else
+    options.mask = where(options.mask, 0.0, -1e30) + bias;
 }
 
 // query, key, value, bias, key mask, attention bias, past key, past value.
@@ -153,8 +203,11 @@ Values packed_attention(NodeCall& c) {
   const std::int64_t width = all.size(-1).value();
   std::vector<std::int64_t> sizes = c.integers("qkv_hidden_sizes");
   if (sizes.empty()) sizes = {width / 3, width / 3, width / 3};
-  if (sizes.size() != 3 || sizes[0] + sizes[1] + sizes[2] != width) c.fail("qkv_hidden_sizes do not add up to {}", width);
-  const auto part = [&](std::int64_t start, std::int64_t count) { return by_heads(c, all.narrow(-1, start, count), heads); };
+  if (sizes.size() != 3 || sizes[0] + sizes[1] + sizes[2] != width)
+    c.fail("qkv_hidden_sizes do not add up to {}", width);
+  const auto part = [&](std::int64_t start, std::int64_t count) {
+    return by_heads(c, all.narrow(-1, start, count), heads);
+  };
   const Tensor q = part(0, sizes[0]);
   Tensor k = part(sizes[0], sizes[1]);
   Tensor v = part(sizes[0] + sizes[1], sizes[2]);

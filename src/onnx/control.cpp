@@ -25,8 +25,10 @@ std::int64_t flag_of(const NodeCall& c, const HostTensor& host) {
 // What a scanned output is where there was no step: sizes that the graph does not say are 0.
 Tensor nothing_of(const Port& port, int axis) {
   std::vector<std::int64_t> shape;
-  for (const Type::Size& size : port.type.shape) shape.push_back(std::max<std::int64_t>(size.value, 0));
-  shape.insert(shape.begin() + std::min<std::ptrdiff_t>(axis, static_cast<std::ptrdiff_t>(shape.size())), 0);
+  for (const Type::Size& size : port.type.shape)
+    shape.push_back(std::max<std::int64_t>(size.value, 0));
+  shape.insert(
+      shape.begin() + std::min<std::ptrdiff_t>(axis, static_cast<std::ptrdiff_t>(shape.size())), 0);
   const DType dtype = stored_dtype(port.type.element);
   return zeros(shape, dtype == DType::none ? DType::float32 : dtype);
 }
@@ -52,7 +54,8 @@ Values loop(NodeCall& c) {
   const std::int64_t count = c.has(0) ? c.integer(std::size_t{0}) : INT64_MAX;
   bool goes_on = !c.has(1) || c.integer(std::size_t{1}) != 0;
   Values state;
-  for (std::size_t i = 0; i < carried; ++i) state.push_back(c.has(2 + i) ? c.value(2 + i) : Value());
+  for (std::size_t i = 0; i < carried; ++i)
+    state.push_back(c.has(2 + i) ? c.value(2 + i) : Value());
   std::vector<Values> scans(scanned);
   for (std::int64_t i = 0; goes_on && i < count; ++i) {
     if (i == most_steps) c.fail("it runs more than {} times", most_steps);
@@ -72,7 +75,8 @@ Values loop(NodeCall& c) {
 struct ScanAxes {
   std::vector<std::int64_t> axis, reverse;
 };
-ScanAxes axes_of_scan(const NodeCall& c, const char* axes, const char* directions, std::size_t count) {
+ScanAxes axes_of_scan(const NodeCall& c, const char* axes, const char* directions,
+                      std::size_t count) {
   ScanAxes result{c.integers(axes), c.integers(directions)};
   result.axis.resize(count, 0);
   result.reverse.resize(count, 0);
@@ -98,6 +102,7 @@ Values scan_over(NodeCall& c, const Values& inputs, const ScanAxes& in, const Sc
     const Tensor first = axis == 0 ? x : movedim(x, axis, 0);
     read.push_back(in.reverse[i] != 0 ? first.flip(0) : first);
   }
+  if (steps > most_steps) c.fail("it runs more than {} times", most_steps);
   std::vector<Values> results(made);
   for (std::int64_t t = 0; t < steps; ++t) {
     Values step = state;
@@ -116,8 +121,10 @@ Values scan_over(NodeCall& c, const Values& inputs, const ScanAxes& in, const Sc
 }
 
 Values scan(NodeCall& c) {
-  const auto count = static_cast<std::size_t>(std::max<std::int64_t>(c.integer("num_scan_inputs", 0), 0));
-  if (count < 1 || count > c.inputs()) c.fail("num_scan_inputs is {} of {} inputs", count, c.inputs());
+  const auto count =
+      static_cast<std::size_t>(std::max<std::int64_t>(c.integer("num_scan_inputs", 0), 0));
+  if (count < 1 || count > c.inputs())
+    c.fail("num_scan_inputs is {} of {} inputs", count, c.inputs());
   const std::size_t carried = c.inputs() - count;
   Values inputs;
   for (std::size_t i = 0; i < c.inputs(); ++i) inputs.push_back(c.value(i));
@@ -129,14 +136,18 @@ Values scan(NodeCall& c) {
   return scan_over(c, inputs, in, out);
 }
 
-// Of operator set 8: every input has the batch as its first axis, input 0 is the sequences' lengths.
+// Of operator set 8: every input has the batch as its first axis, input 0 is the sequences'
+// lengths.
 Values scan_batches(NodeCall& c) {
-  const auto count = static_cast<std::size_t>(std::max<std::int64_t>(c.integer("num_scan_inputs", 0), 0));
+  const auto count =
+      static_cast<std::size_t>(std::max<std::int64_t>(c.integer("num_scan_inputs", 0), 0));
   if (c.has(0)) c.fail("lengths of sequences are not supported");
-  if (count < 1 || count + 1 > c.inputs()) c.fail("num_scan_inputs is {} of {} inputs", count, c.inputs());
+  if (count < 1 || count + 1 > c.inputs())
+    c.fail("num_scan_inputs is {} of {} inputs", count, c.inputs());
   ScanAxes in{std::vector<std::int64_t>(count, 0), c.integers("directions")};
   in.reverse.resize(count, 0);
-  ScanAxes out{std::vector<std::int64_t>(c.outputs(), 0), std::vector<std::int64_t>(c.outputs(), 0)};
+  ScanAxes out{std::vector<std::int64_t>(c.outputs(), 0),
+               std::vector<std::int64_t>(c.outputs(), 0)};
   const std::int64_t batches = c.shape(1).at(0);
   std::vector<std::vector<Tensor>> results(c.outputs());
   for (std::int64_t b = 0; b < batches; ++b) {

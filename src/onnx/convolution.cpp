@@ -16,7 +16,7 @@ Sizes each(const NodeCall& c, const char* name, std::size_t axes, std::int64_t o
   if (values.empty()) values.assign(axes, otherwise);
   if (values.size() != axes) c.fail("{} has {} values for {} axes", name, values.size(), axes);
   for (const std::int64_t value : values) {
-    if (value < least || value > (1 << 30)) c.fail("{} of {} are not possible", name, value);
+    if (value < least || value > (1 << 20)) c.fail("{} of {} are not possible", name, value);
   }
   return values;
 }
@@ -63,14 +63,16 @@ Values transposed(NodeCall& c) {
   const Sizes have = spatial(x);
   const Sizes kernel = spatial(w);
   const std::size_t axes = have.size();
-  if (kernel.size() != axes) c.fail("a weight of rank {} for an input of rank {}", w.rank(), x.rank());
+  if (kernel.size() != axes)
+    c.fail("a weight of rank {} for an input of rank {}", w.rank(), x.rank());
   const Sizes stride = each(c, "strides", axes, 1, 1);
   const Sizes dilation = each(c, "dilations", axes, 1, 1);
   const Sizes more = each(c, "output_padding", axes, 0, 0);
   const std::string automatic = c.text("auto_pad", "NOTSET");
   Sizes pads = pads_of(c, axes);
   Sizes wanted = c.integers("output_shape");
-  if (wanted.size() > axes) wanted.erase(wanted.begin(), wanted.end() - static_cast<std::ptrdiff_t>(axes));
+  if (wanted.size() > axes)
+    wanted.erase(wanted.begin(), wanted.end() - static_cast<std::ptrdiff_t>(axes));
   Sizes full(axes);
   for (std::size_t i = 0; i < axes; ++i) {
     full[i] = (have[i] - 1) * stride[i] + dilation[i] * (kernel[i] - 1) + 1;
@@ -92,7 +94,8 @@ Values transposed(NodeCall& c) {
     cuts[2 * (axes - 1 - i)] = -pads[i];
     cuts[2 * (axes - 1 - i) + 1] = more[i] - pads[axes + i];
   }
-  if (std::any_of(cuts.begin(), cuts.end(), [](auto cut) { return cut != 0; })) y = brisk::pad(y, cuts);
+  if (std::any_of(cuts.begin(), cuts.end(), [](auto cut) { return cut != 0; }))
+    y = brisk::pad(y, cuts);
   if (c.has(2)) y = y + along(c[2], 1, y.rank());
   return {y.cast(x.dtype())};
 }
@@ -114,8 +117,10 @@ Values convolve_integers(NodeCall& c) {
 Values convolve_quantised(NodeCall& c) {
   const Tensor sums = convolution(c, centred(c, 0, 2), centred(c, 3, 5), c.optional(8));
   Tensor scale = c[4];
-  if (product(c.shape(4)) > 1) scale = along(scale, 1, sums.rank());
-  else scale = scale.reshape(Dims());
+  if (product(c.shape(4)) > 1)
+    scale = along(scale, 1, sums.rank());
+  else
+    scale = scale.reshape(Dims());
   const Tensor real = sums.cast(DType::float32) * (c[1].reshape(Dims()) * scale);
   return {quantised(real, c[6].reshape(Dims()), c[7].reshape(Dims()), c.type(7))};
 }
@@ -139,7 +144,8 @@ Values deformable(NodeCall& c) {
   const auto places = [&](int axis) {
     const Window& v = windows[static_cast<std::size_t>(axis)];
     const Tensor start = (arange(v.count) * v.stride - v.before).cast(DType::float32);
-    const Tensor tap = axis == 0 ? floor_divide(arange(taps), kernel[1]) : remainder(arange(taps), kernel[1]);
+    const Tensor tap =
+        axis == 0 ? floor_divide(arange(taps), kernel[1]) : remainder(arange(taps), kernel[1]);
     const Tensor step = (tap * v.dilation).cast(DType::float32);
     return o.select(3, axis) + along(step, 2, 5) + along(start, 3 + axis, 5);
   };
@@ -188,7 +194,7 @@ std::vector<Window> windows_of(const NodeCall& c, const Sizes& have, const Sizes
   std::vector<Window> result;
   for (std::size_t i = 0; i < axes; ++i) {
     Window w{have[i], kernel[i], stride[i], dilation[i], pads[i], pads[axes + i], 0};
-    if (w.kernel < 1 || w.kernel > (1 << 30)) c.fail("a kernel of size {}", w.kernel);
+    if (w.kernel < 1 || w.kernel > (1 << 20)) c.fail("a kernel of size {}", w.kernel);
     if (automatic.starts_with("SAME")) {
       w.count = ceiling(w.have, w.stride);
       const std::int64_t total =
@@ -197,7 +203,8 @@ std::vector<Window> windows_of(const NodeCall& c, const Sizes& have, const Sizes
       w.after = total - w.before;
     }
     const std::int64_t span = w.have + w.before + w.after - w.reach();
-    if (span < 0) c.fail("a kernel that spans {} does not fit an axis of {} with its pads", w.reach(), w.have);
+    if (span < 0)
+      c.fail("a kernel that spans {} does not fit an axis of {} with its pads", w.reach(), w.have);
     w.count = span / w.stride + 1;
     if (up && span % w.stride != 0 && w.count * w.stride < w.have + w.before) {
       ++w.count;
@@ -236,8 +243,10 @@ Tensor convolution(NodeCall& c, Tensor x, const Tensor& weight, const Tensor& bi
   }
   options.stride = stride;
   options.dilation = dilation;
-  if (symmetric) options.padding = padding;
-  else x = padded(x, windows, 2, 0);
+  if (symmetric)
+    options.padding = padding;
+  else
+    x = padded(x, windows, 2, 0);
   return convolve(x, weight, bias, options);
 }
 

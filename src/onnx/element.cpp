@@ -98,10 +98,13 @@ std::vector<T> values_of(const HostTensor& tensor) {
     case DType::float8_e4m3: append(bytes, values, decoded<T, std::uint8_t, e4m3_to_float>); break;
     case DType::float8_e5m2: append(bytes, values, decoded<T, std::uint8_t, e5m2_to_float>); break;
     case DType::float16: append(bytes, values, decoded<T, std::uint16_t, half_to_float>); break;
-    case DType::bfloat16: append(bytes, values, decoded<T, std::uint16_t, bfloat16_to_float>); break;
+    case DType::bfloat16:
+      append(bytes, values, decoded<T, std::uint16_t, bfloat16_to_float>);
+      break;
     case DType::float32: append(bytes, values, converted<T, float>); break;
     case DType::float64: append(bytes, values, converted<T, double>); break;
-    case DType::none: user_error("{} holds {}, not numbers", quote(tensor.name), element_name(tensor.type));
+    case DType::none:
+      user_error("{} holds {}, not numbers", quote(tensor.name), element_name(tensor.type));
   }
   return values;
 }

@@ -8,6 +8,8 @@ namespace brisk::onnx {
 
 namespace {
 
+Tensor in_powers(const Tensor& x, const std::string& mode);
+
 using Binary = Tensor (*)(const Tensor&, const Tensor&);
 
 // Before operator set 7 the second operand's axes could be said to begin at `axis` of the first.
@@ -74,6 +76,8 @@ Values shift_bits(NodeCall& c) {
 Values cast_to(NodeCall& c) {
   if (!c.has_attribute("to")) c.fail("attribute 'to' is missing");
   const ElementType to = element_attribute(c, "to", ElementType::undefined);
+  if (to == ElementType::float8e8m0)
+    return {Value(in_powers(c[0], c.text("round_mode", "up")), to)};
   return {converted(c[0], to, c.integer("saturate", 1) != 0)};
 }
 
@@ -128,9 +132,8 @@ void add_activations(OperatorTable& t) {
   t.add("Softplus", unary([](const Tensor& x) { return softplus(x); }));
   t.add("Mish", unary(mish));
   t.add("HardSwish", unary(hardswish));
-  t.add("LeakyRelu", [](NodeCall& c) -> Values {
-    return {leaky_relu(c[0], c.number("alpha", 0.01))};
-  });
+  t.add("LeakyRelu",
+        [](NodeCall& c) -> Values { return {leaky_relu(c[0], c.number("alpha", 0.01))}; });
   t.add("Elu", [](NodeCall& c) -> Values { return {elu(c[0], c.number("alpha", 1))}; });
   t.add("Celu", [](NodeCall& c) -> Values { return {celu(c[0], c.number("alpha", 1))}; });
   t.add("Selu", selu_of);
@@ -250,6 +253,53 @@ Tensor narrow_bits(const Tensor& x, int bits, bool is_signed) {
 
 }  // namespace
 
+namespace {
+
+// A floating-point format that brisk keeps as float32.
+struct Format {
+  int mantissa;        // bits
+  int least_exponent;  // of normal numbers
+  double greatest;
+  bool has_nan;
+};
+
+// x to the nearest value of a format, ties to even. Below its normal numbers the distance of
+// neighbours stays the same.
+Tensor in_format(const Tensor& x, const Format& f, bool saturate) {
+  const Tensor wide = x.cast(DType::float32);
+  const Tensor exponent = ((wide.bitcast(DType::int32) >> 23) & 0xff) - 127;
+  const Tensor step = maximum(exponent, f.least_exponent) - f.mantissa;
+  const Tensor quantum = ((step + 127) << 23).cast(DType::int32).bitcast(DType::float32);
+  Tensor y = round(wide / quantum) * quantum;
+  const Tensor over = abs(y) > f.greatest;  // infinities too
+  if (f.has_nan && !saturate)
+    y = where(over, NAN, y);
+  else
+    y = where(over, where(wide < 0, -f.greatest, f.greatest), y);
+  y = where(y == 0, f.has_nan ? Tensor(0.0) : wide * 0.0, y);  // FNUZ formats have one zero
+  return where(isnan(wide), f.has_nan ? NAN : -0.0, y).cast(DType::float32);
+}
+
+// Powers of two from 2^-127 on: rounded up in magnitude where the next power is nearer or, with
+// `up`, whenever there is a rest.
+Tensor in_powers(const Tensor& x, const std::string& mode) {
+  const Tensor wide = abs(x.cast(DType::float32));
+  const Tensor bits = wide.bitcast(DType::int32);
+  const Tensor rest = bits & 0x7fffff;
+  const Tensor code = (bits >> 23) & 0xff;
+  Tensor up = rest > 0;
+  if (mode == "down")
+    up = up & false;
+  else if (mode == "nearest")
+    up = rest >= 0x400000;
+  const Tensor next = minimum(code + up.cast(DType::int32), 254);
+  const Tensor power = where(next == 0, 5.877471754111438e-39,
+                             (next << 23).cast(DType::int32).bitcast(DType::float32));
+  return where(isnan(x) | isinf(x), NAN, power).cast(DType::float32);
+}
+
+}  // namespace
+
 Value converted(const Tensor& x, ElementType to, bool saturate) {
   const DType dtype = stored_dtype(to);
   switch (to) {
@@ -257,11 +307,10 @@ Value converted(const Tensor& x, ElementType to, bool saturate) {
     case ElementType::int4: return {narrow_bits(x, 4, true), to};
     case ElementType::uint2: return {narrow_bits(x, 2, false), to};
     case ElementType::int2: return {narrow_bits(x, 2, true), to};
-    case ElementType::float8e4m3fnuz:
-    case ElementType::float8e5m2fnuz:
-    case ElementType::float4e2m1:
-    case ElementType::float8e8m0:
-      user_error("a cast to {} is not supported", element_name(to));
+    case ElementType::float8e4m3fnuz: return {in_format(x, {3, -7, 240, true}, saturate), to};
+    case ElementType::float8e5m2fnuz: return {in_format(x, {2, -15, 57344, true}, saturate), to};
+    case ElementType::float4e2m1: return {in_format(x, {1, 0, 6, false}, true), to};
+    case ElementType::float8e8m0: return {in_powers(x, "up"), to};
     case ElementType::float8e4m3fn:
     case ElementType::float8e5m2: {
       if (!saturate) return {x.cast(dtype), to};

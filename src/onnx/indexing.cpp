@@ -73,7 +73,8 @@ Values gather_nd(NodeCall& c) {
   const Tensor table = c[0].reshape({batches * places, width});
   const Node found = take_axis(node_of(table), 0, node_of(at.reshape({batches * count})), true);
   Sizes result(index.begin(), index.end() - 1);
-  result.insert(result.end(), shape.begin() + static_cast<std::ptrdiff_t>(batch + depth), shape.end());
+  result.insert(result.end(), shape.begin() + static_cast<std::ptrdiff_t>(batch + depth),
+                shape.end());
   return {like(c, tensor_of(found).reshape(result))};
 }
 
@@ -82,10 +83,14 @@ Tensor written(const NodeCall& c, const Tensor& x, int axis, const Tensor& index
   const std::string reduction = c.text("reduction", "none");
   if (reduction == "none") return x.scatter(axis, index, updates);
   ScatterReduce how = ScatterReduce::sum;
-  if (reduction == "mul") how = ScatterReduce::prod;
-  else if (reduction == "max") how = ScatterReduce::amax;
-  else if (reduction == "min") how = ScatterReduce::amin;
-  else if (reduction != "add") c.fail("reduction '{}' is not known", reduction);
+  if (reduction == "mul")
+    how = ScatterReduce::prod;
+  else if (reduction == "max")
+    how = ScatterReduce::amax;
+  else if (reduction == "min")
+    how = ScatterReduce::amin;
+  else if (reduction != "add")
+    c.fail("reduction '{}' is not known", reduction);
   return scatter_reduce(x, axis, index, updates, how);
 }
 
@@ -122,7 +127,8 @@ Values one_hot_of(NodeCall& c) {
   const std::int64_t rank = c.rank(0) + 1;
   const int axis = c.axis("axis", -1, rank);
   const Tensor index = c[0];
-  const Tensor whole = is_float(index.dtype()) ? index.cast(DType::int64) : index.cast(DType::int64);
+  const Tensor whole =
+      is_float(index.dtype()) ? index.cast(DType::int64) : index.cast(DType::int64);
   const Tensor at = where(whole < 0, whole + depth, whole).unsqueeze(axis);
   const Tensor hit = at == along(arange(depth), axis, static_cast<int>(rank));
   return {where(hit, c[2].select(0, 1), c[2].select(0, 0))};

@@ -8,7 +8,8 @@ namespace {
 Values gemm(NodeCall& c) {
   Tensor a = c[0];
   Tensor b = c[1];
-  if (a.rank() != 2 || b.rank() != 2) c.fail("wants matrices, got ranks {} and {}", a.rank(), b.rank());
+  if (a.rank() != 2 || b.rank() != 2)
+    c.fail("wants matrices, got ranks {} and {}", a.rank(), b.rank());
   const DType dtype = a.dtype();
   if (c.integer("transA", 0) != 0) a = a.transpose(0, 1);
   if (c.integer("transB", 0) != 0) b = b.transpose(0, 1);
@@ -27,14 +28,14 @@ Values determinant(NodeCall& c) {
   const DType dtype = m.dtype();
   if (m.rank() < 2) c.fail("wants matrices, got rank {}", m.rank());
   const std::int64_t n = m.size(-1).value();
-  if (m.size(-2).value() != n) c.fail("wants square matrices");
+  if (m.size(-2).value() != n || n > 256) c.fail("wants square matrices of at most 256 rows");
   Dims batch = m.dims();
   batch.resize(batch.size() - 2);
   Tensor result = ones(batch, dtype);
   for (std::int64_t left = n; left > 0; --left) {
     // The row whose first element is the greatest comes to the front; each exchange turns the sign.
-    const Tensor first = m.select(-1, 0);                      // [batch, left]
-    const Tensor place = argmax(abs(first), -1, true);         // [batch, 1]
+    const Tensor first = m.select(-1, 0);               // [batch, left]
+    const Tensor place = argmax(abs(first), -1, true);  // [batch, 1]
     const Tensor rows = arange(left);
     const Tensor from = where(rows == 0, place, where(rows == place, 0, rows));
     Dims index = m.dims();

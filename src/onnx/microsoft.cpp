@@ -12,14 +12,16 @@ Axes last_axis(const Tensor& x) { return x.rank() - 1; }
 Values skip_layer_norm(NodeCall& c) {
   Tensor sum = c[0] + c[1];
   if (c.has(4)) sum = sum + c[4];
-  const Normalized made = normalized(sum, last_axis(sum), c[2], c.optional(3), c.number("epsilon", 1e-12));
+  const Normalized made =
+      normalized(sum, last_axis(sum), c[2], c.optional(3), c.number("epsilon", 1e-12));
   return {made.output, made.mean, made.inverse, sum};
 }
 
 Values skip_rms_norm(NodeCall& c) {
   Tensor sum = c[0] + c[1];
   if (c.has(3)) sum = sum + c[3];
-  return {rms_normalized(sum, last_axis(sum), c[2], c.number("epsilon", 1e-12)), Value(), Value(), sum};
+  return {rms_normalized(sum, last_axis(sum), c[2], c.number("epsilon", 1e-12)), Value(), Value(),
+          sum};
 }
 
 Values embed_layer_norm(NodeCall& c) {
@@ -28,15 +30,17 @@ Values embed_layer_norm(NodeCall& c) {
   const Tensor at = c.has(8) ? c[8].cast(DType::int64) : arange(sequence);
   sum = sum + embedding(at, c[3]);
   if (c.has(1) && c.has(4)) sum = sum + embedding(c[1].cast(DType::int64), c[4]);
-  const Normalized made = normalized(sum, last_axis(sum), c[5], c.optional(6), c.number("epsilon", 1e-12));
-  const Tensor count = c.has(7) ? brisk::sum(c[7], 1).cast(DType::int32)
-                                : zeros({c.shape(0).at(0)}, DType::int32);
+  const Normalized made =
+      normalized(sum, last_axis(sum), c[5], c.optional(6), c.number("epsilon", 1e-12));
+  const Tensor count =
+      c.has(7) ? brisk::sum(c[7], 1).cast(DType::int32) : zeros({c.shape(0).at(0)}, DType::int32);
   return {made.output, count, sum};
 }
 
 Values fused_matmul(NodeCall& c) {
   Tensor a = c[0], b = c[1];
-  if (c.integer("transBatchA", 0) != 0 || c.integer("transBatchB", 0) != 0) c.fail("transposed batches are not supported");
+  if (c.integer("transBatchA", 0) != 0 || c.integer("transBatchB", 0) != 0)
+    c.fail("transposed batches are not supported");
   if (c.integer("transA", 0) != 0 && a.rank() > 1) a = a.transpose(-1, -2);
   if (c.integer("transB", 0) != 0 && b.rank() > 1) b = b.transpose(-1, -2);
   const double alpha = c.number("alpha", 1);
@@ -83,20 +87,26 @@ Tensor unpacked(const Tensor& bytes, std::int64_t bits) {
 Values matmul_bits(NodeCall& c) {
   const std::int64_t k = c.integer("K", 0), n = c.integer("N", 0);
   const std::int64_t bits = c.integer("bits", 4), block = c.integer("block_size", 0);
-  if (k < 1 || n < 1 || block < 1 || (bits != 2 && bits != 4 && bits != 8)) c.fail("K {}, N {}, bits {}, block_size {}", k, n, bits, block);
+  if (k < 1 || n < 1 || block < 1 || (bits != 2 && bits != 4 && bits != 8))
+    c.fail("K {}, N {}, bits {}, block_size {}", k, n, bits, block);
   const std::int64_t blocks = (k + block - 1) / block;
   const Tensor codes = unpacked(c[1].reshape({n, blocks, -1}), bits);
-  if (codes.size(2).value() != block) c.fail("a weight of shape {} has no blocks of {}", to_string(c[1].dims()), block);
+  if (codes.size(2).value() != block)
+    c.fail("a weight of shape {} has no blocks of {}", to_string(c[1].dims()), block);
   const Tensor scale = c[2].reshape({n, blocks, 1});
   Tensor zero = static_cast<double>(1 << (bits - 1));
   if (c.has(3)) {
     if (is_float(c[3].dtype())) {
       zero = c[3].reshape({n, blocks, 1}).cast(scale.dtype());
     } else {  // packed as the weight is, each row in whole bytes
-      zero = unpacked(c[3].reshape({n, -1}), bits).narrow(1, 0, blocks).reshape({n, blocks, 1}).cast(scale.dtype());
+      zero = unpacked(c[3].reshape({n, -1}), bits)
+                 .narrow(1, 0, blocks)
+                 .reshape({n, blocks, 1})
+                 .cast(scale.dtype());
     }
   }
-  Tensor weight = ((codes.cast(scale.dtype()) - zero) * scale).reshape({n, blocks * block}).narrow(1, 0, k);
+  Tensor weight =
+      ((codes.cast(scale.dtype()) - zero) * scale).reshape({n, blocks * block}).narrow(1, 0, k);
   if (c.has(4) && product(c.shape(4)) == k) {  // the block of each column
     const Tensor at = c[4].cast(DType::int64);
     const Tensor plain = codes.reshape({n, blocks * block}).narrow(1, 0, k).cast(scale.dtype());
@@ -118,7 +128,9 @@ Values gather_blocks(NodeCall& c) {
   Tensor codes = rows(c[0]);
   codes = packed ? unpacked(codes, bits) : codes.cast(DType::int32);
   const std::int64_t width = codes.size(-1).value();
-  const auto spread = [&](const Tensor& each) { return each.repeat_interleave(block, -1).narrow(-1, 0, width); };
+  const auto spread = [&](const Tensor& each) {
+    return each.repeat_interleave(block, -1).narrow(-1, 0, width);
+  };
   const Tensor scale = rows(c[2]);
   Tensor y = codes.cast(scale.dtype());
   if (c.has(3)) {
@@ -138,7 +150,9 @@ Tensor scalar(const NodeCall& c, std::size_t i) {
   return product(c.shape(i)) == 1 ? c[i].reshape(Dims()) : c[i];
 }
 
-Tensor real(const NodeCall& c, std::size_t i) { return dequantised(c[i], scalar(c, i + 1), scalar(c, i + 2)); }
+Tensor real(const NodeCall& c, std::size_t i) {
+  return dequantised(c[i], scalar(c, i + 1), scalar(c, i + 2));
+}
 
 Values quantised_result(const NodeCall& c, const Tensor& y, std::size_t scale) {
   const ElementType type = c.has(scale + 1) ? c.type(scale + 1) : c.type(0);
@@ -217,7 +231,8 @@ Values dynamic_matmul(NodeCall& c) {
 void add_quantised_family(OperatorTable& t) {
   t.add_microsoft("QLinearAdd", q_binary(brisk::add));
   t.add_microsoft("QLinearMul", q_binary(brisk::mul));
-  t.add_microsoft("QLinearSigmoid", q_unary([](const NodeCall&, const Tensor& x) { return sigmoid(x); }));
+  t.add_microsoft("QLinearSigmoid",
+                  q_unary([](const NodeCall&, const Tensor& x) { return sigmoid(x); }));
   t.add_microsoft("QLinearLeakyRelu", q_unary([](const NodeCall& c, const Tensor& x) {
                     return leaky_relu(x, c.number("alpha", 0.01));
                   }));
@@ -239,7 +254,9 @@ void add_quantised_family(OperatorTable& t) {
 
 Tensor activation(const NodeCall& c, const std::string& name, const Tensor& x) {
   const auto parameters = c.numbers("activation_params");
-  const auto parameter = [&](std::size_t i, double otherwise) { return i < parameters.size() ? parameters[i] : otherwise; };
+  const auto parameter = [&](std::size_t i, double otherwise) {
+    return i < parameters.size() ? parameters[i] : otherwise;
+  };
   if (name.empty()) return x;
   if (name == "Relu") return relu(x);
   if (name == "Sigmoid") return sigmoid(x);

@@ -2,9 +2,9 @@
 // file that need not be trusted; every defect is a UserError of one line. Output: graphs of nodes
 // over names.
 //
-// The format (https://onnx.ai): ModelProto { opset_import, graph, functions }; a graph's nodes stand
-// in the order of computation and refer to values by name; a node's attributes may be graphs that
-// see the names around them. Tensors lie in the file, or in files beside it ("external data").
+// The format (https://onnx.ai): ModelProto { opset_import, graph, functions }; a graph's nodes
+// stand in the order of computation and refer to values by name; a node's attributes may be graphs
+// that see the names around them. Tensors lie in the file, or in files beside it ("external data").
 #pragma once
 
 #include <cstddef>
@@ -95,7 +95,17 @@ struct Graph;
 
 struct Attribute {
   enum class Kind {
-    none, number, integer, string, tensor, graph, numbers, integers, strings, graphs, other,
+    none,
+    number,
+    integer,
+    string,
+    tensor,
+    graph,
+    numbers,
+    integers,
+    strings,
+    graphs,
+    other,
     reference  // to an attribute of the function around it, `string`
   };
   Kind kind = Kind::none;
@@ -112,7 +122,7 @@ struct Attribute {
 struct NodeDef {
   std::string name;  // "" where it has none
   std::string op;
-  std::string domain;  // "" for ai.onnx
+  std::string domain;                        // "" for ai.onnx
   std::vector<std::string> inputs, outputs;  // "": not given
   std::map<std::string, Attribute> attributes;
 
@@ -153,7 +163,8 @@ struct ModelDef {
 
 /// Reads a file; external data may lie in its folder or below.
 ModelDef read_model(const std::filesystem::path& path);
-/// The same from bytes that outlive the call; `folder` is where external data may lie ("": nowhere).
+/// The same from bytes that outlive the call; `folder` is where external data may lie ("":
+/// nowhere).
 ModelDef parse_model(std::span<const std::byte> bytes, const std::string& name,
                      const std::filesystem::path& folder);
 

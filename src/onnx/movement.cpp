@@ -16,7 +16,8 @@ Values reshape_to(NodeCall& c) {
   const bool zero_is_zero = c.integer("allowzero", 0) != 0;
   for (std::size_t i = 0; i < shape.size(); ++i) {
     if (shape[i] != 0 || zero_is_zero) continue;
-    if (i >= have.size()) c.fail("size {} of the new shape is 0, and the input has rank {}", i, have.size());
+    if (i >= have.size())
+      c.fail("size {} of the new shape is 0, and the input has rank {}", i, have.size());
     shape[i] = have[i];
   }
   return {like(c, c[0].reshape(shape))};
@@ -83,7 +84,8 @@ Values concat(NodeCall& c) {
   std::vector<Tensor> parts;
   const int axis = c.axis("axis", 1, c.rank(0));
   for (std::size_t i = 0; i < c.inputs(); ++i) {
-    if (c.rank(i) != c.rank(0)) c.fail("input {} has rank {}, the first {}", i, c.rank(i), c.rank(0));
+    if (c.rank(i) != c.rank(0))
+      c.fail("input {} has rank {}, the first {}", i, c.rank(i), c.rank(0));
     parts.push_back(c[i]);
   }
   return {like(c, parts.size() == 1 ? parts[0] : cat(parts, axis))};
@@ -144,7 +146,7 @@ Values split_axis(NodeCall& c) {
     sizes = *given;
   } else {
     const auto count = c.integer("num_outputs", static_cast<std::int64_t>(c.outputs()));
-    if (count < 1) c.fail("a split into {} parts", count);
+    if (count < 1 || count > (1 << 20)) c.fail("a split into {} parts", count);
     const std::int64_t each = (size + count - 1) / count;
     for (std::int64_t i = 0; i < count; ++i)
       sizes.push_back(std::clamp<std::int64_t>(size - i * each, 0, each));
@@ -200,13 +202,16 @@ PadMode pad_mode(const NodeCall& c) {
 Values pad_axes(NodeCall& c) {
   const Tensor x = c[0];
   const std::int64_t rank = x.rank();
-  Sizes pads = c.has(1) ? c.integers(1)
-                        : c.integers(c.has_attribute("paddings") ? "paddings" : "pads");
+  Sizes pads =
+      c.has(1) ? c.integers(1) : c.integers(c.has_attribute("paddings") ? "paddings" : "pads");
   Sizes axes(static_cast<std::size_t>(rank));
   std::iota(axes.begin(), axes.end(), 0);
   if (c.has(3)) axes = c.integers(3);
-  if (pads.size() != 2 * axes.size())
-    c.fail("{} pads for {} axes", pads.size(), axes.size());
+  if (pads.size() != 2 * axes.size()) c.fail("{} pads for {} axes", pads.size(), axes.size());
+  for (const std::int64_t value : pads) {
+    if (value < -(std::int64_t{1} << 40) || value > (std::int64_t{1} << 40))
+      c.fail("pads of {}", value);
+  }
   Sizes sizes(static_cast<std::size_t>(2 * rank), 0);  // of the last axis first
   const Sizes shape = c.shape(0);
   Sizes result = shape;
@@ -215,7 +220,6 @@ Values pad_axes(NodeCall& c) {
     const auto place = static_cast<std::size_t>(2 * (rank - 1 - axis));
     sizes[place] = pads[i];
     sizes[place + 1] = pads[axes.size() + i];
-    element_count({std::max<std::int64_t>(pads[i], 0), std::max<std::int64_t>(pads[axes.size() + i], 0)}, "pads");
     result[static_cast<std::size_t>(axis)] += pads[i] + pads[axes.size() + i];
   }
   element_count(result, "its result");
@@ -226,7 +230,7 @@ Values pad_axes(NodeCall& c) {
 Values depth_to_space(NodeCall& c) {
   const Sizes s = c.shape(0);
   const std::int64_t b = c.integer("blocksize", 0);
-  if (s.size() != 4 || b < 1 || s[1] % (b * b) != 0)
+  if (s.size() != 4 || b < 1 || b > (1 << 15) || s[1] % (b * b) != 0)
     c.fail("wants an input of rank 4 whose channels {}^2 divides", b);
   const std::int64_t channels = s[1] / (b * b);
   if (c.text("mode", "DCR") == "CRD") {
@@ -242,10 +246,11 @@ Values depth_to_space(NodeCall& c) {
 Values space_to_depth(NodeCall& c) {
   const Sizes s = c.shape(0);
   const std::int64_t b = c.integer("blocksize", 0);
-  if (s.size() != 4 || b < 1 || s[2] % b != 0 || s[3] % b != 0)
+  if (s.size() != 4 || b < 1 || b > (1 << 15) || s[2] % b != 0 || s[3] % b != 0)
     c.fail("wants an input of rank 4 whose height and width {} divides", b);
+  const bool channel_first = c.text("mode", "DCR") == "CRD";
   return {like(c, c[0].reshape({s[0], s[1], s[2] / b, b, s[3] / b, b})
-                      .permute({0, 3, 5, 1, 2, 4})
+                      .permute(channel_first ? Axes{0, 1, 3, 5, 2, 4} : Axes{0, 3, 5, 1, 2, 4})
                       .reshape({s[0], s[1] * b * b, s[2] / b, s[3] / b}))};
 }
 
@@ -260,9 +265,7 @@ Values shape_of_input(NodeCall& c) {
   return {host_integers(Sizes(shape.begin() + start, shape.begin() + end))};
 }
 
-Values size_of_input(NodeCall& c) {
-  return {host_tensor(Sizes{product(c.shape(0))}, {})};
-}
+Values size_of_input(NodeCall& c) { return {host_tensor(Sizes{product(c.shape(0))}, {})}; }
 
 Values trilu(NodeCall& c) {
   const Tensor x = c[0];

@@ -29,7 +29,8 @@ Values batch_normalization(NodeCall& c) {
 Values layer_normalization(NodeCall& c) {
   const Tensor x = c[0];
   const int axis = c.axis("axis", -1, x.rank());
-  const Normalized made = normalized(x, from_axis(axis, x.rank()), c[1], c.optional(2), c.number("epsilon", 1e-5));
+  const Normalized made =
+      normalized(x, from_axis(axis, x.rank()), c[1], c.optional(2), c.number("epsilon", 1e-5));
   return {made.output, made.mean, made.inverse};
 }
 
@@ -37,7 +38,8 @@ Values group_normalization(NodeCall& c) {
   const Tensor x = c[0];
   const std::int64_t groups = c.integer("num_groups", 0);
   const auto shape = c.shape(0);
-  if (shape.size() < 2 || groups < 1 || shape[1] % groups != 0) c.fail("{} groups do not divide the channels", groups);
+  if (shape.size() < 2 || groups < 1 || shape[1] % groups != 0)
+    c.fail("{} groups do not divide the channels", groups);
   Tensor scale = c[1];
   Tensor bias = c[2];
   if (c.version() < 21) {  // one a group
@@ -69,7 +71,8 @@ Values lrn(NodeCall& c) {
   pads[place + 1] = size / 2;
   const Tensor squares = brisk::pad(square(widen(x)), pads);
   const Tensor near = sum(squares.unfold(1, size, 1), -1);
-  return {(widen(x) / pow(near * (alpha / static_cast<double>(size)) + bias, beta)).cast(x.dtype())};
+  return {
+      (widen(x) / pow(near * (alpha / static_cast<double>(size)) + bias, beta)).cast(x.dtype())};
 }
 
 Values lp_normalization(NodeCall& c) {

@@ -58,10 +58,12 @@ Tensor places(const NodeCall& c, const Tensor& view, const std::vector<Window>& 
     const Window& w = all[i];
     const Tensor tap = remainder(rest, w.kernel);
     rest = floor_divide(rest, w.kernel);
-    const Tensor start = along(arange(w.count) * w.stride - w.before, 2 + static_cast<int>(i), rank);
+    const Tensor start =
+        along(arange(w.count) * w.stride - w.before, 2 + static_cast<int>(i), rank);
     at[i] = tap * w.dilation + start;
   }
-  const Tensor image = along(arange(shape[0]), 0, rank) * shape[1] + along(arange(shape[1]), 1, rank);
+  const Tensor image =
+      along(arange(shape[0]), 0, rank) * shape[1] + along(arange(shape[1]), 1, rank);
   Tensor spot;
   for (std::size_t k = 0; k < axes; ++k) {
     const std::size_t i = by_column ? axes - 1 - k : k;
@@ -82,6 +84,8 @@ Values max_pool(NodeCall& c) {
 // How many elements each window along one axis averages over. What ceil_mode adds never counts.
 std::vector<float> counts_of(const Window& w, bool with_pads, std::int64_t pad_after) {
   std::vector<float> counts;
+  if (w.count > (1 << 28) / w.kernel)
+    user_error("{} windows of {} are too many", w.count, w.kernel);
   const std::int64_t least = with_pads ? -w.before : 0;
   const std::int64_t end = with_pads ? w.have + pad_after : w.have;
   for (std::int64_t i = 0; i < w.count; ++i) {
@@ -120,10 +124,17 @@ Values unpool(NodeCall& c) {
   const Sizes shape = c.shape(0);
   const Sizes kernel = c.integers("kernel_shape");
   const std::size_t axes = kernel.size();
-  if (shape.size() != axes + 2) c.fail("a kernel of {} axes for an input of rank {}", axes, shape.size());
+  if (shape.size() != axes + 2)
+    c.fail("a kernel of {} axes for an input of rank {}", axes, shape.size());
   const Sizes stride = c.integers("strides", Sizes(axes, 1));
   const Sizes pads = c.integers("pads", Sizes(2 * axes, 0));
-  if (stride.size() != axes || pads.size() != 2 * axes) c.fail("strides or pads do not fit the kernel");
+  if (stride.size() != axes || pads.size() != 2 * axes)
+    c.fail("strides or pads do not fit the kernel");
+  for (const auto* list : {&kernel, &stride, &pads}) {
+    for (const std::int64_t value : *list) {
+      if (value < 0 || value > (1 << 20)) c.fail("kernels, strides or pads of {}", value);
+    }
+  }
   Sizes natural = {shape[0], shape[1]};
   for (std::size_t i = 0; i < axes; ++i)
     natural.push_back((shape[2 + i] - 1) * stride[i] - pads[i] - pads[axes + i] + kernel[i]);
@@ -155,21 +166,30 @@ Values max_roi_pool(NodeCall& c) {
   if (size.size() != 2 || shape.size() != 4) c.fail("wants an input of rank 4 and two sizes");
   std::vector<Tensor> results;
   for (std::size_t r = 0; r + 5 <= rois.size(); r += 5) {
-    const auto at = [&](std::size_t i) { return static_cast<std::int64_t>(std::round(rois[r + i] * scale)); };
-    const Tensor image = c[0].select(0, std::clamp<std::int64_t>(static_cast<std::int64_t>(rois[r]), 0, shape[0] - 1));
+    const auto at = [&](std::size_t i) {
+      return static_cast<std::int64_t>(std::round(rois[r + i] * scale));
+    };
+    const Tensor image = c[0].select(
+        0, std::clamp<std::int64_t>(static_cast<std::int64_t>(rois[r]), 0, shape[0] - 1));
     const std::int64_t left = at(1), top = at(2);
     const std::int64_t width = std::max<std::int64_t>(at(3) - left + 1, 1);
     const std::int64_t height = std::max<std::int64_t>(at(4) - top + 1, 1);
     std::vector<Tensor> bins;
     for (std::int64_t y = 0; y < size[0]; ++y) {
       for (std::int64_t x = 0; x < size[1]; ++x) {
-        const auto clamp_to = [](std::int64_t v, std::int64_t most) { return std::clamp<std::int64_t>(v, 0, most); };
+        const auto clamp_to = [](std::int64_t v, std::int64_t most) {
+          return std::clamp<std::int64_t>(v, 0, most);
+        };
         const std::int64_t y0 = clamp_to(top + y * height / size[0], shape[2]);
-        const std::int64_t y1 = clamp_to(top + ((y + 1) * height + size[0] - 1) / size[0], shape[2]);
+        const std::int64_t y1 =
+            clamp_to(top + ((y + 1) * height + size[0] - 1) / size[0], shape[2]);
         const std::int64_t x0 = clamp_to(left + x * width / size[1], shape[3]);
-        const std::int64_t x1 = clamp_to(left + ((x + 1) * width + size[1] - 1) / size[1], shape[3]);
-        if (y1 <= y0 || x1 <= x0) bins.push_back(zeros({shape[1]}, image.dtype()));
-        else bins.push_back(amax(image.narrow(1, y0, y1 - y0).narrow(2, x0, x1 - x0), {1, 2}));
+        const std::int64_t x1 =
+            clamp_to(left + ((x + 1) * width + size[1] - 1) / size[1], shape[3]);
+        if (y1 <= y0 || x1 <= x0)
+          bins.push_back(zeros({shape[1]}, image.dtype()));
+        else
+          bins.push_back(amax(image.narrow(1, y0, y1 - y0).narrow(2, x0, x1 - x0), {1, 2}));
       }
     }
     results.push_back(stack(bins, 1).reshape({shape[1], size[0], size[1]}));
@@ -190,9 +210,12 @@ Tensor average_pool(NodeCall& c, const Tensor& x) {
   for (std::size_t i = 0; i < all.size(); ++i) {
     const bool given = pads.size() == 2 * all.size() && c.text("auto_pad", "NOTSET") == "NOTSET";
     const auto counts = counts_of(all[i], with_pads, given ? pads[all.size() + i] : all[i].after);
-    const bool same = std::all_of(counts.begin(), counts.end(), [&](float n) { return n == counts[0]; });
-    if (same) every *= counts.empty() ? 1 : counts[0];
-    else total = total / along(tensor(counts), 2 + static_cast<int>(i), x.rank());
+    const bool same =
+        std::all_of(counts.begin(), counts.end(), [&](float n) { return n == counts[0]; });
+    if (same)
+      every *= counts.empty() ? 1 : counts[0];
+    else
+      total = total / along(tensor(counts), 2 + static_cast<int>(i), x.rank());
   }
   return (total / every).cast(x.dtype());
 }
@@ -201,8 +224,12 @@ void add_pool(OperatorTable& t) {
   t.add("MaxPool", max_pool);
   t.add("AveragePool", [](NodeCall& c) -> Values { return {average_pool(c, c[0])}; });
   t.add("LpPool", lp_pool);
-  t.add("GlobalAveragePool", [](NodeCall& c) -> Values { return {mean(c[0], spatial_axes(c), true)}; });
-  t.add("GlobalMaxPool", [](NodeCall& c) -> Values { return {amax(c[0], spatial_axes(c), true)}; });
+  t.add("GlobalAveragePool",
+        [](NodeCall& c) -> Values { return {mean(c[0], spatial_axes(c), true)}; });
+  t.add("GlobalMaxPool", [](NodeCall& c) -> Values {
+    // Stored first: the greatest of sums of products would be computed without matrix units.
+    return {amax(c[0].contiguous(), spatial_axes(c), true)};
+  });
   t.add("GlobalLpPool", global_lp_pool);
   t.add("MaxUnpool", unpool);
   t.add("MaxRoiPool", max_roi_pool);

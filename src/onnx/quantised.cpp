@@ -29,7 +29,8 @@ Tensor spread(const NodeCall& c, Tensor v, const std::vector<std::int64_t>& shap
   const auto size = v.shape();
   if (product(size) == 1) return v.reshape(Dims());
   if (block > 0) {
-    if (size.size() != shape.size()) c.fail("a scale of rank {} for a tensor of rank {}", size.size(), shape.size());
+    if (size.size() != shape.size())
+      c.fail("a scale of rank {} for a tensor of rank {}", size.size(), shape.size());
     v = v.repeat_interleave(block, axis);
     return v.narrow(axis, 0, shape.at(static_cast<std::size_t>(axis)));
   }
@@ -48,8 +49,10 @@ Values quantize(NodeCall& c) {
   const int axis = axis_of_scale(c);
   const std::int64_t block = c.integer("block_size", 0);
   ElementType type = ElementType::uint8;
-  if (c.has(2)) type = c.type(2);
-  else if (c.integer("output_dtype", 0) != 0) type = element_attribute(c, "output_dtype", type);
+  if (c.has(2))
+    type = c.type(2);
+  else if (c.integer("output_dtype", 0) != 0)
+    type = element_attribute(c, "output_dtype", type);
   const Tensor scale = spread(c, c[1], shape, axis, block);
   const Tensor zero = c.has(2) ? spread(c, c[2], shape, axis, block) : Tensor();
   if (is_float(stored_dtype(type))) {
@@ -66,9 +69,10 @@ Values dequantize(NodeCall& c) {
   const Tensor scale = spread(c, c[1], shape, axis, block);
   const Tensor zero = c.has(2) ? spread(c, c[2], shape, axis, block) : Tensor();
   const Tensor y = dequantised(c[0], scale, zero);
-  const DType wanted = c.integer("output_dtype", 0) != 0
-                           ? stored_dtype(element_attribute(c, "output_dtype", ElementType::float32))
-                           : scale.dtype();
+  const DType wanted =
+      c.integer("output_dtype", 0) != 0
+          ? stored_dtype(element_attribute(c, "output_dtype", ElementType::float32))
+          : scale.dtype();
   return {y.cast(wanted)};
 }
 
@@ -78,7 +82,9 @@ Values dynamic_quantize(NodeCall& c) {
   const Tensor least = minimum(min(x), 0.0);
   const Tensor greatest = maximum(max(x), 0.0);
   const Tensor scale = (greatest - least) / 255.0;
-  const Tensor zero = clamp(round(-least.cast(DType::float64) / scale.cast(DType::float64)), 0.0, 255.0).cast(DType::uint8);
+  const Tensor zero =
+      clamp(round(-least.cast(DType::float64) / scale.cast(DType::float64)), 0.0, 255.0)
+          .cast(DType::uint8);
   return {quantised(x, scale, zero, ElementType::uint8), scale, zero};
 }
 
@@ -99,11 +105,12 @@ Values matmul_quantised(NodeCall& c) {
 
 }  // namespace
 
-// The quotient in float64 and rounded to float32, so that it is the correctly rounded one: at ties a
-// last bit decides.
+// The quotient in float64 and rounded to float32, so that it is the correctly rounded one: at ties
+// a last bit decides.
 Value quantised(const Tensor& x, const Tensor& scale, const Tensor& zero, ElementType type) {
   const Range range = range_of(type);
-  const Tensor quotient = (x.cast(DType::float64) / scale.cast(DType::float64)).cast(DType::float32);
+  const Tensor quotient =
+      (x.cast(DType::float64) / scale.cast(DType::float64)).cast(DType::float32);
   Tensor whole = round(quotient);
   if (zero.defined()) whole = whole + zero.cast(DType::float32);
   return {clamp(whole, range.least, range.greatest).cast(stored_dtype(type)), type};

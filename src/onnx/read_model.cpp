@@ -95,8 +95,8 @@ float fnuz_to_float(std::uint8_t bits, int mantissa_bits, int bias) {
   const int exponent = (bits & 0x7f) >> mantissa_bits;
   const int mantissa = bits & ((1 << mantissa_bits) - 1);
   const float fraction = static_cast<float>(mantissa) / static_cast<float>(1 << mantissa_bits);
-  const float value = exponent == 0 ? std::ldexp(fraction, 1 - bias)
-                                    : std::ldexp(1 + fraction, exponent - bias);
+  const float value =
+      exponent == 0 ? std::ldexp(fraction, 1 - bias) : std::ldexp(1 + fraction, exponent - bias);
   return (bits & 0x80) != 0 ? -value : value;
 }
 
@@ -111,11 +111,21 @@ void put_decoded(ElementType type, unsigned code, Put put) {
   switch (type) {
     case ElementType::uint4:
     case ElementType::uint2: put(static_cast<std::uint8_t>(code)); break;
-    case ElementType::int4: put(static_cast<std::int8_t>(code >= 8 ? static_cast<int>(code) - 16 : static_cast<int>(code))); break;
-    case ElementType::int2: put(static_cast<std::int8_t>(code >= 2 ? static_cast<int>(code) - 4 : static_cast<int>(code))); break;
+    case ElementType::int4:
+      put(static_cast<std::int8_t>(code >= 8 ? static_cast<int>(code) - 16
+                                             : static_cast<int>(code)));
+      break;
+    case ElementType::int2:
+      put(static_cast<std::int8_t>(code >= 2 ? static_cast<int>(code) - 4
+                                             : static_cast<int>(code)));
+      break;
     case ElementType::float4e2m1: put(e2m1_to_float(code)); break;
-    case ElementType::float8e4m3fnuz: put(fnuz_to_float(static_cast<std::uint8_t>(code), 3, 8)); break;
-    case ElementType::float8e5m2fnuz: put(fnuz_to_float(static_cast<std::uint8_t>(code), 2, 16)); break;
+    case ElementType::float8e4m3fnuz:
+      put(fnuz_to_float(static_cast<std::uint8_t>(code), 3, 8));
+      break;
+    case ElementType::float8e5m2fnuz:
+      put(fnuz_to_float(static_cast<std::uint8_t>(code), 2, 16));
+      break;
     case ElementType::float8e8m0:
       put(code == 255 ? std::numeric_limits<float>::quiet_NaN()
                       : std::ldexp(1.0F, static_cast<int>(code) - 127));
@@ -135,8 +145,7 @@ std::vector<std::byte> decoded(ElementType type, std::span<const std::byte> raw,
   const unsigned bits = packed_bits(type) != 0 ? static_cast<unsigned>(packed_bits(type)) : 8;
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t at = i * bits;
-    const unsigned code =
-        (std::to_integer<unsigned>(raw[at / 8]) >> (at % 8)) & ((1U << bits) - 1);
+    const unsigned code = (std::to_integer<unsigned>(raw[at / 8]) >> (at % 8)) & ((1U << bits) - 1);
     put_decoded(type, code, [&](auto value) {
       const auto one = std::as_bytes(std::span(&value, 1));
       bytes.insert(bytes.end(), one.begin(), one.end());
@@ -355,12 +364,21 @@ Attribute Reader::attribute(const ::onnx::AttributeProto& from) {
     case Attribute::Kind::string: to.string = from.s(); break;
     case Attribute::Kind::reference: to.string = from.ref_attr_name(); break;
     case Attribute::Kind::tensor: to.tensor = tensor(from.t()); break;
-    case Attribute::Kind::numbers: to.numbers.assign(from.floats().begin(), from.floats().end()); break;
-    case Attribute::Kind::integers: to.integers.assign(from.ints().begin(), from.ints().end()); break;
-    case Attribute::Kind::strings: to.strings.assign(from.strings().begin(), from.strings().end()); break;
-    case Attribute::Kind::graph: to.graphs.push_back(std::make_shared<Graph>(graph(from.g()))); break;
+    case Attribute::Kind::numbers:
+      to.numbers.assign(from.floats().begin(), from.floats().end());
+      break;
+    case Attribute::Kind::integers:
+      to.integers.assign(from.ints().begin(), from.ints().end());
+      break;
+    case Attribute::Kind::strings:
+      to.strings.assign(from.strings().begin(), from.strings().end());
+      break;
+    case Attribute::Kind::graph:
+      to.graphs.push_back(std::make_shared<Graph>(graph(from.g())));
+      break;
     case Attribute::Kind::graphs:
-      for (const auto& one : from.graphs()) to.graphs.push_back(std::make_shared<Graph>(graph(one)));
+      for (const auto& one : from.graphs())
+        to.graphs.push_back(std::make_shared<Graph>(graph(one)));
       break;
     default: break;
   }
@@ -386,7 +404,8 @@ NodeDef Reader::node(const ::onnx::NodeProto& from) {
 Graph Reader::graph(const ::onnx::GraphProto& from) {
   Graph graph;
   graph.name = from.name();
-  for (const auto& input : from.input()) graph.inputs.push_back({input.name(), type_of(input.type())});
+  for (const auto& input : from.input())
+    graph.inputs.push_back({input.name(), type_of(input.type())});
   for (const auto& output : from.output())
     graph.outputs.push_back({output.name(), type_of(output.type())});
   for (const auto& one : from.initializer()) {
@@ -420,7 +439,8 @@ Function Reader::function(const ::onnx::FunctionProto& from) {
 StoredValue Reader::value(const ::onnx_value::Sequence& from) {
   StoredValue value;
   value.is_sequence = true;
-  for (const auto& one : from.tensor_values()) value.elements.push_back({true, false, tensor(one), {}});
+  for (const auto& one : from.tensor_values())
+    value.elements.push_back({true, false, tensor(one), {}});
   for (const auto& one : from.sequence_values()) value.elements.push_back(this->value(one));
   for (const auto& one : from.optional_values()) value.elements.push_back(this->value(one));
   return value;

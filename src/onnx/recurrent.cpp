@@ -13,7 +13,8 @@ using Activation = std::function<Tensor(const Tensor&)>;
 
 Activation activation_of(const NodeCall& c, std::string name, double alpha, double beta,
                          bool has_alpha, bool has_beta) {
-  std::transform(name.begin(), name.end(), name.begin(), [](char l) { return static_cast<char>(std::tolower(l)); });
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](char l) { return static_cast<char>(std::tolower(l)); });
   const auto a = [=](double otherwise) { return has_alpha ? alpha : otherwise; };
   const auto b = [=](double otherwise) { return has_beta ? beta : otherwise; };
   if (name == "sigmoid") return [](const Tensor& x) { return sigmoid(x); };
@@ -24,8 +25,10 @@ Activation activation_of(const NodeCall& c, std::string name, double alpha, doub
   if (name == "affine") return [m = a(1), n = b(0)](const Tensor& x) { return x * m + n; };
   if (name == "leakyrelu") return [m = a(0.01)](const Tensor& x) { return leaky_relu(x, m); };
   if (name == "elu") return [m = a(1)](const Tensor& x) { return elu(x, m); };
-  if (name == "thresholdedrelu") return [m = a(1)](const Tensor& x) { return where(x > m, x, 0.0); };
-  if (name == "scaledtanh") return [m = a(1), n = b(1)](const Tensor& x) { return tanh(x * n) * m; };
+  if (name == "thresholdedrelu")
+    return [m = a(1)](const Tensor& x) { return where(x > m, x, 0.0); };
+  if (name == "scaledtanh")
+    return [m = a(1), n = b(1)](const Tensor& x) { return tanh(x * n) * m; };
   if (name == "hardsigmoid")
     return [m = a(0.2), n = b(0.5)](const Tensor& x) { return clamp(x * m + n, 0.0, 1.0); };
   c.fail("activation '{}' is not known", name);
@@ -42,16 +45,15 @@ struct Layer {
   std::vector<Activation> f;
   double clip;
 
-  Tensor clipped(const Tensor& gate) const {
-    return clip > 0 ? clamp(gate, -clip, clip) : gate;
-  }
+  Tensor clipped(const Tensor& gate) const { return clip > 0 ? clamp(gate, -clip, clip) : gate; }
   /// Gate i of the gates in x.
   Tensor gate(const Tensor& all, int i) const { return all.narrow(1, i * hidden, hidden); }
 };
 
 // One step: the inputs' part of the gates and the state before, to the state after. state[0] is
 // what the layer gives.
-using Step = std::function<std::vector<Tensor>(const Layer&, const Tensor&, const std::vector<Tensor>&)>;
+using Step =
+    std::function<std::vector<Tensor>(const Layer&, const Tensor&, const std::vector<Tensor>&)>;
 
 struct Result {
   Tensor every;                // [steps, batch, hidden]
@@ -81,7 +83,8 @@ Result run(const Layer& layer, std::vector<Tensor> state, const Step& step) {
     outputs.push_back(output);
     state = std::move(next);
   }
-  Tensor every = outputs.empty() ? zeros({0, layer.batch, layer.hidden}, layer.x.dtype()) : stack(outputs);
+  Tensor every =
+      outputs.empty() ? zeros({0, layer.batch, layer.hidden}, layer.x.dtype()) : stack(outputs);
   if (layer.reverse) every = turned(every, layer.lengths);
   return {every, state};
 }
@@ -94,36 +97,51 @@ Values recurrent(NodeCall& c, int gates, int states, std::vector<std::string> de
   if (x.rank() != 3) c.fail("wants an input of rank 3, got {}", x.rank());
   if (batch_first) x = x.transpose(0, 1);
   const auto size = x.shape();
+  if (size[0] > (1 << 20)) c.fail("a sequence of {} steps is too long", size[0]);
   const auto weights = c.shape(1);
-  if (weights.size() != 3) c.fail("wants a weight of rank 3");
+  if (weights.size() != 3 || c.rank(2) != 3) c.fail("wants weights of rank 3");
   const std::int64_t hidden = c.integer("hidden_size", weights[1] / gates);
+  if (hidden < 1 || hidden > (1 << 24)) c.fail("a hidden size of {}", hidden);
   const std::string direction = c.text("direction", "forward");
   const int directions = direction == "bidirectional" ? 2 : 1;
   if (weights[0] != directions || weights[1] != gates * hidden || weights[2] != size[2])
-    c.fail("a weight of shape [{}, {}, {}] does not fit: wants [{}, {}, {}]", weights[0], weights[1],
-           weights[2], directions, gates * hidden, size[2]);
+    c.fail("a weight of shape [{}, {}, {}] does not fit: wants [{}, {}, {}]", weights[0],
+           weights[1], weights[2], directions, gates * hidden, size[2]);
   std::vector<std::string> names = c.texts("activations");
   if (names.empty()) names = defaults;
   const std::size_t each = defaults.size();
-  while (names.size() < each * static_cast<std::size_t>(directions)) names.push_back(defaults[names.size() % each]);
+  while (names.size() < each * static_cast<std::size_t>(directions))
+    names.push_back(defaults[names.size() % each]);
   const auto alphas = c.numbers("activation_alpha");
   const auto betas = c.numbers("activation_beta");
   std::vector<Tensor> all;
   std::vector<std::vector<Tensor>> last(static_cast<std::size_t>(states));
   for (int d = 0; d < directions; ++d) {
-    Layer layer{size[0], size[1], hidden, {}, c[2].select(0, d), {}, {}, direction == "reverse" || d == 1, {}, c.number("clip", 0)};
+    Layer layer{size[0],
+                size[1],
+                hidden,
+                {},
+                c[2].select(0, d),
+                {},
+                {},
+                direction == "reverse" || d == 1,
+                {},
+                c.number("clip", 0)};
     for (std::size_t i = 0; i < each; ++i) {
       const std::size_t at = static_cast<std::size_t>(d) * each + i;
       layer.f.push_back(activation_of(c, names[at], at < alphas.size() ? alphas[at] : 0,
-                                      at < betas.size() ? betas[at] : 0, at < alphas.size(), at < betas.size()));
+                                      at < betas.size() ? betas[at] : 0, at < alphas.size(),
+                                      at < betas.size()));
     }
     Tensor bias;
     if (c.has(3)) {
       const Tensor both = c[3].select(0, d);
       bias = both.narrow(0, 0, gates * hidden);
       const Tensor r_bias = both.narrow(0, gates * hidden, gates * hidden);
-      if (r_bias_apart) layer.r_bias = r_bias;
-      else bias = bias + r_bias;
+      if (r_bias_apart)
+        layer.r_bias = r_bias;
+      else
+        bias = bias + r_bias;
     }
     layer.x = linear(x, c[1].select(0, d), bias);
     if (c.has(4)) layer.lengths = c[4].cast(DType::int64).unsqueeze(1);
@@ -135,7 +153,8 @@ Values recurrent(NodeCall& c, int gates, int states, std::vector<std::string> de
     }
     Result result = run(layer, state, step_of(c, d));
     all.push_back(result.every);
-    for (int i = 0; i < states; ++i) last[static_cast<std::size_t>(i)].push_back(result.states[static_cast<std::size_t>(i)]);
+    for (int i = 0; i < states; ++i)
+      last[static_cast<std::size_t>(i)].push_back(result.states[static_cast<std::size_t>(i)]);
   }
   Tensor every = stack(all, 1);  // [steps, directions, batch, hidden]
   if (batch_first) every = every.permute({2, 0, 1, 3});
@@ -145,59 +164,75 @@ Values recurrent(NodeCall& c, int gates, int states, std::vector<std::string> de
 }
 
 Values rnn(NodeCall& c) {
-  return recurrent(c, 1, 1, {"Tanh"}, [](NodeCall&, int) -> Step {
-    return [](const Layer& l, const Tensor& x, const std::vector<Tensor>& state) -> std::vector<Tensor> {
-      return {l.f[0](l.clipped(x + linear(state[0], l.r)))};
-    };
-  }, false);
+  return recurrent(
+      c, 1, 1, {"Tanh"},
+      [](NodeCall&, int) -> Step {
+        return [](const Layer& l, const Tensor& x,
+                  const std::vector<Tensor>& state) -> std::vector<Tensor> {
+          return {l.f[0](l.clipped(x + linear(state[0], l.r)))};
+        };
+      },
+      false);
 }
 
 // Gates z (update), r (reset), h (hidden).
 Values gru(NodeCall& c) {
   const bool after = c.integer("linear_before_reset", 0) != 0;
-  return recurrent(c, 3, 1, {"Sigmoid", "Tanh"}, [after](NodeCall&, int) -> Step {
-    return [after](const Layer& l, const Tensor& x, const std::vector<Tensor>& state) -> std::vector<Tensor> {
-      const Tensor h = state[0];
-      const Tensor part = [&](int first, int count) {
-        const Tensor rows = l.r.narrow(0, first * l.hidden, count * l.hidden);
-        const Tensor bias = l.r_bias.defined() ? l.r_bias.narrow(0, first * l.hidden, count * l.hidden) : Tensor();
-        return linear(h, rows, bias);
-      }(0, after ? 3 : 2);
-      const Tensor z = l.f[0](l.clipped(l.gate(x, 0) + l.gate(part, 0)));
-      const Tensor r = l.f[0](l.clipped(l.gate(x, 1) + l.gate(part, 1)));
-      Tensor inner;
-      if (after) {
-        inner = r * l.gate(part, 2);
-      } else {
-        const Tensor bias = l.r_bias.defined() ? l.r_bias.narrow(0, 2 * l.hidden, l.hidden) : Tensor();
-        inner = linear(r * h, l.r.narrow(0, 2 * l.hidden, l.hidden), bias);
-      }
-      const Tensor n = l.f[1](l.clipped(l.gate(x, 2) + inner));
-      return {(1 - z) * n + z * h};
-    };
-  }, true);
+  return recurrent(
+      c, 3, 1, {"Sigmoid", "Tanh"},
+      [after](NodeCall&, int) -> Step {
+        return [after](const Layer& l, const Tensor& x,
+                       const std::vector<Tensor>& state) -> std::vector<Tensor> {
+          const Tensor h = state[0];
+          const Tensor part = [&](int first, int count) {
+            const Tensor rows = l.r.narrow(0, first * l.hidden, count * l.hidden);
+            const Tensor bias = l.r_bias.defined()
+                                    ? l.r_bias.narrow(0, first * l.hidden, count * l.hidden)
+                                    : Tensor();
+            return linear(h, rows, bias);
+          }(0, after ? 3 : 2);
+          const Tensor z = l.f[0](l.clipped(l.gate(x, 0) + l.gate(part, 0)));
+          const Tensor r = l.f[0](l.clipped(l.gate(x, 1) + l.gate(part, 1)));
+          Tensor inner;
+          if (after) {
+            inner = r * l.gate(part, 2);
+          } else {
+            const Tensor bias =
+                l.r_bias.defined() ? l.r_bias.narrow(0, 2 * l.hidden, l.hidden) : Tensor();
+            inner = linear(r * h, l.r.narrow(0, 2 * l.hidden, l.hidden), bias);
+          }
+          const Tensor n = l.f[1](l.clipped(l.gate(x, 2) + inner));
+          return {(1 - z) * n + z * h};
+        };
+      },
+      true);
 }
 
 // Gates i, o, f, c; peepholes p [3·hidden] for i, o, f.
 Values lstm(NodeCall& c) {
   const bool coupled = c.integer("input_forget", 0) != 0;
-  return recurrent(c, 4, 2, {"Sigmoid", "Tanh", "Tanh"}, [coupled](NodeCall& call, int d) -> Step {
-    const Tensor p = call.has(7) ? call[7].select(0, d) : Tensor();
-    return [coupled, p](const Layer& l, const Tensor& x, const std::vector<Tensor>& state) -> std::vector<Tensor> {
-      const Tensor cell = state[1];
-      const Tensor all = x + linear(state[0], l.r);
-      const auto gate = [&](int i, int peep, const Tensor& seen) {
-        Tensor value = l.gate(all, i);
-        if (p.defined() && peep >= 0) value = value + p.narrow(0, peep * l.hidden, l.hidden) * seen;
-        return l.clipped(value);
-      };
-      const Tensor in = l.f[0](gate(0, 0, cell));
-      const Tensor forget = coupled ? 1 - in : l.f[0](gate(2, 2, cell));
-      const Tensor next = forget * cell + in * l.f[1](gate(3, -1, cell));
-      const Tensor out = l.f[0](gate(1, 1, next));
-      return {out * l.f[2](next), next};
-    };
-  }, false);
+  return recurrent(
+      c, 4, 2, {"Sigmoid", "Tanh", "Tanh"},
+      [coupled](NodeCall& call, int d) -> Step {
+        const Tensor p = call.has(7) ? call[7].select(0, d) : Tensor();
+        return [coupled, p](const Layer& l, const Tensor& x,
+                            const std::vector<Tensor>& state) -> std::vector<Tensor> {
+          const Tensor cell = state[1];
+          const Tensor all = x + linear(state[0], l.r);
+          const auto gate = [&](int i, int peep, const Tensor& seen) {
+            Tensor value = l.gate(all, i);
+            if (p.defined() && peep >= 0)
+              value = value + p.narrow(0, peep * l.hidden, l.hidden) * seen;
+            return l.clipped(value);
+          };
+          const Tensor in = l.f[0](gate(0, 0, cell));
+          const Tensor forget = coupled ? 1 - in : l.f[0](gate(2, 2, cell));
+          const Tensor next = forget * cell + in * l.f[1](gate(3, -1, cell));
+          const Tensor out = l.f[0](gate(1, 1, next));
+          return {out * l.f[2](next), next};
+        };
+      },
+      false);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 // Reductions, running sums, softmax.
+#include <algorithm>
 #include <cmath>
 
 #include "onnx/build.h"
@@ -17,8 +18,10 @@ OperatorFunction reduction(Reduction f) {
     const bool keep = c.integer("keepdims", 1) != 0;
     Axes axes = axes_of(c, given.value_or(std::vector<std::int64_t>()), x.rank());
     if (axes.empty()) {
-      if (c.integer("noop_with_empty_axes", 0) != 0) axes = {};
-      else axes = all_axes(x.rank());
+      if (c.integer("noop_with_empty_axes", 0) != 0)
+        axes = {};
+      else
+        axes = all_axes(x.rank());
     }
     // Without axes the function still applies to each element: sum of squares, logarithm, ….
     if (axes.empty()) return {f(x.unsqueeze(-1), {x.rank()}, false).cast(x.dtype())};
@@ -34,8 +37,23 @@ Tensor mean_of(const Tensor& x, const Axes& axes, bool keep) {
   return integer_quotient(sum(x, axes, keep), Tensor(count.value()).cast(DType::int64));
 }
 Tensor product_of(const Tensor& x, const Axes& axes, bool keep) { return prod(x, axes, keep); }
-Tensor max_of(const Tensor& x, const Axes& axes, bool keep) { return amax(x, axes, keep); }
-Tensor min_of(const Tensor& x, const Axes& axes, bool keep) { return amin(x, axes, keep); }
+// Of nothing: the least value, or the greatest.
+Tensor of_nothing(const Tensor& x, const Axes& axes, bool keep, bool least) {
+  const Tensor shape = sum(x, axes, keep);  // of the shape that is wanted
+  if (is_bool(x.dtype())) return full(shape.dims(), Tensor(least ? 0 : 1), DType::boolean);
+  if (is_float(x.dtype()))
+    return full(shape.dims(), Tensor(least ? -INFINITY : INFINITY), x.dtype());
+  return full(shape.dims(), Tensor(least ? min_value(x.dtype()) : max_value(x.dtype())), x.dtype());
+}
+bool has_none(const Tensor& x, const Axes& axes) {
+  return std::any_of(axes.begin(), axes.end(), [&](int axis) { return x.size(axis) == Dim(0); });
+}
+Tensor max_of(const Tensor& x, const Axes& axes, bool keep) {
+  return has_none(x, axes) ? of_nothing(x, axes, keep, true) : amax(x, axes, keep);
+}
+Tensor min_of(const Tensor& x, const Axes& axes, bool keep) {
+  return has_none(x, axes) ? of_nothing(x, axes, keep, false) : amin(x, axes, keep);
+}
 Tensor l1_of(const Tensor& x, const Axes& axes, bool keep) { return sum(abs(x), axes, keep); }
 Tensor squares_of(const Tensor& x, const Axes& axes, bool keep) {
   return sum(square(x), axes, keep);
@@ -47,6 +65,7 @@ Tensor log_sum_of(const Tensor& x, const Axes& axes, bool keep) {
   return log(sum(is_float(x.dtype()) ? x : x.cast(DType::float32), axes, keep));
 }
 Tensor log_sum_exp_of(const Tensor& x, const Axes& axes, bool keep) {
+  if (has_none(x, axes)) return of_nothing(x, axes, keep, true);
   return logsumexp(is_float(x.dtype()) ? x : x.cast(DType::float32), axes, keep);
 }
 

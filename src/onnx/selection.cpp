@@ -17,7 +17,8 @@ Values top_k(NodeCall& c) {
   const Tensor x = c[0];
   const std::int64_t k = c.has(1) ? c.integer(std::size_t{1}) : c.integer("k", -1);
   const int axis = c.axis("axis", -1, x.rank());
-  if (x.rank() < 1 || k < 0 || k > x.size(axis).value()) c.fail("k is {} for an input of shape {}", k, to_string(x.dims()));
+  if (x.rank() < 1 || k < 0 || k > x.size(axis).value())
+    c.fail("k is {} for an input of shape {}", k, to_string(x.dims()));
   const ValuesIndices found = x.topk(k, axis, c.integer("largest", 1) != 0);
   return {found.values, found.indices};
 }
@@ -36,20 +37,24 @@ Values non_zero(NodeCall& c) {
     for (std::size_t axis = rank; axis-- > 0; rest /= x.shape[axis])
       rows[axis * hits.size() + k] = rest % x.shape[axis];
   }
-  return {host_tensor(rows, {static_cast<std::int64_t>(rank), static_cast<std::int64_t>(hits.size())})};
+  return {
+      host_tensor(rows, {static_cast<std::int64_t>(rank), static_cast<std::int64_t>(hits.size())})};
 }
 
 Values compress(NodeCall& c) {
   const std::vector<std::int64_t> keep = c.integers(1);
   Tensor x = c[0];
   int axis = 0;
-  if (c.has_attribute("axis")) axis = c.axis("axis", 0, x.rank());
-  else x = x.flatten();
+  if (c.has_attribute("axis"))
+    axis = c.axis("axis", 0, x.rank());
+  else
+    x = x.flatten();
   const std::int64_t size = x.size(axis).value();
   Sizes places;
   for (std::size_t i = 0; i < keep.size(); ++i) {
     if (keep[i] == 0) continue;
-    if (static_cast<std::int64_t>(i) >= size) c.fail("the condition keeps position {} of {}", i, size);
+    if (static_cast<std::int64_t>(i) >= size)
+      c.fail("the condition keeps position {} of {}", i, size);
     places.push_back(static_cast<std::int64_t>(i));
   }
   return {like(c, x.index_select(axis, tensor(places)))};
@@ -76,12 +81,15 @@ Values unique(NodeCall& c) {
   HostTensor x = c.host(0);
   const bool flat = !c.has_attribute("axis");
   if (flat) x.shape = {product(x.shape)};
-  const auto axis = static_cast<std::size_t>(c.axis("axis", 0, static_cast<std::int64_t>(x.shape.size())));
-  const Slices slices{static_cast<std::size_t>(product(x.shape, 0, axis)), static_cast<std::size_t>(x.shape[axis]),
+  const auto axis =
+      static_cast<std::size_t>(c.axis("axis", 0, static_cast<std::int64_t>(x.shape.size())));
+  const Slices slices{static_cast<std::size_t>(product(x.shape, 0, axis)),
+                      static_cast<std::size_t>(x.shape[axis]),
                       static_cast<std::size_t>(product(x.shape, axis + 1)), numbers_of(x)};
   std::vector<std::size_t> order(slices.size);
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return slices.compare(a, b) < 0; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](auto a, auto b) { return slices.compare(a, b) < 0; });
   struct Group {
     std::size_t first;
     std::int64_t count;
@@ -96,7 +104,8 @@ Values unique(NodeCall& c) {
   std::vector<std::size_t> rank(groups.size());
   std::iota(rank.begin(), rank.end(), 0);
   if (c.integer("sorted", 1) == 0)
-    std::sort(rank.begin(), rank.end(), [&](auto a, auto b) { return groups[a].first < groups[b].first; });
+    std::sort(rank.begin(), rank.end(),
+              [&](auto a, auto b) { return groups[a].first < groups[b].first; });
   Sizes places, counts, inverse(slices.size);
   std::vector<std::int64_t> new_place(groups.size());
   for (std::size_t i = 0; i < rank.size(); ++i) {
@@ -106,8 +115,8 @@ Values unique(NodeCall& c) {
   }
   for (std::size_t i = 0; i < slices.size; ++i) inverse[i] = new_place[group_of[i]];
   const Tensor source = Value(x).tensor();
-  return {Value(source.index_select(static_cast<int>(axis), tensor(places)), x.type), host_integers(places),
-          host_integers(inverse), host_integers(counts)};
+  return {Value(source.index_select(static_cast<int>(axis), tensor(places)), x.type),
+          host_integers(places), host_integers(inverse), host_integers(counts)};
 }
 
 struct Box {
@@ -150,12 +159,15 @@ Values non_max_suppression(NodeCall& c) {
       for (std::size_t i = 0; i < count; ++i) {
         if (!has_least || points[start + i] > least) order.push_back(i);
       }
-      std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return points[start + a] > points[start + b]; });
+      std::stable_sort(order.begin(), order.end(),
+                       [&](auto a, auto b) { return points[start + a] > points[start + b]; });
       std::vector<Box> kept;
       for (const std::size_t i : order) {
         if (static_cast<std::int64_t>(kept.size()) >= most) break;
         const Box box = box_of(batch, i);
-        const bool hidden = std::any_of(kept.begin(), kept.end(), [&](const Box& k) { return overlap(k, box) > overlap_limit; });
+        const bool hidden = std::any_of(kept.begin(), kept.end(), [&](const Box& k) {
+          return overlap(k, box) > overlap_limit;
+        });
         if (hidden) continue;
         kept.push_back(box);
         chosen.insert(chosen.end(), {batch, one, static_cast<std::int64_t>(i)});
@@ -179,11 +191,17 @@ Values tfidf(NodeCall& c) {
   const std::int64_t skips = c.integer("max_skip_count", 0);
   const HostTensor x = c.host(0);
   const Sizes tokens = integers_of(x);
-  if (x.shape.empty() || x.shape.size() > 2 || places.empty()) c.fail("wants one or two axes and a pool");
+  if (x.shape.empty() || x.shape.size() > 2 || places.empty())
+    c.fail("wants one or two axes and a pool");
   const std::int64_t rows = x.shape.size() == 2 ? x.shape[0] : 1;
   const std::int64_t length = x.shape.back();
   const std::int64_t width = *std::max_element(places.begin(), places.end()) + 1;
   element_count({rows, width}, "its result");
+  if (rows * width > (1 << 28) || starts.empty())
+    c.fail("its result is too large, or it has no counts");
+  for (const std::int64_t start : starts) {
+    if (start < 0) c.fail("ngram_counts has {}", start);
+  }
   std::vector<float> result(static_cast<std::size_t>(rows * width));
   std::size_t gram = 0;
   for (std::size_t n = 1; n <= starts.size(); ++n) {
@@ -200,7 +218,8 @@ Values tfidf(NodeCall& c) {
           for (std::int64_t i = 0; i + (size - 1) * (skip + 1) < length; ++i) {
             bool same = true;
             for (std::int64_t k = 0; k < size && same; ++k)
-              same = tokens[static_cast<std::size_t>(row * length + i + k * (skip + 1))] == pool[at + static_cast<std::size_t>(k)];
+              same = tokens[static_cast<std::size_t>(row * length + i + k * (skip + 1))] ==
+                     pool[at + static_cast<std::size_t>(k)];
             if (same) result[static_cast<std::size_t>(row * width + place)] += 1;
           }
         }
@@ -213,8 +232,10 @@ Values tfidf(NodeCall& c) {
     for (std::size_t g = 0; g < places.size() && g < weights.size(); ++g) {
       if (places[g] == column) weight = static_cast<float>(weights[g]);
     }
-    if (mode == "IDF") result[i] = result[i] > 0 ? weight : 0;
-    else if (mode == "TFIDF") result[i] *= weight;
+    if (mode == "IDF")
+      result[i] = result[i] > 0 ? weight : 0;
+    else if (mode == "TFIDF")
+      result[i] *= weight;
   }
   Sizes shape = {width};
   if (x.shape.size() == 2) shape.insert(shape.begin(), rows);

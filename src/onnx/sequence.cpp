@@ -50,6 +50,7 @@ Values split_to_sequence(NodeCall& c) {
   const std::int64_t size = x.size(axis).value();
   std::vector<std::int64_t> sizes;
   const bool alone = !c.has(1);
+  if (size > (1 << 20)) c.fail("an axis of {} is too long for a sequence", size);
   if (alone) {
     sizes.assign(static_cast<std::size_t>(size), 1);
   } else if (c.rank(1) == 0) {
@@ -62,7 +63,8 @@ Values split_to_sequence(NodeCall& c) {
   Values parts;
   std::int64_t start = 0;
   for (const std::int64_t one : sizes) {
-    if (one < 0 || one > size - start) c.fail("the parts' sizes do not fit the axis's size {}", size);
+    if (one < 0 || one > size - start)
+      c.fail("the parts' sizes do not fit the axis's size {}", size);
     const Tensor part = x.narrow(axis, start, one);
     const bool drop = alone && c.integer("keepdims", 1) == 0;
     parts.push_back(like(c, drop ? part.squeeze(axis) : part));
@@ -83,7 +85,8 @@ Values concat_from_sequence(NodeCall& c) {
 Values optional_of(NodeCall& c) { return {c.has(0) ? c.value(0) : Value()}; }
 
 Values has_element(NodeCall& c) {
-  return {host_tensor(ElementType::boolean, {}, {std::byte{c.has(0) ? std::uint8_t{1} : std::uint8_t{0}}})};
+  return {host_tensor(ElementType::boolean, {},
+                      {std::byte{c.has(0) ? std::uint8_t{1} : std::uint8_t{0}}})};
 }
 
 }  // namespace

@@ -101,13 +101,15 @@ std::vector<std::string> Session::all_outputs() const {
 void Session::check_inputs(const NamedValues& inputs) const {
   const auto names = [&] {
     std::string text;
-    for (const Port& port : model_.graph.inputs) text += (text.empty() ? "" : ", ") + quote(port.name);
+    for (const Port& port : model_.graph.inputs)
+      text += (text.empty() ? "" : ", ") + quote(port.name);
     return text;
   };
   for (const auto& [name, value] : inputs) {
     const bool there = std::any_of(model_.graph.inputs.begin(), model_.graph.inputs.end(),
                                    [&](const Port& port) { return port.name == name; });
-    if (!there) user_error("{}: there is no input {}; it has {}", model_.file, quote(name), names());
+    if (!there)
+      user_error("{}: there is no input {}; it has {}", model_.file, quote(name), names());
   }
   for (const Port& port : model_.graph.inputs) {
     const auto found = inputs.find(port.name);
@@ -116,7 +118,8 @@ void Session::check_inputs(const NamedValues& inputs) const {
                                     [&](const Port& one) { return one.name == port.name; });
     if (!given) {
       if (wanted && port.type.kind != Type::Kind::optional)
-        user_error("{}: input {} is missing ({})", model_.file, quote(port.name), to_string(port.type));
+        user_error("{}: input {} is missing ({})", model_.file, quote(port.name),
+                   to_string(port.type));
       continue;
     }
     const Value& value = found->second;
@@ -150,8 +153,8 @@ Values Session::trace(const NamedValues& inputs, const std::vector<std::string>&
   return results;
 }
 
-Session::Compiled Session::compile(const NamedValues& inputs, const std::vector<std::string>& wanted,
-                                   bool by_value) {
+Session::Compiled Session::compile(const NamedValues& inputs,
+                                   const std::vector<std::string>& wanted, bool by_value) {
   Compiled made;
   NamedValues traced;
   for (const auto& [name, value] : inputs) {
@@ -178,7 +181,8 @@ void Session::bind(Compiled& compiled, const NamedValues& inputs) const {
   for (auto& [name, place] : compiled.placeholders) place.copy_from(bytes_of(inputs.at(name)));
 }
 
-Session::Compiled* Session::find(const NamedValues& inputs, const std::vector<std::string>& wanted) {
+Session::Compiled* Session::find(const NamedValues& inputs,
+                                 const std::vector<std::string>& wanted) {
   for (const auto& [name, value] : inputs) {
     if (value.kind() == Value::Kind::sequence) return nullptr;
     if (value.present() && stored_dtype(value.type()) == DType::none) return nullptr;
@@ -198,7 +202,8 @@ Session::Compiled* Session::find(const NamedValues& inputs, const std::vector<st
         if (found == inputs.end() || !is_small_integer(found->second)) continue;
         for (const std::byte byte : bytes_of(found->second)) key += static_cast<char>(byte);
       }
-      const bool there = std::any_of(compiled_.begin(), compiled_.end(), [&](const Compiled& one) { return one.key == key; });
+      const bool there = std::any_of(compiled_.begin(), compiled_.end(),
+                                     [&](const Compiled& one) { return one.key == key; });
       if (!there && same >= most_compiled / 2) break;  // too many values to compile for each
     }
     for (auto one = compiled_.begin(); one != compiled_.end(); ++one) {
@@ -255,7 +260,8 @@ OnnxPort port_of(const onnx::Port& from) {
   return port;
 }
 
-void add_named(const std::string& name, const onnx::Value& value, std::map<std::string, Tensor>& to) {
+void add_named(const std::string& name, const onnx::Value& value,
+               std::map<std::string, Tensor>& to) {
   if (value.kind() == onnx::Value::Kind::sequence) {
     for (std::size_t i = 0; i < value.elements().size(); ++i)
       add_named(fmt::format("{}[{}]", name, i), value.elements()[i], to);

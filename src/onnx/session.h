@@ -31,8 +31,8 @@ class Session {
   struct Compiled {
     std::string key;
     std::vector<std::pair<std::string, Tensor>> placeholders;
-    Values outputs;                                          // as traced
-    std::vector<Tensor> tensors;                             // of the roots
+    Values outputs;               // as traced
+    std::vector<Tensor> tensors;  // of the roots
     std::optional<Plan> plan;
   };
   /// Null where each run traces anew. The inputs are bound.
@@ -44,7 +44,8 @@ class Session {
   void check_inputs(const NamedValues& inputs) const;
   std::vector<std::string> all_outputs() const;
   Compiled* find(const NamedValues& inputs, const std::vector<std::string>& wanted);
-  Compiled compile(const NamedValues& inputs, const std::vector<std::string>& wanted, bool by_value);
+  Compiled compile(const NamedValues& inputs, const std::vector<std::string>& wanted,
+                   bool by_value);
   void bind(Compiled& compiled, const NamedValues& inputs) const;
   Values trace(const NamedValues& inputs, const std::vector<std::string>& wanted);
 

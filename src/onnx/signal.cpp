@@ -20,6 +20,8 @@ Complex product_of(const Complex& a, const Complex& b) {
 
 // exp(∓2πi·k·m / n) for k < rows, m < columns.
 Complex roots(std::int64_t rows, std::int64_t columns, std::int64_t n, bool inverse, DType dtype) {
+  if (rows > (1 << 24) / columns)
+    user_error("a transform of {} elements, of which {} have no divisor, is too long", n, rows);
   std::vector<double> re, im;
   for (std::int64_t k = 0; k < rows; ++k) {
     for (std::int64_t m = 0; m < columns; ++m) {
@@ -95,8 +97,20 @@ Values dft(NodeCall& c) {
     element_count({length}, "the length");
     signal = {resized(signal.re, length), resized(signal.im, length)};
   }
-  const std::int64_t n = signal.re.size(-1).value();
+  std::int64_t n = signal.re.size(-1).value();
   if (n < 1) c.fail("a transform of no elements");
+  if (inverse && one_sided) {  // the other half is the first one's conjugate, and the result real
+    const std::int64_t have = parts_of(x, axis).re.size(-1).value();
+    n = c.has(1) ? n : 2 * (have - 1);
+    if (n < 1) c.fail("a transform of no elements");
+    const Complex half = {resized(parts_of(x, axis).re, n / 2 + 1),
+                          resized(parts_of(x, axis).im, n / 2 + 1)};
+    const auto other = [&](const Tensor& part) { return part.narrow(-1, 1, (n - 1) / 2).flip(-1); };
+    signal.re = cat({half.re, other(half.re)}, -1);
+    signal.im = half.im.defined() ? cat({half.im, -other(half.im)}, -1) : Tensor();
+    const Tensor real = transform(signal, true).re / static_cast<double>(n);
+    return {movedim(real, -1, axis).unsqueeze(-1).cast(x.dtype())};
+  }
   Complex y = transform(signal, inverse);
   if (inverse) y = {y.re / static_cast<double>(n), y.im / static_cast<double>(n)};
   if (one_sided) y = {y.re.narrow(-1, 0, n / 2 + 1), y.im.narrow(-1, 0, n / 2 + 1)};
@@ -111,7 +125,9 @@ Values stft(NodeCall& c) {
   if (x.rank() == 2) x = x.unsqueeze(-1);
   if (x.rank() != 3) c.fail("wants [batch, length, 1 or 2], got rank {}", c.rank(0));
   const std::int64_t step = c.integer(std::size_t{1});
-  const std::int64_t length = c.has(3) ? c.integer(std::size_t{3}) : c.has(2) ? c.shape(2).at(0) : 0;
+  const std::int64_t length = c.has(3)   ? c.integer(std::size_t{3})
+                              : c.has(2) ? c.shape(2).at(0)
+                                         : 0;
   if (step < 1 || length < 1 || length > x.size(1).value())
     c.fail("frames of {} every {} do not fit a signal of {}", length, step, x.size(1).value());
   Complex frames;
@@ -122,7 +138,8 @@ Values stft(NodeCall& c) {
     if (!c.has(2)) return frame;
     const std::int64_t width = c.shape(2).at(0);
     Tensor window = c[2];
-    if (width < length) window = brisk::pad(window, {(length - width) / 2, length - width - (length - width) / 2});
+    if (width < length)
+      window = brisk::pad(window, {(length - width) / 2, length - width - (length - width) / 2});
     return frame * window;
   };
   frames = {cut(whole.re), cut(whole.im)};
@@ -137,14 +154,15 @@ OperatorFunction window(std::vector<double> factors) {
   return [factors](NodeCall& c) -> Values {
     const std::int64_t size = c.integer(std::size_t{0});
     element_count({size}, "the size");
-    if (size > (1 << 24)) c.fail("a window of {}", size);
+    if (size > (1 << 20)) c.fail("a window of {}", size);
     const bool periodic = c.integer("periodic", 1) != 0;
     const auto n = static_cast<double>(periodic ? size : size - 1);
     std::vector<double> values;
     for (std::int64_t i = 0; i < size; ++i) {
       double value = 0;
       for (std::size_t k = 0; k < factors.size(); ++k)
-        value += factors[k] * std::cos(2 * pi * static_cast<double>(k) * static_cast<double>(i) / std::max(n, 1.0));
+        value += factors[k] * std::cos(2 * pi * static_cast<double>(k) * static_cast<double>(i) /
+                                       std::max(n, 1.0));
       values.push_back(value);
     }
     const Tensor made = from_host(std::span<const double>(values), {values.size()});
@@ -159,15 +177,17 @@ Values mel_weights(NodeCall& c) {
   const std::int64_t rate = c.integer(std::size_t{2});
   const double low = c.number(std::size_t{3});
   const double high = c.number(std::size_t{4});
-  if (bins < 1 || length < 1 || rate < 1 || bins > (1 << 16) || length > (1 << 24))
+  if (bins < 1 || length < 1 || rate < 1 || bins > (1 << 12) || length > (1 << 16))
     c.fail("{} bins of a transform of {} at {} Hz", bins, length, rate);
   const std::int64_t rows = length / 2 + 1;
   const auto mel = [](double hertz) { return 2595 * std::log10(1 + hertz / 700); };
   const double step = (mel(high) - mel(low)) / static_cast<double>(bins + 2);
   std::vector<std::int64_t> at;
   for (std::int64_t i = 0; i < bins + 2; ++i) {
-    const double hertz = 700 * (std::pow(10, (static_cast<double>(i) * step + mel(low)) / 2595) - 1);
-    at.push_back(static_cast<std::int64_t>(std::floor(static_cast<double>(length + 1) * hertz / static_cast<double>(rate))));
+    const double hertz =
+        700 * (std::pow(10, (static_cast<double>(i) * step + mel(low)) / 2595) - 1);
+    at.push_back(static_cast<std::int64_t>(
+        std::floor(static_cast<double>(length + 1) * hertz / static_cast<double>(rate))));
   }
   std::vector<double> weights(static_cast<std::size_t>(rows * bins));
   const auto put = [&](std::int64_t row, std::int64_t bin, double value) {
@@ -176,9 +196,13 @@ Values mel_weights(NodeCall& c) {
   for (std::int64_t i = 0; i < bins; ++i) {
     const auto k = static_cast<std::size_t>(i);
     const std::int64_t left = at[k], centre = at[k + 1], right = at[k + 2];
-    if (centre == left) put(centre, i, 1);
-    else for (std::int64_t j = left; j <= centre; ++j) put(j, i, static_cast<double>(j - left) / static_cast<double>(centre - left));
-    for (std::int64_t j = centre; j < right; ++j) put(j, i, static_cast<double>(right - j) / static_cast<double>(right - centre));
+    if (centre == left)
+      put(centre, i, 1);
+    else
+      for (std::int64_t j = left; j <= centre; ++j)
+        put(j, i, static_cast<double>(j - left) / static_cast<double>(centre - left));
+    for (std::int64_t j = centre; j < right; ++j)
+      put(j, i, static_cast<double>(right - j) / static_cast<double>(right - centre));
   }
   const Tensor made = from_host(std::span<const double>(weights), {rows, bins});
   return {converted(made, element_attribute(c, "output_datatype", ElementType::float32))};

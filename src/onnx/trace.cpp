@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <stdexcept>
 
 #include "formats/quote.h"
 #include "onnx/on_host.h"
@@ -123,7 +124,8 @@ Values Tracer::run(const Graph& graph, Values inputs, const Scope& outer) {
   Values outputs;
   for (const Port& output : graph.outputs) {
     const Value* value = scope.find(output.name);
-    if (value == nullptr) user_error("graph {} does not make {}", quote(graph.name), quote(output.name));
+    if (value == nullptr)
+      user_error("graph {} does not make {}", quote(graph.name), quote(output.name));
     outputs.push_back(*value);
   }
   return outputs;
@@ -169,7 +171,8 @@ void check_size(const Value& value) {
 bool is_small(const Value& value) {
   if (value.kind() == Value::Kind::sequence)
     return std::all_of(value.elements().begin(), value.elements().end(), is_small);
-  return !value.present() || (value.known() != nullptr && product(value.shape()) <= folded_elements);
+  return !value.present() ||
+         (value.known() != nullptr && product(value.shape()) <= folded_elements);
 }
 
 }  // namespace
@@ -182,7 +185,8 @@ Values Tracer::run_node(const NodeDef& node, Scope& scope) {
       continue;
     }
     const Value* value = scope.find(name);
-    if (value == nullptr) user_error("{}: {}: there is no value {}", model_.file, node.text(), quote(name));
+    if (value == nullptr)
+      user_error("{}: {}: there is no value {}", model_.file, node.text(), quote(name));
     inputs.push_back(*value);
   }
   try {
@@ -201,6 +205,9 @@ Values Tracer::run_node(const NodeDef& node, Scope& scope) {
   } catch (const UserError& error) {
     if (std::string_view(error.what()).starts_with(model_.file)) throw;  // an inner node's
     throw UserError(fmt::format("{}: {}: {}", model_.file, node.text(), error.what()));
+  } catch (const std::out_of_range&) {  // of .at(), on what the operator takes for granted
+    user_error("{}: {}: an input has fewer axes or values than the operator needs", model_.file,
+               node.text());
   }
 }
 
@@ -298,7 +305,8 @@ class NameCheck {
       }
       for (const std::string& output : node.outputs) {
         if (!output.empty() && !names.insert(output).second)
-          user_error("{}: {} makes {}, which is there already", model_.file, node.text(), quote(output));
+          user_error("{}: {} makes {}, which is there already", model_.file, node.text(),
+                     quote(output));
       }
     }
   }
@@ -310,14 +318,14 @@ void add_unsupported(const ModelDef& model, const std::vector<NodeDef>& nodes,
                      const std::map<std::string, std::int64_t>& opsets,
                      std::map<std::string, Unsupported>& found) {
   for (const NodeDef& node : nodes) {
-    const bool there = find_function(model, node) != nullptr ||
-                       OperatorTable::get().find(node.domain, node.op,
-                                                 version_in(opsets, node.domain)) != nullptr;
+    const bool there =
+        find_function(model, node) != nullptr ||
+        OperatorTable::get().find(node.domain, node.op, version_in(opsets, node.domain)) != nullptr;
     if (!there) {
       const std::string op = node.domain.empty() ? node.op : node.domain + "." + node.op;
       Unsupported& one = found[op];
       one.op = op;
-      one.nodes.push_back(!node.name.empty()      ? node.name
+      one.nodes.push_back(!node.name.empty()     ? node.name
                           : node.outputs.empty() ? "?"
                                                  : "of " + node.outputs[0]);
     }

@@ -23,7 +23,8 @@ Tensor constant(const HostTensor& host) {
 
 Tensor Known::tensor() const {
   if (host_.dtype() == DType::none)
-    user_error("{} holds {}, which no kernel computes with", quote(host_.name), element_name(host_.type));
+    user_error("{} holds {}, which no kernel computes with", quote(host_.name),
+               element_name(host_.type));
   const std::size_t width = static_cast<std::size_t>(byte_size(host_.dtype()));
   if (host_.bytes.size() == width) {
     if (const Tensor number = constant(host_); number.defined()) return number;

@@ -29,7 +29,7 @@ class Value {
  public:
   enum class Kind { absent, tensor, sequence };
 
-  Value() = default;  // absent: an input that is not given, an empty optional
+  Value() = default;    // absent: an input that is not given, an empty optional
   Value(Tensor tensor)  // NOLINT: implicit on purpose
       : kind_(Kind::tensor), type_(element_of(tensor.dtype())), tensor_(std::move(tensor)) {}
   Value(Tensor tensor, ElementType type)

@@ -66,7 +66,7 @@ double weight_at(const ResizeMode& m, double distance) {
 }
 
 struct Taps {
-  std::vector<Sizes> index;                 // by tap, by output
+  std::vector<Sizes> index;  // by tap, by output
   std::vector<std::vector<float>> weight;
 };
 
@@ -75,7 +75,8 @@ Taps taps_of(const AxisPlan& p, const ResizeMode& m) {
   if (m.mode == "nearest") {
     taps.index.emplace_back();
     for (std::int64_t i = 0; i < p.size; ++i)
-      taps.index[0].push_back(std::clamp<std::int64_t>(nearest_of(m, source_of(p, m, i)), 0, p.have - 1));
+      taps.index[0].push_back(
+          std::clamp<std::int64_t>(nearest_of(m, source_of(p, m, i)), 0, p.have - 1));
     return taps;
   }
   // Where fewer elements come out than go in, antialiasing stretches the kernel.
@@ -83,7 +84,8 @@ Taps taps_of(const AxisPlan& p, const ResizeMode& m) {
   const double reach = (m.mode == "linear" ? 1 : 2) / squeeze;
   const auto first = static_cast<std::int64_t>(std::floor(-reach)) + 1;
   const std::int64_t count = 2 - 2 * first;
-  if (count > (1 << 16)) user_error("a scale of {} reads too many elements", p.scale);
+  if (count > (1 << 28) / std::max<std::int64_t>(p.size, 1))
+    user_error("a scale of {} reads too many elements", p.scale);
   taps.index.resize(static_cast<std::size_t>(count));
   taps.weight.resize(static_cast<std::size_t>(count));
   for (std::int64_t i = 0; i < p.size; ++i) {
@@ -123,19 +125,23 @@ Tensor resize_axis(const Tensor& x, int axis, const AxisPlan& p, const ResizeMod
     return x.index_select(axis, tensor(taps.index[0]));
   }
   if (taps.index.size() > 8) {  // a product with the matrix of weights
+    if (p.size > (1 << 28) / p.have) user_error("axis {} goes from {} to {}", axis, p.have, p.size);
     std::vector<float> matrix(static_cast<std::size_t>(p.size * p.have));
     for (std::size_t k = 0; k < taps.index.size(); ++k) {
       for (std::size_t i = 0; i < taps.index[k].size(); ++i)
-        matrix[i * static_cast<std::size_t>(p.have) + static_cast<std::size_t>(taps.index[k][i])] += taps.weight[k][i];
+        matrix[i * static_cast<std::size_t>(p.have) + static_cast<std::size_t>(taps.index[k][i])] +=
+            taps.weight[k][i];
     }
     const Tensor weights = from_host(std::span<const float>(matrix), {p.size, p.have});
     return movedim(linear(movedim(x, axis, -1), weights), -1, axis);
   }
   Tensor result;
   for (std::size_t k = 0; k < taps.index.size(); ++k) {
-    const bool nothing = std::all_of(taps.weight[k].begin(), taps.weight[k].end(), [](float w) { return w == 0; });
+    const bool nothing =
+        std::all_of(taps.weight[k].begin(), taps.weight[k].end(), [](float w) { return w == 0; });
     if (nothing) continue;
-    const Tensor part = x.index_select(axis, tensor(taps.index[k])) * along(tensor(taps.weight[k]), axis, x.rank());
+    const Tensor part =
+        x.index_select(axis, tensor(taps.index[k])) * along(tensor(taps.weight[k]), axis, x.rank());
     result = result.defined() ? result + part : part;
   }
   return result;
@@ -160,7 +166,8 @@ void apply_policy(const NodeCall& c, std::vector<AxisPlan>& plans, const Sizes& 
   }
 }
 
-Tensor outside_filled(const NodeCall& c, const Tensor& y, const std::vector<AxisPlan>& plans, const ResizeMode& m) {
+Tensor outside_filled(const NodeCall& c, const Tensor& y, const std::vector<AxisPlan>& plans,
+                      const ResizeMode& m) {
   const double value = c.number("extrapolation_value", 0);
   Tensor outside;
   for (std::size_t axis = 0; axis < plans.size(); ++axis) {
@@ -176,7 +183,8 @@ Tensor outside_filled(const NodeCall& c, const Tensor& y, const std::vector<Axis
   return outside.defined() ? where(outside, value, y) : y;
 }
 
-Values resize_with(NodeCall& c, const ResizeInputs& at, const ResizeMode& m, std::vector<double> scales) {
+Values resize_with(NodeCall& c, const ResizeInputs& at, const ResizeMode& m,
+                   std::vector<double> scales) {
   const Tensor x = c[0];
   const auto shape = c.shape(0);
   Sizes axes(shape.size());
@@ -205,7 +213,8 @@ Values resize_with(NodeCall& c, const ResizeInputs& at, const ResizeMode& m, std
   const bool crops = m.transform == "tf_crop_and_resize";
   if (crops) {
     const auto roi = c.numbers(at.roi);
-    if (roi.size() != 2 * axes.size()) c.fail("roi has {} values for {} axes", roi.size(), axes.size());
+    if (roi.size() != 2 * axes.size())
+      c.fail("roi has {} values for {} axes", roi.size(), axes.size());
     for (std::size_t i = 0; i < axes.size(); ++i) {
       plans[static_cast<std::size_t>(axes[i])].start = roi[i];
       plans[static_cast<std::size_t>(axes[i])].end = roi[axes.size() + i];
@@ -218,6 +227,8 @@ Values resize_with(NodeCall& c, const ResizeInputs& at, const ResizeMode& m, std
   Tensor y = computes ? x.cast(DType::float32) : x;
   for (std::size_t axis = 0; axis < plans.size(); ++axis) {
     const AxisPlan& p = plans[axis];
+    if (p.size != p.have && std::max(p.size, p.have) > (1 << 20))
+      c.fail("axis {} goes from {} to {}", axis, p.have, p.size);
     if (p.size == p.have && p.scale == 1 && !(crops && (p.start != 0 || p.end != 1))) continue;
     if (p.have == 0 || p.size == 0) {
       y = zeros(result, y.dtype());
@@ -233,14 +244,18 @@ Values resize_with(NodeCall& c, const ResizeInputs& at, const ResizeMode& m, std
 std::string mode_of(const NodeCall& c) {
   const std::string mode = c.text("mode", "nearest");
   if (mode == "bilinear" || mode == "trilinear") return "linear";
-  if (mode != "nearest" && mode != "linear" && mode != "cubic") c.fail("mode '{}' is not known", mode);
+  if (mode != "nearest" && mode != "linear" && mode != "cubic")
+    c.fail("mode '{}' is not known", mode);
   return mode;
 }
 
 Values resize(NodeCall& c) {
-  ResizeMode m{c.text("coordinate_transformation_mode", "half_pixel"), mode_of(c),
-               c.text("nearest_mode", "round_prefer_floor"), c.number("cubic_coeff_a", -0.75),
-               c.integer("exclude_outside", 0) != 0, c.integer("antialias", 0) != 0};
+  ResizeMode m{c.text("coordinate_transformation_mode", "half_pixel"),
+               mode_of(c),
+               c.text("nearest_mode", "round_prefer_floor"),
+               c.number("cubic_coeff_a", -0.75),
+               c.integer("exclude_outside", 0) != 0,
+               c.integer("antialias", 0) != 0};
   return resize_with(c, {1, 2, 3}, m, {});
 }
 
@@ -304,7 +319,8 @@ std::vector<Tap> taps_at(const Tensor& grid, const Sampling& s, std::int64_t siz
     constexpr double a = -0.75;
     const Tensor near = ((a + 2) * d - (a + 3)) * d * d + 1.0;
     const Tensor far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a;
-    taps.push_back(tap(kept_inside(below + static_cast<double>(k), s, size), k == 0 || k == 1 ? near : far));
+    taps.push_back(
+        tap(kept_inside(below + static_cast<double>(k), s, size), k == 0 || k == 1 ? near : far));
   }
   return taps;
 }
@@ -321,7 +337,9 @@ Tensor sampled(const Tensor& image, const std::vector<std::vector<Tap>>& taps, c
   Tensor sum;
   for (const Tap& tap : taps[axis]) {
     const Tensor at = flat.defined() ? flat * size[axis] + tap.index : tap.index;
-    const Tensor w = !tap.weight.defined() ? weight : weight.defined() ? weight * tap.weight : tap.weight;
+    const Tensor w = !tap.weight.defined() ? weight
+                     : weight.defined()    ? weight * tap.weight
+                                           : tap.weight;
     const Tensor in = inside.defined() ? inside & tap.inside : tap.inside;
     const Tensor part = sampled(image, taps, size, axis + 1, at, w, in);
     sum = sum.defined() ? sum + part : part;
@@ -335,7 +353,8 @@ Values grid_sample(NodeCall& c) {
   const auto shape = c.shape(0);
   const auto places = c.shape(1);
   const std::size_t axes = shape.size() - std::min<std::size_t>(shape.size(), 2);
-  if (axes < 1 || places.size() != axes + 2 || places.back() != static_cast<std::int64_t>(axes) || places[0] != shape[0])
+  if (axes < 1 || places.size() != axes + 2 || places.back() != static_cast<std::int64_t>(axes) ||
+      places[0] != shape[0])
     c.fail("wants a grid [batch, …, {}] for an input of rank {}", axes, shape.size());
   std::string mode = c.text("mode", "linear");
   if (mode == "bilinear") mode = "linear";
@@ -344,7 +363,8 @@ Values grid_sample(NodeCall& c) {
   const std::int64_t count = product(places, 1, axes + 1);
   std::vector<std::vector<Tap>> taps;
   for (std::size_t i = 0; i < axes; ++i) {  // the grid names the last axis first
-    const Tensor along_axis = grid.select(-1, static_cast<std::int64_t>(axes - 1 - i)).reshape({shape[0], count});
+    const Tensor along_axis =
+        grid.select(-1, static_cast<std::int64_t>(axes - 1 - i)).reshape({shape[0], count});
     taps.push_back(taps_at(along_axis.cast(DType::float32), s, shape[2 + i]));
   }
   const Sizes size(shape.begin() + 2, shape.end());
@@ -383,20 +403,22 @@ Values affine_grid(NodeCall& c) {
 
 // Samples along one axis of each region: [regions, bins·samples].
 struct Samples {
-  Tensor low, high;      // indices
+  Tensor low, high;  // indices
   Tensor low_weight, high_weight;
-  Tensor inside, counts; // counts: samples of each bin, [regions]
+  Tensor inside, counts;  // counts: samples of each bin, [regions]
 };
 
 Samples samples_of(const Tensor& start, const Tensor& length, std::int64_t bins, std::int64_t most,
                    std::int64_t fixed, std::int64_t size) {
   const Tensor bin = length / static_cast<double>(bins);  // [regions]
-  const Tensor count = fixed > 0 ? full_like(bin, static_cast<double>(fixed)) : maximum(ceil(bin), 1.0);
+  const Tensor count =
+      fixed > 0 ? full_like(bin, static_cast<double>(fixed)) : maximum(ceil(bin), 1.0);
   const Tensor at = arange(bins * most);
   const Tensor which = floor_divide(at, most).cast(DType::float32);
   const Tensor sample = remainder(at, most).cast(DType::float32);
   const Tensor wide_count = count.unsqueeze(1);
-  Tensor y = start.unsqueeze(1) + which * bin.unsqueeze(1) + (sample + 0.5) * (bin.unsqueeze(1) / wide_count);
+  Tensor y = start.unsqueeze(1) + which * bin.unsqueeze(1) +
+             (sample + 0.5) * (bin.unsqueeze(1) / wide_count);
   const Tensor inside = (y >= -1.0) & (y <= static_cast<double>(size)) & (sample < wide_count);
   y = maximum(y, 0.0);
   const Tensor low = clamp(floor(y), 0.0, static_cast<double>(size - 1));
@@ -408,13 +430,15 @@ Samples samples_of(const Tensor& start, const Tensor& length, std::int64_t bins,
 Values roi_align(NodeCall& c) {
   const Tensor x = c[0];
   const auto shape = c.shape(0);
-  if (shape.size() != 4 || c.rank(1) != 2 || c.shape(1)[1] != 4) c.fail("wants an input of rank 4 and regions [count, 4]");
+  if (shape.size() != 4 || c.rank(1) != 2 || c.shape(1)[1] != 4)
+    c.fail("wants an input of rank 4 and regions [count, 4]");
   const std::int64_t regions = c.shape(1)[0];
   const std::int64_t height = c.integer("output_height", 1);
   const std::int64_t width = c.integer("output_width", 1);
   const std::int64_t fixed = c.integer("sampling_ratio", 0);
   const double scale = c.number("spatial_scale", 1);
-  const bool half = c.text("coordinate_transformation_mode", c.version() >= 16 ? "half_pixel" : "output_half_pixel") == "half_pixel";
+  const bool half = c.text("coordinate_transformation_mode",
+                           c.version() >= 16 ? "half_pixel" : "output_half_pixel") == "half_pixel";
   const bool greatest = c.text("mode", "avg") == "max";
   if (height < 1 || width < 1) c.fail("an output of {} x {}", height, width);
   if (regions == 0) return {zeros({0, shape[1], height, width}, x.dtype())};
@@ -432,23 +456,30 @@ Values roi_align(NodeCall& c) {
       const double least = half ? 0 : 1;
       const double h = std::max((values[r + 3] - values[r + 1]) * scale, least);
       const double w = std::max((values[r + 2] - values[r]) * scale, least);
-      most_y = std::max(most_y, static_cast<std::int64_t>(std::ceil(std::min(h / static_cast<double>(height), 1e6))));
-      most_x = std::max(most_x, static_cast<std::int64_t>(std::ceil(std::min(w / static_cast<double>(width), 1e6))));
+      most_y = std::max(most_y, static_cast<std::int64_t>(
+                                    std::ceil(std::min(h / static_cast<double>(height), 1e6))));
+      most_x = std::max(most_x, static_cast<std::int64_t>(
+                                    std::ceil(std::min(w / static_cast<double>(width), 1e6))));
     }
   }
   element_count({regions, shape[1], height * most_y, width * most_x}, "its samples");
   const Samples ys = samples_of(edge(1), length(1), height, most_y, fixed, shape[2]);
   const Samples xs = samples_of(edge(0), length(0), width, most_x, fixed, shape[3]);
-  const Tensor image = c.has(2) ? x.index_select(0, c[2].cast(DType::int64)) : x.expand({regions, shape[1], shape[2], shape[3]});
+  const Tensor image = c.has(2) ? x.index_select(0, c[2].cast(DType::int64))
+                                : x.expand({regions, shape[1], shape[2], shape[3]});
   const Tensor flat = image.reshape({regions, shape[1], shape[2] * shape[3]}).cast(DType::float32);
   const std::int64_t rows = height * most_y, columns = width * most_x;
-  const Tensor inside = (ys.inside.unsqueeze(2) & xs.inside.unsqueeze(1)).reshape({regions, 1, rows * columns});
+  const Tensor inside =
+      (ys.inside.unsqueeze(2) & xs.inside.unsqueeze(1)).reshape({regions, 1, rows * columns});
   Tensor total;
   for (int corner = 0; corner < 4; ++corner) {
     const bool up = corner < 2, left = corner % 2 == 0;
-    const Tensor at = (up ? ys.low : ys.high).unsqueeze(2) * shape[3] + (left ? xs.low : xs.high).unsqueeze(1);
-    const Tensor weight = (up ? ys.low_weight : ys.high_weight).unsqueeze(2) * (left ? xs.low_weight : xs.high_weight).unsqueeze(1);
-    const Tensor index = at.reshape({regions, 1, rows * columns}).expand({regions, shape[1], rows * columns});
+    const Tensor at =
+        (up ? ys.low : ys.high).unsqueeze(2) * shape[3] + (left ? xs.low : xs.high).unsqueeze(1);
+    const Tensor weight = (up ? ys.low_weight : ys.high_weight).unsqueeze(2) *
+                          (left ? xs.low_weight : xs.high_weight).unsqueeze(1);
+    const Tensor index =
+        at.reshape({regions, 1, rows * columns}).expand({regions, shape[1], rows * columns});
     const Tensor part = flat.gather(2, index) * weight.reshape({regions, 1, rows * columns});
     total = !total.defined() ? part : greatest ? maximum(total, part) : total + part;
   }
@@ -468,27 +499,37 @@ Values col2im(NodeCall& c) {
   const Sizes stride = c.integers("strides", Sizes(axes, 1));
   const Sizes dilation = c.integers("dilations", Sizes(axes, 1));
   const Sizes pads = c.integers("pads", Sizes(2 * axes, 0));
-  if (x.rank() != 3 || block.size() != axes || stride.size() != axes || dilation.size() != axes || pads.size() != 2 * axes)
+  if (x.rank() != 3 || block.size() != axes || stride.size() != axes || dilation.size() != axes ||
+      pads.size() != 2 * axes)
     c.fail("wants [batch, channels·block, blocks] and as many values as the image has axes");
   element_count(image, "the image");
   const std::int64_t taps = element_count(block, "the block");
   const auto shape = c.shape(0);
-  if (taps == 0 || shape[1] % taps != 0) c.fail("a block of {} does not divide {} rows", taps, shape[1]);
+  if (taps == 0 || shape[1] % taps != 0)
+    c.fail("a block of {} does not divide {} rows", taps, shape[1]);
   Sizes counts;
   for (std::size_t i = 0; i < axes; ++i) {
     if (stride[i] < 1 || dilation[i] < 1) c.fail("strides and dilations are at least 1");
-    counts.push_back((image[i] + pads[i] + pads[axes + i] - dilation[i] * (block[i] - 1) - 1) / stride[i] + 1);
+    for (const std::int64_t value : {stride[i], dilation[i], pads[i], pads[axes + i]}) {
+      if (value < 0 || value > (1 << 20)) c.fail("strides, dilations or pads of {}", value);
+    }
+    counts.push_back(
+        (image[i] + pads[i] + pads[axes + i] - dilation[i] * (block[i] - 1) - 1) / stride[i] + 1);
   }
-  if (element_count(counts, "the blocks") != shape[2]) c.fail("{} blocks fit the image, got {}", product(counts), shape[2]);
+  if (element_count(counts, "the blocks") != shape[2])
+    c.fail("{} blocks fit the image, got {}", product(counts), shape[2]);
   Sizes places;
   const std::int64_t total = product(image);
+  if (shape[2] > (1 << 28) / taps) c.fail("{} blocks of {} are too many", shape[2], taps);
   for (std::int64_t tap = 0; tap < taps; ++tap) {
     for (std::int64_t spot = 0; spot < shape[2]; ++spot) {
       std::int64_t flat = 0, factor = 1, t = tap, s = spot;
       for (std::size_t i = axes; i-- > 0;) {
         const std::int64_t at = s % counts[i] * stride[i] - pads[i] + t % block[i] * dilation[i];
-        if (at < 0 || at >= image[i] || flat < 0) flat = -1;
-        else flat += at * factor;
+        if (at < 0 || at >= image[i] || flat < 0)
+          flat = -1;
+        else
+          flat += at * factor;
         factor *= image[i];
         t /= block[i];
         s /= counts[i];
@@ -499,7 +540,8 @@ Values col2im(NodeCall& c) {
   const std::int64_t channels = shape[1] / taps;
   const Tensor rows = x.reshape({shape[0] * channels, taps * shape[2]});
   const Tensor index = tensor(places).unsqueeze(0).expand({shape[0] * channels, taps * shape[2]});
-  const Tensor sums = zeros({shape[0] * channels, total + 1}, x.dtype()).scatter_add(1, index, rows);
+  const Tensor sums =
+      zeros({shape[0] * channels, total + 1}, x.dtype()).scatter_add(1, index, rows);
   Sizes result = {shape[0], channels};
   result.insert(result.end(), image.begin(), image.end());
   return {sums.narrow(1, 0, total).reshape(result)};

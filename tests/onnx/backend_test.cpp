@@ -1,6 +1,6 @@
-// ONNX's own backend tests as Debian's libonnx-testdata has them, on the engine. Each directory is a
-// model with inputs and expected outputs; every one is passed, failed, or out of scope for a reason
-// that is printed. A test of this file runs one share of one folder.
+// ONNX's own backend tests as Debian's libonnx-testdata has them, on the engine. Each directory is
+// a model with inputs and expected outputs; every one is passed, failed, or out of scope for a
+// reason that is printed. A test of this file runs one share of one folder.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -16,7 +16,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const fs::path data = "/usr/share/libonnx-testdata/data";
+// BRISK_ONNX_TESTDATA names another folder, say of a newer ONNX.
+const fs::path data = std::getenv("BRISK_ONNX_TESTDATA") != nullptr
+                          ? fs::path(std::getenv("BRISK_ONNX_TESTDATA"))
+                          : fs::path("/usr/share/libonnx-testdata/data");
 
 struct Share {
   const char* folder;
@@ -61,9 +64,9 @@ std::string out_of_scope(const ModelDef& model) {
 
 // Random numbers are brisk's own; of their results only type and shape can be compared.
 bool draws(const ModelDef& model) {
-  static const std::set<std::string> names = {"RandomNormal", "RandomUniform", "RandomNormalLike",
-                                              "RandomUniformLike", "Bernoulli", "Multinomial",
-                                              "Dropout"};
+  static const std::set<std::string> names = {
+      "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike",
+      "Bernoulli",    "Multinomial",   "Dropout"};
   return any_node(model.graph, [](const NodeDef& node) { return names.contains(node.op); });
 }
 
@@ -81,7 +84,8 @@ std::string different(const Value& got, const Value& want, bool values) {
   if (got.type() != want.type())
     return fmt::format("{}, wants {}", element_name(got.type()), element_name(want.type()));
   if (got.shape() != want.shape())
-    return fmt::format("shape {}, wants {}", to_string(Dims(got.shape())), to_string(Dims(want.shape())));
+    return fmt::format("shape {}, wants {}", to_string(Dims(got.shape())),
+                       to_string(Dims(want.shape())));
   if (!values) return "";
   // The files were made by cutting off bits of float32, and ONNX compares the bits as numbers.
   const auto elements = [](HostTensor host) {
@@ -146,8 +150,10 @@ void count_case(const fs::path& folder, Tally& tally) {
       why = run_case(folder, model, false);
       if (why.empty()) ++tally.drawn;
     }
-    if (why.empty()) ++tally.passed;
-    else tally.failed[name] = why;
+    if (why.empty())
+      ++tally.passed;
+    else
+      tally.failed[name] = why;
   } catch (const std::exception& error) {
     tally.failed[name] = error.what();
   }
@@ -157,9 +163,11 @@ class Backend : public testing::TestWithParam<Share> {};
 
 TEST_P(Backend, models_give_what_the_standard_expects) {
   const Share share = GetParam();
-  if (!fs::exists(data / share.folder)) GTEST_SKIP() << "no libonnx-testdata here (tools/install_dependencies.sh test)";
+  if (!fs::exists(data / share.folder))
+    GTEST_SKIP() << "no libonnx-testdata here (tools/install_dependencies.sh test)";
   std::vector<fs::path> folders;
-  for (const auto& entry : fs::directory_iterator(data / share.folder)) folders.push_back(entry.path());
+  for (const auto& entry : fs::directory_iterator(data / share.folder))
+    folders.push_back(entry.path());
   std::sort(folders.begin(), folders.end());
   Tally tally;
   const char* only = std::getenv("BRISK_ONNX_CASE");
@@ -170,7 +178,8 @@ TEST_P(Backend, models_give_what_the_standard_expects) {
   }
   fmt::print("{} {}/{}: {} passed ({} by type and shape: random), {} failed", share.folder,
              share.part + 1, share.parts, tally.passed, tally.drawn, tally.failed.size());
-  for (const auto& [reason, names] : tally.outside) fmt::print(", {} out of scope: {}", names.size(), reason);
+  for (const auto& [reason, names] : tally.outside)
+    fmt::print(", {} out of scope: {}", names.size(), reason);
   fmt::print("\n");
   for (const auto& [name, why] : tally.failed) fmt::print("FAILED {}: {}\n", name, why);
   EXPECT_TRUE(tally.failed.empty());
