@@ -8,7 +8,7 @@ add_library(brisk INTERFACE)
 target_include_directories(brisk INTERFACE
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_compile_features(brisk INTERFACE cxx_std_20)
-target_link_libraries(brisk INTERFACE brisk_llm)
+target_link_libraries(brisk INTERFACE brisk_llm brisk_onnx)
 add_library(brisk::brisk ALIAS brisk)
 
 get_property(modules GLOBAL PROPERTY BRISK_MODULES)

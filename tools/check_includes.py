@@ -23,15 +23,16 @@ DIRECTION = {
     "tensor": ["autograd", "engine"],
     "nn": ["tensor"],
     "formats": ["tensor"],
+    "onnx": ["formats"],
     "llm": ["nn", "formats"],
     "serve": ["llm"],
-    "cli": ["serve"],
+    "cli": ["serve", "onnx"],
 }
 # Above engine no one needs to know how kernels are made and run; these stages stay behind it.
 HIDDEN_ABOVE_ENGINE = {"schedule", "kernel", "optimize", "codegen", "device"}
 # Public headers that stand alone; the others are the tensor API and what lies above it.
 PUBLIC_BASE = {"brisk/dtype.h", "brisk/dim.h", "brisk/error.h", "brisk/version.h"}
-ABOVE_ENGINE = {"tensor", "nn", "formats", "llm", "serve"}  # cli inspects every stage
+ABOVE_ENGINE = {"tensor", "nn", "formats", "onnx", "llm", "serve"}  # cli inspects every stage
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')
 

@@ -6,9 +6,10 @@
 set -euo pipefail
 
 build=(g++ cmake ninja-build ccache llvm-19-dev libfmt-dev nlohmann-json3-dev libcli11-dev
-       libsqlite3-dev libpcre2-dev zlib1g-dev libzstd-dev)
+       libsqlite3-dev libpcre2-dev zlib1g-dev libzstd-dev libonnx-dev libprotobuf-dev
+       protobuf-compiler libstb-dev)
 test=(libgtest-dev git xz-utils python3 clang-format-14 clang-tidy-19 clang-19 libclang-rt-19-dev
-      lld-19 qemu-user pocl-opencl-icd)
+      lld-19 qemu-user pocl-opencl-icd libonnx-testdata)
 
 wanted=("${build[@]}")
 install=1

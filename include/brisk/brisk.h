@@ -7,5 +7,6 @@
 #include "brisk/error.h"
 #include "brisk/functional.h"
 #include "brisk/functions.h"
+#include "brisk/onnx.h"
 #include "brisk/tensor.h"
 #include "brisk/version.h"

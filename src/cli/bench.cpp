@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "cli/onnx.h"
 #include "engine/engine.h"
 
 namespace brisk {
@@ -21,6 +22,8 @@ std::string refuse_price(const std::string& text) {
 
 void bench(const BenchOptions& options) {
   options.device.apply();
+  if (is_onnx(options.model))
+    return bench_onnx(options.model, options.onnx, options.repeats, options.json);
   options.model.empty() ? bench_device(options) : bench_model(options);
 }
 
@@ -44,9 +47,9 @@ void add_bench(CLI::App& program) {
   BenchOptions& o = *options;
   CLI::App* command =
       program.add_subcommand("bench", "time a model, or the device alone, on this machine");
-  CLI::Option* model = command->add_option(
-      "MODEL", o.model,
-      "a GGUF file or a Hugging Face folder; without: copies, reads and products of matrices");
+  CLI::Option* model = command->add_option("MODEL", o.model,
+                                           "a GGUF file, a Hugging Face folder, or an .onnx file; "
+                                           "without: copies, reads and products of matrices");
   command->add_option("--prompt", o.prompt, "tokens of the prompt")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
       ->capture_default_str();
@@ -66,6 +69,7 @@ void add_bench(CLI::App& program) {
                  "time the device's works in PyTorch too; wants python3 with PyTorch, and no MODEL")
       ->excludes(model);
   add_exact(*command, o.exact);
+  o.onnx.add_to(*command);
   o.device.add_to(*command);
   command->callback([options] { bench(*options); });
 }

@@ -4,6 +4,7 @@
 
 #include "cli/cards.h"
 #include "cli/command.h"
+#include "cli/onnx.h"
 
 #include <cstdint>
 #include <optional>
@@ -20,6 +21,7 @@ struct BenchOptions {
   bool json = false;
   bool compare_torch = false;
   std::optional<double> price;  // dollars an hour
+  OnnxInputs onnx;
   DeviceChoice device;
 };
 

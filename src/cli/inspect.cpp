@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/limits.h"
+#include "cli/onnx.h"
 #include "engine/explain.h"
 #include "formats/gguf.h"
 #include "formats/quote.h"
@@ -33,6 +34,7 @@ struct InspectOptions {
   std::int64_t position = 64;
   bool exact = false;
   std::int64_t context = 4096;
+  OnnxInputs onnx;
   DeviceChoice device;
 };
 
@@ -221,6 +223,7 @@ void inspect_step(const InspectOptions& options, const Model& model, std::int64_
 
 void inspect(const InspectOptions& options) {
   options.device.apply();
+  if (is_onnx(options.model)) return inspect_onnx(options.model, options.onnx, options.kernels);
   const Model model = Model::load(model_path(options.model));
   print_config(model.config());
   print_tensors(model.file().tensors(), options.tensors);
@@ -250,7 +253,7 @@ void add_inspect(CLI::App& program) {
   InspectOptions& o = *options;
   CLI::App* command =
       program.add_subcommand("inspect", "show what is in a model and how it is computed");
-  command->add_option("MODEL", o.model, "a GGUF file or a Hugging Face folder");
+  command->add_option("MODEL", o.model, "a GGUF file, a Hugging Face folder, or an .onnx file");
   command->add_flag("--metadata", o.metadata, "also every entry of a GGUF file's metadata");
   command->add_flag("--tensors", o.tensors, "also every tensor");
   command->add_flag("--graph", o.graph, "also the simplified graph of one step, a node a line");
@@ -274,6 +277,7 @@ void add_inspect(CLI::App& program) {
   command->add_option("--ctx", o.context, "tokens that the cache is for")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 28))
       ->capture_default_str();
+  o.onnx.add_to(*command);
   o.device.add_to(*command);
   command->callback([options] { inspect(*options); });
 }

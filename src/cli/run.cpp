@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
+#include "cli/onnx.h"
 #include "llm/generate.h"
 
 namespace brisk {
@@ -30,6 +31,7 @@ struct RunOptions {
   std::int64_t context = 4096;
   bool exact = false;
   SamplerOptions sampler;
+  OnnxRun onnx;
   DeviceChoice device;
 };
 
@@ -148,8 +150,9 @@ class Runner {
 void add_run(CLI::App& program) {
   auto options = std::make_shared<RunOptions>();
   RunOptions& o = *options;
-  CLI::App* run = program.add_subcommand("run", "make text with a language model");
-  run->add_option("MODEL", o.model, "a GGUF file or a Hugging Face folder");
+  CLI::App* run =
+      program.add_subcommand("run", "make text with a language model, or run an ONNX model");
+  run->add_option("MODEL", o.model, "a GGUF file, a Hugging Face folder, or an .onnx file");
   CLI::Option* prompt = run->add_option(
       "-p,--prompt", o.prompt, "the beginning of the text; without it, lines are read from stdin");
   run->add_option("-n,--tokens", o.tokens, "tokens to make at most; -1: until the model ends")
@@ -170,11 +173,16 @@ void add_run(CLI::App& program) {
       ->capture_default_str();
   CLI::Option* seed =
       run->add_option("--seed", s.seed, "one seed gives one text (default: another each time)");
+  o.onnx.inputs.add_to(*run);
+  run->add_option("--output", o.onnx.outputs,
+                  "NAME or NAME=FILE (.npy, .pb): only these outputs, or values inside the graph")
+      ->group("ONNX models");
   o.device.add_to(*run);
   add_exact(*run, o.exact);
   run->callback([options, prompt, seed] {
     if (seed->count() == 0) options->sampler.seed = std::random_device()();
     options->device.apply();
+    if (is_onnx(options->model)) return run_onnx(options->model, options->onnx);
     Runner runner(*options);
     if (prompt->count() > 0) {
       runner.answer_once(options->prompt);

@@ -106,6 +106,9 @@ std::optional<AttentionForm> attention_form(const Part& part) {
     form.weighted = node;  // sources come first: the last is the outermost
   }
   if (!form.greatest || !form.weighted.src(0).is(Op::mul_)) return std::nullopt;
+  // What is made of the result asks for no other reduction.
+  Substitution known = {{form.weighted, constant_float(0)}};
+  if (!find_all({substitute(store.src(2), known)}, Op::reduce_).empty()) return std::nullopt;
   form.key = form.weighted.src(1);
   form.weight = form.weighted.src(0).src(0);
   form.value = form.weighted.src(0).src(1);

@@ -23,7 +23,7 @@ Node dropped(const Node& node, int axis) {
 
 // Every step-th element of an axis, `count` of them.
 Node strided(const Node& node, int axis, std::int64_t count, std::int64_t step) {
-  if (step == 1) return node;
+  if (step == 1) return cut(node, axis, 0, count);
   const std::int64_t span = count * step;
   const std::int64_t have = fixed(node.shape()[axis]);
   const Node whole = span > have ? pad_axis(node, axis, 0, span - have) : cut(node, axis, 0, span);

@@ -13,6 +13,8 @@ Executor& executor() {
   return *fallback;
 }
 
+Executor* own_executor() { return chosen; }
+
 Executor* use_executor(Executor* other) { return std::exchange(chosen, other); }
 
 }  // namespace brisk

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "graph/node.h"
+#include "tensor/realized.h"
 
 namespace brisk {
 
@@ -35,12 +36,19 @@ class Executor {
   virtual bool runs_groups() const { return false; }
   /// Whether products of matrices of 16 bits are much cheaper than those of float32.
   virtual bool has_cheap_halves() const { return false; }
+  /// What it has computed; its buffers mean nothing to another.
+  RealizedNodes& realized() { return realized_; }
+
+ private:
+  RealizedNodes realized_;
 };
 
 /// The executor of this process: the engine's, unless another is set.
 Executor& executor();
 /// Sets another for the calling thread (null: the process's again); returns the one before.
 Executor* use_executor(Executor* other);
+/// Null where the thread has the process's.
+Executor* own_executor();
 /// The interpreter of graph/evaluate.h over memory of the host.
 std::unique_ptr<Executor> evaluator();
 /// The engine of this process (engine/engine.h).

@@ -1,12 +1,14 @@
 #include "tensor/realized.h"
 
 #include "graph/integer.h"
+#include "tensor/realize.h"
 
 namespace brisk {
 
 RealizedNodes& RealizedNodes::shared() {
-  static RealizedNodes nodes;
-  return nodes;
+  static RealizedNodes nodes;  // of the process's executor, which may go before
+  Executor* own = own_executor();
+  return own != nullptr ? own->realized() : nodes;
 }
 
 void RealizedNodes::add(const Node& node, const Node& buffer) {

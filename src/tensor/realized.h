@@ -13,7 +13,7 @@ namespace brisk {
 
 class RealizedNodes {
  public:
-  /// The process's; safe from several threads.
+  /// Of the calling thread's executor; safe from several threads.
   static RealizedNodes& shared();
 
   /// `node` was computed into `buffer`. Forgotten once nothing else refers to the node.

@@ -38,6 +38,7 @@ TEST_F(MovementTest, SlicesFollowPython) {
   EXPECT_EQ(part({{}, {}, 4}), (Values{0, 4, 8}));
   EXPECT_EQ(part({{}, {}, -1}), (Values{9, 8, 7, 6, 5, 4, 3, 2, 1, 0}));
   EXPECT_EQ(part({8, 1, -3}), (Values{8, 5, 2}));
+  EXPECT_EQ(part({5, 2, -1}), (Values{5, 4, 3}));
   EXPECT_EQ(part({-2, -6, -2}), (Values{8, 6}));
   EXPECT_EQ(part({5, 2}), (Values{}));
   EXPECT_EQ(part({100, 200}), (Values{}));

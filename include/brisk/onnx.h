@@ -1,0 +1,56 @@
+// ONNX models: load one, ask what it takes and gives, run it by name.
+//
+//   OnnxModel model = OnnxModel::load("model.onnx");
+//   auto outputs = model.run({{"input", image}});
+//   std::vector<float> scores = outputs.at("scores").to_vector<float>();
+//
+// Kernels are compiled at the first run of a set of input shapes and replayed by later ones. A
+// model whose sizes or branches depend on values is traced in each run; these values are computed
+// then.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "brisk/tensor.h"
+
+namespace brisk {
+
+namespace onnx {
+class Session;
+}
+
+/// An input or output of a model.
+struct OnnxPort {
+  std::string name;
+  DType dtype = DType::none;        // none: no tensor, or elements that brisk does not have
+  std::string type;                 // for people: "float32 [batch, 3, 224, 224]"
+  std::vector<std::int64_t> shape;  // -1: any size
+};
+
+class OnnxModel {
+ public:
+  /// UserError of one line where the file is damaged or has operators that are not supported (all
+  /// of them are listed).
+  static OnnxModel load(const std::string& path);
+
+  /// Those that a run must be given (not those with a value in the file).
+  const std::vector<OnnxPort>& inputs() const { return inputs_; }
+  const std::vector<OnnxPort>& outputs() const { return outputs_; }
+
+  /// Values of all outputs, or of those named (any value inside the graph too). An output that is a
+  /// sequence gives "name[0]", "name[1]", …. Not from several threads at once.
+  std::map<std::string, Tensor> run(const std::map<std::string, Tensor>& inputs,
+                                    const std::vector<std::string>& outputs = {});
+
+  /// For the program's commands.
+  onnx::Session& session() { return *session_; }
+
+ private:
+  std::shared_ptr<onnx::Session> session_;
+  std::vector<OnnxPort> inputs_, outputs_;
+};
+
+}  // namespace brisk

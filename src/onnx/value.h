@@ -1,0 +1,75 @@
+// What a name stands for while a graph is traced: a tensor, a list of values, or nothing. What is
+// known then (initialisers, shapes, what follows from them) lies in the host's memory, and becomes
+// a tensor on the device only where something that is not known meets it.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "brisk/create.h"
+#include "brisk/tensor.h"
+#include "onnx/model.h"
+
+namespace brisk::onnx {
+
+/// A tensor that is known. Its copies on the executor are made once.
+class Known {
+ public:
+  explicit Known(HostTensor host) : host_(std::move(host)) {}
+  const HostTensor& host() const { return host_; }
+  /// On the current executor; a single number is a constant of the graph.
+  Tensor tensor() const;
+
+ private:
+  HostTensor host_;
+  mutable Tensor uploaded_;
+};
+
+class Value {
+ public:
+  enum class Kind { absent, tensor, sequence };
+
+  Value() = default;    // absent: an input that is not given, an empty optional
+  Value(Tensor tensor)  // NOLINT: implicit on purpose
+      : kind_(Kind::tensor), type_(element_of(tensor.dtype())), tensor_(std::move(tensor)) {}
+  Value(Tensor tensor, ElementType type)
+      : kind_(Kind::tensor), type_(type), tensor_(std::move(tensor)) {}
+  Value(HostTensor host)  // NOLINT: implicit on purpose
+      : kind_(Kind::tensor), type_(host.type), known_(std::make_shared<Known>(std::move(host))) {}
+  explicit Value(std::shared_ptr<const Known> known)
+      : kind_(Kind::tensor), type_(known->host().type), known_(std::move(known)) {}
+  static Value sequence(std::vector<Value> elements, ElementType type);
+
+  Kind kind() const { return kind_; }
+  bool present() const { return kind_ != Kind::absent; }
+  ElementType type() const { return type_; }
+  /// Null where the tensor is not known.
+  const HostTensor* known() const { return known_ ? &known_->host() : nullptr; }
+  /// Of a tensor.
+  std::vector<std::int64_t> shape() const;
+  Tensor tensor() const;
+  const std::vector<Value>& elements() const { return *elements_; }
+
+ private:
+  Kind kind_ = Kind::absent;
+  ElementType type_ = ElementType::undefined;
+  Tensor tensor_;
+  std::shared_ptr<const Known> known_;
+  std::shared_ptr<const std::vector<Value>> elements_;
+};
+using Values = std::vector<Value>;
+
+/// Values of the host, copied.
+HostTensor host_tensor(ElementType type, std::vector<std::int64_t> shape,
+                       std::vector<std::byte> bytes);
+template <typename T>
+HostTensor host_tensor(const std::vector<T>& values, std::vector<std::int64_t> shape) {
+  const auto bytes = std::as_bytes(std::span(values.data(), values.size()));
+  return host_tensor(element_of(dtype_of<T>), std::move(shape), {bytes.begin(), bytes.end()});
+}
+/// A vector of int64.
+HostTensor host_integers(const std::vector<std::int64_t>& values);
+/// What a stored value of a test is.
+Value value_of(const StoredValue& stored);
+
+}  // namespace brisk::onnx
