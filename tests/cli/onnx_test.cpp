@@ -12,17 +12,24 @@ class OnnxCommand : public testing::Test {
     if (!std::filesystem::exists(model())) GTEST_SKIP() << "no mnist-onnx in shared/data";
   }
   static std::string model() { return shared_data() / "mnist-onnx" / "mnist.onnx"; }
-  static Finished run(std::vector<std::string> arguments) { return Program(std::move(arguments), "").wait(); }
+  static Finished run(std::vector<std::string> arguments) {
+    return Program(std::move(arguments), "").wait();
+  }
   TemporaryFolder folder_;
 };
 
 TEST_F(OnnxCommand, runs_with_a_file_and_writes_an_output) {
   const std::vector<float> values(784, 1.0F);
-  write_npy(folder_.path() / "x.npy", DType::float32, {1, 1, 28, 28}, std::as_bytes(std::span(values)));
+  write_npy(folder_.path() / "x.npy", DType::float32, {1, 1, 28, 28},
+            std::as_bytes(std::span(values)));
   const std::string out = folder_.path() / "y.npy";
-  const Finished done = run({"run", model(), "--input", "Input3=" + (folder_.path() / "x.npy").string(), "--output", "Plus214_Output_0=" + out});
+  const Finished done =
+      run({"run", model(), "--input", "Input3=" + (folder_.path() / "x.npy").string(), "--output",
+           "Plus214_Output_0=" + out});
   EXPECT_EQ(done.status, 0) << done.err;
-  EXPECT_NE(done.out.find("Input3                           float32 [1, 1, 28, 28]"), std::string::npos) << done.out;
+  EXPECT_NE(done.out.find("Input3                           float32 [1, 1, 28, 28]"),
+            std::string::npos)
+      << done.out;
   EXPECT_EQ(read_npy(out).shape, (std::vector<std::int64_t>{1, 10}));
 }
 
@@ -34,7 +41,9 @@ TEST_F(OnnxCommand, numbers_and_random_values_are_inputs) {
 TEST_F(OnnxCommand, what_is_wrong_is_one_line) {
   Finished done = run({"run", model()});
   EXPECT_EQ(done.status, 1);
-  EXPECT_EQ(done.err, "brisk: " + model() + ": input 'Input3' is missing (float32 [1, 1, 28, 28]); pass --input Input3=FILE, or --random\n");
+  EXPECT_EQ(done.err, "brisk: " + model() +
+                          ": input 'Input3' is missing (float32 [1, 1, 28, 28]); pass --input "
+                          "Input3=FILE, or --random\n");
   done = run({"run", model(), "--input", "Input4=1"});
   EXPECT_EQ(done.err, "brisk: there is no input 'Input4'; the model's inputs: 'Input3'\n");
   const auto torn = folder_.write("torn.onnx", "rubbish");
