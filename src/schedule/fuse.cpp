@@ -81,6 +81,7 @@ class Fuser {
     for (const Node& node : order_) {
       bool below = node.is(Op::reduce_);
       for (const Node& src : node.srcs()) below = below || (heavy_[src] && !wanted_.count(src));
+      if (node.is(Op::after_)) want_events(node);
       heavy_[node] = below;
       if (node.is(Op::store_) || node.is(Op::copy_)) wanted_.insert(node);
       if (node.is(Op::load_) && heavy_[node.src(0)]) want_whole(node.src(0));
@@ -114,6 +115,15 @@ class Fuser {
         const bool narrow = is_float(at->dtype()) && byte_size(at->dtype()) <= 2;
         if (narrow && virtual_.count(*at) == 0) want_whole(*at);
       }
+    }
+  }
+
+  // What is waited for is complete once it is in memory.
+  void want_events(const Node& after) {
+    for (std::size_t i = 1; i < after.srcs().size(); ++i) {
+      const Node* event = &after.src(i);
+      while (is_movement(event->op())) event = &event->src(0);
+      want_whole(*event);
     }
   }
 
