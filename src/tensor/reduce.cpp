@@ -298,7 +298,9 @@ Tensor running_sum(const Tensor& x, int axis) {
   return with_own_gradient(
       {x}, [&] { return scan(ReduceOp::add, x, axis); },
       [axis](const Tensor&, const std::vector<Tensor>&, const Tensor& g) {
-        return std::vector<Tensor>{flip(running_sum(flip(g, axis), axis), axis)};
+        // Stored, since a running sum is one pass in its own order only.
+        const Tensor turned = running_sum(flip(g, axis), axis);
+        return std::vector<Tensor>{flip(tensor_of(stored(node_of(turned))), axis)};
       });
 }
 
