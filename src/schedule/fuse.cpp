@@ -285,6 +285,21 @@ class Fuser {
     return is_sum_of_products(node) ? node : Node();
   }
 
+  // False where the operand of a product is the same all along the axis.
+  static bool moves(const Node& operand, std::size_t axis) {
+    const Node* at = &operand;
+    while (at->is(Op::cast_)) at = &at->src(0);
+    return !at->is(Op::expand_) || !(at->src(0).shape()[axis] == Size(1));
+  }
+
+  // Along an axis of the product's result, as weights are for every column of the values.
+  static bool is_read_again(const Node& operand, const Shape& result) {
+    for (std::size_t axis = 0; axis < result.size(); ++axis) {
+      if (!(result[axis] == Size(1)) && operand.rank() != 0 && !moves(operand, axis)) return true;
+    }
+    return false;
+  }
+
   // Products whose strategies evaluate each operand once per element, not once per product. Those
   // of matrices: both operands are read along an axis of the result along which the other one is
   // constant. Those of integers also with a single row.
@@ -292,11 +307,6 @@ class Fuser {
     const Node& left = node.src(0).src(0);
     const Node& right = node.src(0).src(1);
     if (left.rank() == 0 || right.rank() == 0) return false;
-    const auto moves = [](const Node& operand, std::size_t axis) {
-      const Node* at = &operand;
-      while (at->is(Op::cast_)) at = &at->src(0);
-      return !at->is(Op::expand_) || !(at->src(0).shape()[axis] == Size(1));
-    };
     bool rows = false;
     bool columns = false;
     for (std::size_t axis = 0; axis < node.shape().size(); ++axis) {
@@ -362,6 +372,7 @@ class Fuser {
     if (virtual_.count(node) != 0) return false;
     if (uses.size() > most_uses) return true;
     if (widens(node) || is_of_more(node)) return false;
+    if (is_matrix_product(node) && is_summed(uses)) return true;
     const double own = std::max(1.0, elements(node.shape()));
     double total = 0;
     for (const Use& use : uses) total += std::max(1.0, evaluations(node, use));
@@ -370,6 +381,22 @@ class Fuser {
     const double again = (total - own) * cone_cost(node);
     const double bytes = own * byte_size(node.dtype()) * 2 + total * byte_size(node.dtype());
     return again > bytes * cost_per_byte + cost_of_kernel;
+  }
+
+  // A long product of matrices of floats: whoever computes it element by element, within another
+  // sum, is many times slower than the strategies for it, even though each is computed once.
+  static bool is_matrix_product(const Node& node) {
+    return is_sum_of_products(node) && is_float(node.dtype()) && keeps_operands(node) &&
+           elements(node.src(0).shape()) >= 8 * elements(node.shape());
+  }
+
+  bool is_summed(const std::vector<Use>& uses) const {
+    for (const Use& use : uses) {
+      for (const Node& node : topological_order(use.index)) {
+        if (enclosed_.count(node) != 0) return true;
+      }
+    }
+    return false;
   }
 
   // What is stored, then, is the narrower source.
@@ -462,6 +489,7 @@ class Fuser {
     for (const Node& node : order_) {
       if (!is_sum_of_products(node)) continue;
       for (const Node& operand : node.src(0).srcs()) {
+        if (!is_read_again(operand, node.shape())) continue;
         const std::vector<Node> inside = softmax_of_contraction(operand, node.ints(1));
         virtual_.insert(inside.begin(), inside.end());
       }

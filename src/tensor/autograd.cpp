@@ -42,7 +42,7 @@ Node placed(const TensorState& state, const Node& place) {
 
 // ---- leaves -------------------------------------------------------------------------------------
 
-Tensor& Tensor::requires_grad_(bool requires_grad) {
+Tensor Tensor::requires_grad_(bool requires_grad) const {
   const Call call("requires_grad_");
   want_defined(*this, "the tensor");
   const std::lock_guard lock(state_->mutex);
@@ -83,7 +83,7 @@ Tensor Tensor::grad() const {
   return gradient->sum;
 }
 
-void Tensor::set_grad(const Tensor& gradient) {
+void Tensor::set_grad(const Tensor& gradient) const {
   const Call call("set_grad");
   want_defined(*this, "the tensor");
   if (!state_->gradient)
@@ -96,7 +96,7 @@ void Tensor::set_grad(const Tensor& gradient) {
   state_->gradient->sum = gradient;
 }
 
-void Tensor::zero_grad() {
+void Tensor::zero_grad() const {
   const Call call("zero_grad");
   want_defined(*this, "the tensor");
   if (!state_->gradient) return;
@@ -104,7 +104,7 @@ void Tensor::zero_grad() {
   state_->gradient->sum = {};
 }
 
-Tensor& Tensor::retain_grad() {
+Tensor Tensor::retain_grad() const {
   const Call call("retain_grad");
   want_defined(*this, "the tensor");
   const std::lock_guard lock(state_->mutex);
@@ -283,7 +283,7 @@ void backward(const std::vector<Tensor>& tensors, const std::vector<Tensor>& gra
   }
 }
 
-void Tensor::backward(const Tensor& gradient, bool retain_graph, bool create_graph) {
+void Tensor::backward(const Tensor& gradient, bool retain_graph, bool create_graph) const {
   brisk::backward({*this},
                   gradient.defined() ? std::vector<Tensor>{gradient} : std::vector<Tensor>(),
                   retain_graph, create_graph);
