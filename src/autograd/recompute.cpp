@@ -38,15 +38,22 @@ struct RegionRule : GradientRule {
     const Node& output = node.src(0);
     std::vector<Node> targets(node.srcs().begin() + 1, node.srcs().end());
     std::unordered_map<Node, Node, NodeHash> memo;
+    std::unordered_map<Node, Node, NodeHash> values;
     for (const Node& leaf : leaves_of(output)) {
       const auto found = std::find(inputs.begin(), inputs.end(), leaf.attr().storage);
       if (found == inputs.end()) continue;
       const Node late = gradient_leaf(after(leaf.src(0), g), *found);
       memo.insert_or_assign(leaf, late);
+      values.insert_or_assign(late, late.src(0));
       targets[static_cast<std::size_t>(found - inputs.begin())] = late;
     }
     const Node again = replaced(output, memo);
-    return gradient({&again, 1}, {&g, 1}, targets);
+    std::vector<Node> result = gradient({&again, 1}, {&g, 1}, targets);
+    // Gradients of these gradients do not end at the region's inputs.
+    for (Node& node : result) {
+      if (node) node = replaced(node, values);
+    }
+    return result;
   }
 };
 

@@ -372,7 +372,8 @@ class Fuser {
     if (virtual_.count(node) != 0) return false;
     if (uses.size() > most_uses) return true;
     if (widens(node) || is_of_more(node)) return false;
-    if (is_matrix_product(node) && is_summed(uses)) return true;
+    if (is_matrix_product(node) && is_summed(uses, false)) return true;
+    if (is_long_reduction(node) && is_summed(uses, true)) return true;
     const double own = std::max(1.0, elements(node.shape()));
     double total = 0;
     for (const Use& use : uses) total += std::max(1.0, evaluations(node, use));
@@ -390,10 +391,19 @@ class Fuser {
            elements(node.src(0).shape()) >= 8 * elements(node.shape());
   }
 
-  bool is_summed(const std::vector<Use>& uses) const {
+  // What an element of a product's operand is made of, and is different for each that is summed,
+  // would be reduced for every element.
+  static bool is_long_reduction(const Node& node) {
+    return node.is(Op::reduce_) && is_float(node.dtype()) &&
+           elements(node.src(0).shape()) >= 64 * elements(node.shape());
+  }
+
+  // Read within another sum (of a product of matrices).
+  bool is_summed(const std::vector<Use>& uses, bool of_product) const {
     for (const Use& use : uses) {
       for (const Node& node : topological_order(use.index)) {
-        if (enclosed_.count(node) != 0) return true;
+        const auto found = enclosed_.find(node);
+        if (found != enclosed_.end() && (found->second.packed || !of_product)) return true;
       }
     }
     return false;
@@ -659,7 +669,7 @@ class Fuser {
       if (only != nullptr) return false;
       only = &use;
     }
-    if (only == nullptr) return false;
+    if (only == nullptr || has_matrix_product(output)) return false;
     bool within = false;
     for (std::size_t axis = 0; axis < space->second.size(); ++axis) {
       if (!within && only->index[axis] == space->second[axis] &&
@@ -670,6 +680,21 @@ class Fuser {
       if (!(value.shape()[axis] == Size(1))) return false;
     }
     return within;
+  }
+
+  // In its kernel: strategies for products have one output.
+  bool has_matrix_product(const Node& output) const {
+    NodeSet seen;
+    std::vector<Node> stack = {output};
+    while (!stack.empty()) {
+      const Node node = stack.back();
+      stack.pop_back();
+      if (!seen.insert(node).second || is_leaf(node)) continue;
+      if (!(node == output) && stored_.count(node) != 0) continue;
+      if (is_matrix_product(node)) return true;
+      stack.insert(stack.end(), node.srcs().begin(), node.srcs().end());
+    }
+    return false;
   }
 
   // True where `from` can only run after `to`.

@@ -415,16 +415,23 @@ TEST_F(Autograd, aCheckpointDrawsTheSameRandomNumbersTwice) {
   expect_values(g, {64}, twice);
 }
 
-// Bytes of intermediate values of a stack of blocks and its gradients.
+// Bytes of intermediate values of four regions of four blocks, each with its weight, and of the
+// weights' gradients.
 std::int64_t memory_of_stack(bool checkpointed) {
-  Tensor w = (rand({32, 32}) - 0.5).realize().requires_grad_();
+  std::vector<Tensor> weights;
+  for (int i = 0; i < 16; ++i) weights.push_back((rand({32, 32}) - 0.5).realize().requires_grad_());
   Tensor x = rand({512, 32}).realize();
-  const auto one = [&](const std::vector<Tensor>& in) {
-    return block(block(block(block(in[0], w), w), w), w);
-  };
-  for (int i = 0; i < 4; ++i) x = checkpointed ? checkpoint(one, {x}) : one({x});
-  const Node root = node_of(grad({x.sum()}, {w})[0]);
-  return Plan(values_of({&root, 1}), Engine::shared()).intermediate_bytes();
+  for (std::size_t region = 0; region < 4; ++region) {
+    const auto blocks = [&](const std::vector<Tensor>& in) {
+      Tensor y = in[0];
+      for (std::size_t i = 0; i < 4; ++i) y = block(y, weights[region * 4 + i]);
+      return y;
+    };
+    x = checkpointed ? checkpoint(blocks, {x}) : blocks({x});
+  }
+  std::vector<Node> roots;
+  for (const Tensor& g : grad({x.sum()}, weights)) roots.push_back(node_of(g));
+  return Plan(values_of(roots), Engine::shared()).intermediate_bytes();
 }
 
 TEST(Checkpoint, keepsLessMemory) {
