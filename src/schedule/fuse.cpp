@@ -81,6 +81,7 @@ class Fuser {
     for (const Node& node : order_) {
       bool below = node.is(Op::reduce_);
       for (const Node& src : node.srcs()) below = below || (heavy_[src] && !wanted_.count(src));
+      if (node.is(Op::after_)) want_events(node);
       heavy_[node] = below;
       if (node.is(Op::store_) || node.is(Op::copy_)) wanted_.insert(node);
       if (node.is(Op::load_) && heavy_[node.src(0)]) want_whole(node.src(0));
@@ -114,6 +115,15 @@ class Fuser {
         const bool narrow = is_float(at->dtype()) && byte_size(at->dtype()) <= 2;
         if (narrow && virtual_.count(*at) == 0) want_whole(*at);
       }
+    }
+  }
+
+  // What is waited for is complete once it is in memory.
+  void want_events(const Node& after) {
+    for (std::size_t i = 1; i < after.srcs().size(); ++i) {
+      const Node* event = &after.src(i);
+      while (is_movement(event->op())) event = &event->src(0);
+      want_whole(*event);
     }
   }
 
@@ -275,6 +285,21 @@ class Fuser {
     return is_sum_of_products(node) ? node : Node();
   }
 
+  // False where the operand of a product is the same all along the axis.
+  static bool moves(const Node& operand, std::size_t axis) {
+    const Node* at = &operand;
+    while (at->is(Op::cast_)) at = &at->src(0);
+    return !at->is(Op::expand_) || !(at->src(0).shape()[axis] == Size(1));
+  }
+
+  // Along an axis of the product's result, as weights are for every column of the values.
+  static bool is_read_again(const Node& operand, const Shape& result) {
+    for (std::size_t axis = 0; axis < result.size(); ++axis) {
+      if (!(result[axis] == Size(1)) && operand.rank() != 0 && !moves(operand, axis)) return true;
+    }
+    return false;
+  }
+
   // Products whose strategies evaluate each operand once per element, not once per product. Those
   // of matrices: both operands are read along an axis of the result along which the other one is
   // constant. Those of integers also with a single row.
@@ -282,11 +307,6 @@ class Fuser {
     const Node& left = node.src(0).src(0);
     const Node& right = node.src(0).src(1);
     if (left.rank() == 0 || right.rank() == 0) return false;
-    const auto moves = [](const Node& operand, std::size_t axis) {
-      const Node* at = &operand;
-      while (at->is(Op::cast_)) at = &at->src(0);
-      return !at->is(Op::expand_) || !(at->src(0).shape()[axis] == Size(1));
-    };
     bool rows = false;
     bool columns = false;
     for (std::size_t axis = 0; axis < node.shape().size(); ++axis) {
@@ -352,6 +372,8 @@ class Fuser {
     if (virtual_.count(node) != 0) return false;
     if (uses.size() > most_uses) return true;
     if (widens(node) || is_of_more(node)) return false;
+    if (is_matrix_product(node) && is_summed(uses, false)) return true;
+    if (is_long_reduction(node) && is_summed(uses, true)) return true;
     const double own = std::max(1.0, elements(node.shape()));
     double total = 0;
     for (const Use& use : uses) total += std::max(1.0, evaluations(node, use));
@@ -360,6 +382,31 @@ class Fuser {
     const double again = (total - own) * cone_cost(node);
     const double bytes = own * byte_size(node.dtype()) * 2 + total * byte_size(node.dtype());
     return again > bytes * cost_per_byte + cost_of_kernel;
+  }
+
+  // A long product of matrices of floats: whoever computes it element by element, within another
+  // sum, is many times slower than the strategies for it, even though each is computed once.
+  static bool is_matrix_product(const Node& node) {
+    return is_sum_of_products(node) && is_float(node.dtype()) && keeps_operands(node) &&
+           elements(node.src(0).shape()) >= 8 * elements(node.shape());
+  }
+
+  // What an element of a product's operand is made of, and is different for each that is summed,
+  // would be reduced for every element.
+  static bool is_long_reduction(const Node& node) {
+    return node.is(Op::reduce_) && is_float(node.dtype()) &&
+           elements(node.src(0).shape()) >= 64 * elements(node.shape());
+  }
+
+  // Read within another sum (of a product of matrices).
+  bool is_summed(const std::vector<Use>& uses, bool of_product) const {
+    for (const Use& use : uses) {
+      for (const Node& node : topological_order(use.index)) {
+        const auto found = enclosed_.find(node);
+        if (found != enclosed_.end() && (found->second.packed || !of_product)) return true;
+      }
+    }
+    return false;
   }
 
   // What is stored, then, is the narrower source.
@@ -452,7 +499,8 @@ class Fuser {
     for (const Node& node : order_) {
       if (!is_sum_of_products(node)) continue;
       for (const Node& operand : node.src(0).srcs()) {
-        const std::vector<Node> inside = softmax_of_contraction(operand);
+        if (!is_read_again(operand, node.shape())) continue;
+        const std::vector<Node> inside = softmax_of_contraction(operand, node.ints(1));
         virtual_.insert(inside.begin(), inside.end());
       }
     }
@@ -463,17 +511,23 @@ class Fuser {
            node.attr().ints.size() == 2 && node.src(0).is(Op::mul_);
   }
 
-  // The nodes from `weights` down to the first contraction, if that is what it is.
-  std::vector<Node> softmax_of_contraction(const Node& weights) const {
+  // The nodes from `weights` down to the first contraction, if that is what it is: the softmax's
+  // sum and maximum run along the axis `over` of the weights.
+  std::vector<Node> softmax_of_contraction(const Node& weights, std::int64_t over) const {
+    Index index(weights.shape().size(), constant_int(0));
+    const auto axis = static_cast<std::size_t>(over);
+    if (axis >= index.size()) return {};  // one weight for all
+    const Node counter = variable("counter", 0, weights.shape()[axis].upper());
+    index[axis] = counter;
     std::vector<Node> inside;
     std::vector<Node> sums;
     NodeSet seen;
-    std::vector<Node> stack = {weights};
+    std::vector<std::pair<Node, Index>> stack = {{weights, index}};
     int maxima = 0;
     int exponentials = 0;
     int contractions = 0;
     while (!stack.empty()) {
-      const Node at = stack.back();
+      const auto [at, element] = stack.back();
       stack.pop_back();
       if (is_leaf(at) || !seen.insert(at).second) continue;
       if (wanted_.count(at) != 0) {
@@ -488,15 +542,22 @@ class Fuser {
         inside.push_back(at.src(0));  // the products; their operands may be stored
         continue;
       }
+      Index below = element;
       if (at.is(Op::reduce_)) {
         if (at.attr().ints.size() != 2) return {};
+        for (const Node& node : topological_order(element)) {
+          if (node == counter) return {};
+        }
         const auto op = static_cast<ReduceOp>(at.ints(0));
         maxima += op == ReduceOp::max;
         if (op == ReduceOp::add) sums.push_back(at);
-      } else if (!is_elementwise(at.op()) && !is_movement(at.op())) {
+      } else if (is_movement(at.op())) {
+        Node gate;
+        below = source_index(at, element, gate);
+      } else if (!is_elementwise(at.op())) {
         return {};
       }
-      for (const Node& src : at.srcs()) stack.push_back(src);
+      for (const Node& src : at.srcs()) stack.emplace_back(src, src.rank() == 0 ? Index{} : below);
     }
     const bool found = maxima == 1 && exponentials >= 1 && contractions == 1 && sums.size() == 1;
     if (!found || weights.dtype() != DType::float32) return {};
@@ -608,7 +669,7 @@ class Fuser {
       if (only != nullptr) return false;
       only = &use;
     }
-    if (only == nullptr) return false;
+    if (only == nullptr || has_matrix_product(output)) return false;
     bool within = false;
     for (std::size_t axis = 0; axis < space->second.size(); ++axis) {
       if (!within && only->index[axis] == space->second[axis] &&
@@ -619,6 +680,21 @@ class Fuser {
       if (!(value.shape()[axis] == Size(1))) return false;
     }
     return within;
+  }
+
+  // In its kernel: strategies for products have one output.
+  bool has_matrix_product(const Node& output) const {
+    NodeSet seen;
+    std::vector<Node> stack = {output};
+    while (!stack.empty()) {
+      const Node node = stack.back();
+      stack.pop_back();
+      if (!seen.insert(node).second || is_leaf(node)) continue;
+      if (!(node == output) && stored_.count(node) != 0) continue;
+      if (is_matrix_product(node)) return true;
+      stack.insert(stack.end(), node.srcs().begin(), node.srcs().end());
+    }
+    return false;
   }
 
   // True where `from` can only run after `to`.

@@ -20,6 +20,7 @@ const Tensor& x23() {
   return x;
 }
 Tensor f(const Dims& shape) { return zeros(shape); }
+Tensor leaf(const Dims& shape) { return zeros(shape).requires_grad_(); }
 Tensor ints(const Dims& shape) { return zeros(shape, DType::int64); }
 Dim some() { return Dim::variable("T", 0, 9); }
 ConvOptions with(const std::function<void(ConvOptions&)>& change) {
@@ -430,6 +431,60 @@ const std::vector<Mistake> mistakes = {
     {"scaled_dot_product_attention: wants floating point, got int64",
      [] {
        scaled_dot_product_attention(ints({2, 8}), ints({2, 8}), ints({2, 8}));
+     }},
+
+    // gradients
+    {"requires_grad_: only floating point has gradients, got int64",
+     [] { ints({2}).requires_grad_(); }},
+    {"requires_grad_: a number has no gradient: make a tensor of it with full()",
+     [] { Tensor(1.5).requires_grad_(); }},
+    {"requires_grad_: only leaves can do without; use detach() for the value of what was computed",
+     [] { (leaf({2}) * 2).requires_grad_(false); }},
+    {"backward: wants the gradient of an output of several elements (shape [2]): sum() or mean() "
+     "it, or give the gradient",
+     [] { (leaf({2}) * 2).backward(); }},
+    {"backward: wants a gradient of the output's shape [2], got [3]",
+     [] { (leaf({2}) * 2).backward(f({3})); }},
+    {"backward: output 1 of 1 (float32 of shape []) depends on nothing that requires a gradient: "
+     "call requires_grad_() on its inputs before it is computed",
+     [] { f({2}).sum().backward(); }},
+    {"backward: the graph of this output was released by an earlier backward(): give that one "
+     "retain_graph = true",
+     [] {
+       Tensor y = leaf({2}).sum();
+       y.backward();
+       y.backward();
+     }},
+    {"grad: wants at least one output", [] { grad({}, {leaf({2})}); }},
+    {"grad: wants one gradient for each of the 1 outputs, got 2",
+     [] {
+       const Tensor x = leaf({2});
+       grad({x.sum()}, {x}, {f({}), f({})});
+     }},
+    {"grad: input 1 of 1 (float32 of shape [2]) requires no gradient: call requires_grad_() on it "
+     "before anything is computed from it",
+     [] { grad({leaf({2}).sum()}, {f({2})}); }},
+    {"grad: no output depends on input 2 of 2 (shape [3]); allow_unused = true gives an undefined "
+     "tensor for it",
+     [] {
+       const Tensor x = leaf({2});
+       grad({x.sum()}, {x, leaf({3})});
+     }},
+    {"set_grad: wants a tensor that requires_grad_() or retain_grad() made keep one",
+     [] { f({2}).set_grad(f({2})); }},
+    {"set_grad: wants a gradient of float32 of shape [2], got float32 of shape [3]",
+     [] { leaf({2}).set_grad(f({3})); }},
+    {"retain_grad: wants a tensor that requires a gradient", [] { f({2}).retain_grad(); }},
+    {"set: would change a leaf that requires a gradient: do it while a NoGrad lives, or assign()",
+     [] { leaf({2}).set({0}, 1); }},
+    {"grad: wants a gradient for each of the 1 inputs, got 0",
+     [] {
+       const Tensor x = leaf({2});
+       const Tensor y =
+           with_gradient(x * 2, {x}, [](const Tensor&, const std::vector<Tensor>&, const Tensor&) {
+             return std::vector<Tensor>();
+           });
+       grad({y.sum()}, {x});
      }},
 };
 
