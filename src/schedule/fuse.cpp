@@ -738,6 +738,7 @@ class Fuser {
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       if (state[i] == 0 && outputs[i]) place(i);
     }
+    sequence = results_first(sequence, before);
     // What reads a common input and does not wait for each other goes into one launch, also from a
     // few places further on in the sequence.
     std::vector<std::size_t> members;
@@ -774,6 +775,34 @@ class Fuser {
     }
     result.stored = std::move(stored_);
     result.overwritten = std::move(overwritten_);
+    return result;
+  }
+
+  // Kernels that none waits for (results: the gradient of a weight, say) as soon as what they read
+  // is there, so that it need not be kept until the end.
+  static std::vector<std::size_t> results_first(
+      const std::vector<std::size_t>& sequence,
+      const std::vector<std::vector<std::size_t>>& before) {
+    std::vector<std::vector<std::size_t>> after(before.size());
+    for (const std::size_t i : sequence) {
+      for (const std::size_t b : before[i]) after[b].push_back(i);
+    }
+    std::vector<std::size_t> result;
+    std::vector<bool> placed(before.size());
+    const auto place = [&](std::size_t i) {
+      placed[i] = true;
+      result.push_back(i);
+    };
+    for (const std::size_t i : sequence) {
+      if (placed[i]) continue;
+      place(i);
+      for (const std::size_t next : after[i]) {
+        const bool ready = after[next].empty() && !placed[next] &&
+                           std::all_of(before[next].begin(), before[next].end(),
+                                       [&](std::size_t b) { return placed[b]; });
+        if (ready) place(next);
+      }
+    }
     return result;
   }
 
