@@ -1,6 +1,7 @@
 // All of brisk: lazy tensors that are computed by kernels compiled for the machine at hand.
 #pragma once
 
+#include "brisk/autograd.h"
 #include "brisk/create.h"
 #include "brisk/dim.h"
 #include "brisk/dtype.h"

@@ -90,6 +90,32 @@ class Tensor {
   /// realize of it; a tensor that is not realized just takes the value over. For parameters.
   void assign(const Tensor& value);
 
+  // -- gradients (brisk/autograd.h)
+  // ----------------------------------------------------------------
+
+  /// Makes this a leaf, whose gradient backward() adds up in grad(): a parameter. Its values stay;
+  /// what they were computed from gets no gradient. Floating point only.
+  Tensor& requires_grad_(bool requires_grad = true);
+  /// Whether it is a leaf or was computed from one.
+  bool requires_grad() const;
+  /// Whether nothing before it gets a gradient through it.
+  bool is_leaf() const;
+  /// Adds the gradient of this tensor, which has one element unless `gradient` is given, to grad()
+  /// of all leaves that it depends on. Unless the graph is retained the tensor keeps only its
+  /// value.
+  void backward(const Tensor& gradient = {}, bool retain_graph = false, bool create_graph = false);
+  /// What backward() gave so far; undefined where it has not. Only of leaves, and after
+  /// retain_grad().
+  Tensor grad() const;
+  void set_grad(const Tensor& gradient);
+  /// Makes grad() undefined.
+  void zero_grad();
+  /// backward() keeps the gradient of this tensor too, though it is no leaf, as far as it passes
+  /// through what is computed from it from now on.
+  Tensor& retain_grad();
+  /// The same values, in the same memory, without what they were computed from.
+  Tensor detach() const;
+
   // -- the functions of brisk/functions.h as methods ----------------------------------------------
 
   Tensor neg() const { return brisk::neg(*this); }

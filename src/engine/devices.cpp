@@ -111,6 +111,16 @@ std::vector<Node> with_copies_made(std::span<const Node> roots, const VariableVa
 
 }  // namespace
 
+std::string device_of_graph(const Node& root) {
+  std::string last;  // where the last copy takes it
+  for (const Node& node : topological_order({&root, 1})) {
+    if (node.is(Op::copy_)) last = node.attr().name;
+  }
+  if (!last.empty()) return last;
+  Engine* home = home_of(root);
+  return (home == nullptr ? Engine::shared() : *home).device().info().id;
+}
+
 Engine& engine_of(const std::string& id) { return Engines::shared().of(id); }
 
 std::vector<Node> realize_on_devices(std::span<const Node> roots, const VariableValues& values) {

@@ -394,6 +394,7 @@ class Evaluator {
           layout.strides[i] = -layout.strides[i];
         }
         return view;
+      case Op::after_: return view;
       case Op::pad_: return pad(node, view, outside);
       default: unreachable("a movement operation");
     }

@@ -128,6 +128,7 @@ Shape movement(Op op, const Node& src, const Attr& attr) {
       }
       return shape;
     }
+    case Op::after_: return from;
     case Op::flip_: want_axes(op, attr.ints, 0, static_cast<int>(rank)); return from;
     default: unreachable("a movement operation");
   }
@@ -183,7 +184,8 @@ Shape infer_shape(Op op, DType dtype, const std::vector<Node>& srcs, const Attr&
     case Op::store_: return store_shape(srcs);
     case Op::buffer_: return attr.sizes;
     case Op::iota_: return attr.sizes;
-    case Op::copy_: return srcs[0].shape();
+    case Op::copy_:
+    case Op::with_gradient_: return srcs[0].shape();
     default: return {};
   }
 }

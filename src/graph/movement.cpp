@@ -93,6 +93,7 @@ Index source_index(const Node& view, const Index& index, Node& gate) {
         if (from[i] == Size(1)) result[i] = constant_int(0);
       }
       return result;
+    case Op::after_: return index;
     case Op::flip_:
       for (const auto axis : attr.ints) {
         result[axis] = integer_sub((from[axis] - 1).node(), index[axis]);

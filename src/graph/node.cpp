@@ -70,6 +70,7 @@ std::size_t hash_node(const NodeData& data) {
   for (const Node& src : data.srcs) h = mix(h, std::hash<const void*>()(src.get()));
   for (auto value : data.attr.ints) h = mix(h, static_cast<std::size_t>(value));
   for (const Size& size : data.attr.sizes) h = mix(h, hash_size(size));
+  if (data.attr.storage) h = mix(h, std::hash<const void*>()(data.attr.storage.get()));
   if (!data.attr.name.empty()) h = mix(h, std::hash<std::string>()(data.attr.name));
   return h;
 }
@@ -138,6 +139,15 @@ class Shard {
   std::uint64_t insertions_ = 0;
 };
 
+// Gradients go through floating-point values, and around src0 of with_gradient.
+bool has_gradient(const NodeData& data) {
+  if (!is_float(data.dtype)) return false;
+  const bool own = data.op == Op::with_gradient_;
+  if (own && !data.attr.ints.empty()) return true;
+  return std::any_of(data.srcs.begin() + (own ? 1 : 0), data.srcs.end(),
+                     [](const Node& src) { return src.requires_grad(); });
+}
+
 constexpr std::size_t shard_count = 64;
 
 // Never destroyed, so that handles in static objects may outlive main.
@@ -169,6 +179,7 @@ Node make_node(Op op, DType dtype, std::vector<Node> srcs, Attr attr, int lanes)
   std::unique_ptr<NodeData> fresh(
       new NodeData{op, dtype, lanes, std::move(key.srcs), std::move(key.attr), std::move(shape)});
   fresh->hash = key.hash;
+  fresh->requires_grad = has_gradient(*fresh);
   fresh->id = next_id++;
   const std::lock_guard lock(shard.mutex);
   if (shard.insertions() != seen) {
@@ -419,6 +430,29 @@ Node shrink(const Node& a, Shape begin_end) {
 Node flip(const Node& a, std::vector<int> axes) {
   if (axes.empty()) return a;
   return make_node(Op::flip_, a.dtype(), {a}, with_axes(axes));
+}
+
+Node after(const Node& a, const Node& event) {
+  return make_node(Op::after_, a.dtype(), {a, event});
+}
+
+Node with_gradient(const Node& value, const std::vector<Node>& inputs,
+                   std::shared_ptr<Storage> rule) {
+  std::vector<Node> srcs = {value};
+  srcs.insert(srcs.end(), inputs.begin(), inputs.end());
+  Attr attr;
+  attr.storage = std::move(rule);
+  return make_node(Op::with_gradient_, value.dtype(), std::move(srcs), std::move(attr));
+}
+
+Node gradient_leaf(const Node& value, std::shared_ptr<Storage> identity) {
+  Attr attr = with_ints({1});
+  attr.storage = std::move(identity);
+  return make_node(Op::with_gradient_, value.dtype(), {value}, std::move(attr));
+}
+
+bool is_gradient_leaf(const Node& node) {
+  return node.is(Op::with_gradient_) && !node.attr().ints.empty();
 }
 
 Node buffer(DType dtype, Shape shape, std::shared_ptr<Storage> storage) {

@@ -29,6 +29,7 @@ enum class OpGroup : std::uint8_t {
   movement,
   memory,
   symbolic,
+  gradient,
   kernel,
 };
 
@@ -87,6 +88,9 @@ class Node {
   const Attr& attr() const;
   const Shape& shape() const;
   int rank() const;
+  /// Whether a gradient with respect to it means something: it depends on a leaf through
+  /// floating-point values.
+  bool requires_grad() const;
   /// Creation order: sources have smaller ids than their users. Differs from run to run.
   std::uint64_t id() const;
 
@@ -150,6 +154,7 @@ struct NodeData {
   std::vector<Node> srcs;
   Attr attr;
   Shape shape = {};
+  bool requires_grad = false;
   std::uint64_t id = 0;
   std::size_t hash = 0;
   std::atomic<std::int64_t> references = 1;
@@ -170,6 +175,7 @@ inline const std::vector<Node>& Node::srcs() const { return data_->srcs; }
 inline const Attr& Node::attr() const { return data_->attr; }
 inline const Shape& Node::shape() const { return data_->shape; }
 inline int Node::rank() const { return static_cast<int>(data_->shape.size()); }
+inline bool Node::requires_grad() const { return data_->requires_grad; }
 inline std::uint64_t Node::id() const { return data_->id; }
 inline std::int64_t Node::ints(std::size_t i) const { return data_->attr.ints[i]; }
 
@@ -222,6 +228,8 @@ Node expand(const Node& a, Shape shape);
 Node pad(const Node& a, Shape before_after);
 Node shrink(const Node& a, Shape begin_end);
 Node flip(const Node& a, std::vector<int> axes);
+/// The same values, computed from only once `event` has been computed.
+Node after(const Node& a, const Node& event);
 
 /// A new buffer node (ids are unique in the process).
 Node buffer(DType dtype, Shape shape, std::shared_ptr<Storage> storage);
@@ -231,6 +239,13 @@ Node scatter(const Node& target, const Node& index, const Node& value, StoreMode
 Node copy_to(const Node& a, std::string device);
 Node variable(std::string name, std::int64_t least, std::int64_t greatest);
 Node iota(const Size& size);
+
+/// The value with gradients that go to `inputs` by the rule; without inputs they go nowhere.
+Node with_gradient(const Node& value, const std::vector<Node>& inputs,
+                   std::shared_ptr<Storage> rule);
+/// The value as a leaf, told from others by `identity`.
+Node gradient_leaf(const Node& value, std::shared_ptr<Storage> identity);
+bool is_gradient_leaf(const Node& node);
 
 // ---- shapes
 // --------------------------------------------------------------------------------------

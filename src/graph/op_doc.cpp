@@ -18,7 +18,7 @@ constexpr Group groups[] = {
     {OpGroup::arithmetic, "Arithmetic"}, {OpGroup::integer, "Integers and bits"},
     {OpGroup::reduction, "Reduction"},   {OpGroup::movement, "Movement"},
     {OpGroup::memory, "Memory"},         {OpGroup::symbolic, "Symbolic sizes and positions"},
-    {OpGroup::kernel, "Inside kernels"},
+    {OpGroup::gradient, "Gradients"},    {OpGroup::kernel, "Inside kernels"},
 };
 
 std::string cell(std::string_view text) {  // a bar would end it

@@ -55,6 +55,7 @@ Text size_error(const Size& size) {
 
 Text graph_error(const Node& node) {
   if (info(node.op()).group == OpGroup::kernel) return "belongs to kernels";
+  if (info(node.op()).group == OpGroup::gradient) return "is for gradients and has no kernel";
   if (node.lanes() != 1) return "has lanes";
   if (node.dtype() == DType::none) return "has no dtype";
   if (node.is(Op::reduce_) && node.srcs().size() != 1) return "reduces over ranges";

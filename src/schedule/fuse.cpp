@@ -81,6 +81,7 @@ class Fuser {
     for (const Node& node : order_) {
       bool below = node.is(Op::reduce_);
       for (const Node& src : node.srcs()) below = below || (heavy_[src] && !wanted_.count(src));
+      if (node.is(Op::after_)) want_events(node);
       heavy_[node] = below;
       if (node.is(Op::store_) || node.is(Op::copy_)) wanted_.insert(node);
       if (node.is(Op::load_) && heavy_[node.src(0)]) want_whole(node.src(0));
@@ -114,6 +115,15 @@ class Fuser {
         const bool narrow = is_float(at->dtype()) && byte_size(at->dtype()) <= 2;
         if (narrow && virtual_.count(*at) == 0) want_whole(*at);
       }
+    }
+  }
+
+  // What is waited for is complete once it is in memory.
+  void want_events(const Node& after) {
+    for (std::size_t i = 1; i < after.srcs().size(); ++i) {
+      const Node* event = &after.src(i);
+      while (is_movement(event->op())) event = &event->src(0);
+      want_whole(*event);
     }
   }
 
@@ -452,7 +462,7 @@ class Fuser {
     for (const Node& node : order_) {
       if (!is_sum_of_products(node)) continue;
       for (const Node& operand : node.src(0).srcs()) {
-        const std::vector<Node> inside = softmax_of_contraction(operand);
+        const std::vector<Node> inside = softmax_of_contraction(operand, node.ints(1));
         virtual_.insert(inside.begin(), inside.end());
       }
     }
@@ -463,17 +473,23 @@ class Fuser {
            node.attr().ints.size() == 2 && node.src(0).is(Op::mul_);
   }
 
-  // The nodes from `weights` down to the first contraction, if that is what it is.
-  std::vector<Node> softmax_of_contraction(const Node& weights) const {
+  // The nodes from `weights` down to the first contraction, if that is what it is: the softmax's
+  // sum and maximum run along the axis `over` of the weights.
+  std::vector<Node> softmax_of_contraction(const Node& weights, std::int64_t over) const {
+    Index index(weights.shape().size(), constant_int(0));
+    const auto axis = static_cast<std::size_t>(over);
+    if (axis >= index.size()) return {};  // one weight for all
+    const Node counter = variable("counter", 0, weights.shape()[axis].upper());
+    index[axis] = counter;
     std::vector<Node> inside;
     std::vector<Node> sums;
     NodeSet seen;
-    std::vector<Node> stack = {weights};
+    std::vector<std::pair<Node, Index>> stack = {{weights, index}};
     int maxima = 0;
     int exponentials = 0;
     int contractions = 0;
     while (!stack.empty()) {
-      const Node at = stack.back();
+      const auto [at, element] = stack.back();
       stack.pop_back();
       if (is_leaf(at) || !seen.insert(at).second) continue;
       if (wanted_.count(at) != 0) {
@@ -488,15 +504,22 @@ class Fuser {
         inside.push_back(at.src(0));  // the products; their operands may be stored
         continue;
       }
+      Index below = element;
       if (at.is(Op::reduce_)) {
         if (at.attr().ints.size() != 2) return {};
+        for (const Node& node : topological_order(element)) {
+          if (node == counter) return {};
+        }
         const auto op = static_cast<ReduceOp>(at.ints(0));
         maxima += op == ReduceOp::max;
         if (op == ReduceOp::add) sums.push_back(at);
-      } else if (!is_elementwise(at.op()) && !is_movement(at.op())) {
+      } else if (is_movement(at.op())) {
+        Node gate;
+        below = source_index(at, element, gate);
+      } else if (!is_elementwise(at.op())) {
         return {};
       }
-      for (const Node& src : at.srcs()) stack.push_back(src);
+      for (const Node& src : at.srcs()) stack.emplace_back(src, src.rank() == 0 ? Index{} : below);
     }
     const bool found = maxima == 1 && exponentials >= 1 && contractions == 1 && sums.size() == 1;
     if (!found || weights.dtype() != DType::float32) return {};

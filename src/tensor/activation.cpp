@@ -5,17 +5,26 @@
 
 #include "brisk/functional.h"
 #include "tensor/in_float.h"
+#include "tensor/own_gradient.h"
 
 namespace brisk {
 
 namespace {
 constexpr double log2e = std::numbers::log2e;
 constexpr double pi = std::numbers::pi;
+
+// f in x's compute dtype, with a derivative in terms of x and of f(x).
+template <typename F, typename D>
+Tensor smooth(const Tensor& x, F f, D derivative) {
+  return in_float(x, [&](const Tensor& y) { return with_derivative(y, f, derivative); });
+}
 }  // namespace
 
 Tensor sigmoid(const Tensor& x) {
   const Call call("sigmoid");
-  return in_float(x, [](const Tensor& y) { return 1 / (1 + exp2(y * -log2e)); });
+  return smooth(
+      x, [](const Tensor& y) { return 1 / (1 + exp2(y * -log2e)); },
+      [](const Tensor&, const Tensor& f) { return f * (1 - f); });
 }
 Tensor logit(const Tensor& x) {
   const Call call("logit");
@@ -24,33 +33,60 @@ Tensor logit(const Tensor& x) {
 
 Tensor silu(const Tensor& x) {
   const Call call("silu");
-  return in_float(x, [](const Tensor& y) { return y / (1 + exp2(y * -log2e)); });
+  return smooth(
+      x, [](const Tensor& y) { return y / (1 + exp2(y * -log2e)); },
+      [](const Tensor& y, const Tensor&) {
+        const Tensor s = sigmoid(y);
+        return s * (1 + y * (1 - s));
+      });
 }
 Tensor gelu(const Tensor& x, Gelu form) {
   const Call call("gelu");
-  return in_float(x, [form](const Tensor& y) {
-    if (form == Gelu::erf) return y * 0.5 * erfc(y * -std::sqrt(0.5));
-    // (1 + tanh(u)) / 2 = sigmoid(2u)
-    const double c = -2 * std::sqrt(2 / pi) * log2e;
-    return y / (1 + exp2(y * (c + c * 0.044715 * y * y)));
-  });
+  if (form == Gelu::erf) {
+    return smooth(
+        x, [](const Tensor& y) { return y * 0.5 * erfc(y * -std::sqrt(0.5)); },
+        [](const Tensor& y, const Tensor&) {
+          const Tensor density = exp2(y * y * (-0.5 * log2e)) * (1 / std::sqrt(2 * pi));
+          return 0.5 * erfc(y * -std::sqrt(0.5)) + y * density;
+        });
+  }
+  // (1 + tanh(u)) / 2 = sigmoid(2u)
+  return smooth(
+      x,
+      [](const Tensor& y) {
+        const double c = -2 * std::sqrt(2 / pi) * log2e;
+        return y / (1 + exp2(y * (c + c * 0.044715 * y * y)));
+      },
+      [](const Tensor& y, const Tensor&) {
+        const double c = 2 * std::sqrt(2 / pi);
+        const Tensor s = sigmoid(y * (c + c * 0.044715 * y * y));
+        return s * (1 + y * (1 - s) * (c + 3 * c * 0.044715 * y * y));
+      });
 }
 Tensor softplus(const Tensor& x, double beta, double threshold) {
   const Call call("softplus");
-  return in_float(x, [=](const Tensor& y) {
-    const Tensor z = y * beta;
-    const Tensor smooth = (relu(z) + log1p(exp2(z.abs() * -log2e))) * (1 / beta);
-    return where(z > threshold, y, smooth);
-  });
+  return smooth(
+      x,
+      [=](const Tensor& y) {
+        const Tensor z = y * beta;
+        const Tensor curve = (relu(z) + log1p(exp2(z.abs() * -log2e))) * (1 / beta);
+        return where(z > threshold, y, curve);
+      },
+      [=](const Tensor& y, const Tensor&) {
+        const Tensor z = y * beta;
+        return where(z > threshold, 1, sigmoid(z));
+      });
 }
 Tensor logsigmoid(const Tensor& x) {
   const Call call("logsigmoid");
-  return in_float(x, [](const Tensor& y) { return minimum(y, 0) - log1p(exp2(y.abs() * -log2e)); });
+  return smooth(
+      x, [](const Tensor& y) { return minimum(y, 0) - log1p(exp2(y.abs() * -log2e)); },
+      [](const Tensor& y, const Tensor&) { return sigmoid(-y); });
 }
 Tensor elu(const Tensor& x, double alpha) {
   const Call call("elu");
-  return in_float(x,
-                  [=](const Tensor& y) { return where(y > 0, y, expm1(minimum(y, 0)) * alpha); });
+  return in_float(
+      x, [=](const Tensor& y) { return where(y > 0, y, expm1(where(y > 0, 0, y)) * alpha); });
 }
 Tensor selu(const Tensor& x) {
   const Call call("selu");
@@ -59,12 +95,12 @@ Tensor selu(const Tensor& x) {
 Tensor celu(const Tensor& x, double alpha) {
   const Call call("celu");
   return in_float(x, [=](const Tensor& y) {
-    return where(y > 0, y, expm1(minimum(y, 0) * (1 / alpha)) * alpha);
+    return where(y > 0, y, expm1(where(y > 0, 0, y) * (1 / alpha)) * alpha);
   });
 }
 Tensor leaky_relu(const Tensor& x, double slope) {
   const Call call("leaky_relu");
-  return in_float(x, [=](const Tensor& y) { return where(y < 0, y * slope, y); });
+  return in_float(x, [=](const Tensor& y) { return where(y > 0, y, y * slope); });
 }
 Tensor prelu(const Tensor& x, const Tensor& slope) {
   const Call call("prelu");
@@ -75,15 +111,19 @@ Tensor prelu(const Tensor& x, const Tensor& slope) {
     shape[0] = slope.size(0);
     each = slope.reshape(shape);
   }
-  return where(x < 0, x * each, x);
+  return where(x > 0, x, x * each);
 }
 Tensor relu6(const Tensor& x) {
   const Call call("relu6");
-  return clamp(x, 0, 6);
+  return hardtanh(x, 0, 6);
 }
 Tensor hardtanh(const Tensor& x, double least, double greatest) {
   const Call call("hardtanh");
-  return clamp(x, least, greatest);
+  return with_derivative(
+      x, [=](const Tensor& y) { return clamp(y, least, greatest); },
+      [=](const Tensor&, const Tensor& f) {
+        return ((f > least) & (f < greatest)).cast(f.dtype());
+      });
 }
 Tensor hardsigmoid(const Tensor& x) {
   const Call call("hardsigmoid");

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "brisk/autograd.h"
 #include "brisk/functional.h"
 #include "tensor/contract.h"
 
@@ -27,27 +28,12 @@ Tensor grouped_mask(const Tensor& mask, const Dim& key_heads) {
   return grouped(mask, key_heads);
 }
 
-}  // namespace
-
-Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, const Tensor& value,
-                                    const AttentionOptions& options) {
-  const Call call("scaled_dot_product_attention");
-  want_rank(query, "a query", 2, 100);
-  want_rank(key, "a key", query.rank(), query.rank());
-  want_rank(value, "a value", query.rank(), query.rank());
-  const bool heads = query.rank() >= 3;
-  if (query.size(-1) != key.size(-1) || key.size(-2) != value.size(-2) ||
-      (heads && (key.size(-3) != value.size(-3) || query.size(-3) % key.size(-3) != Dim(0)))) {
-    call_error(
-        "wants query [..., heads, queries, width], key and value [..., key heads, keys, width] "
-        "with "
-        "key heads dividing heads, got {}, {} and {}",
-        to_string(query.dims()), to_string(key.dims()), to_string(value.dims()));
-  }
-  const DType dtype = promote(promote(query.dtype(), key.dtype()), value.dtype());
-  if (!is_float(dtype)) call_error("wants floating point, got {}", name(dtype));
+// Scores, softmax and weighted sum of checked operands.
+Tensor attended(const Tensor& query, const Tensor& key, const Tensor& value, DType dtype,
+                const AttentionOptions& options) {
   const Dim queries = query.size(-2);
   const Dim keys = key.size(-2);
+  const bool heads = query.rank() >= 3;
   const bool group = heads && query.size(-3) != key.size(-3);
   const Tensor q = group ? grouped(query, key.size(-3)) : query;
   const Tensor k = group ? key.unsqueeze(-3) : key;
@@ -78,6 +64,33 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
     result = result.reshape(shape);
   }
   return result.cast(dtype);
+}
+
+}  // namespace
+
+// The scores are not kept for the backward pass, which computes them again.
+Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, const Tensor& value,
+                                    const AttentionOptions& options) {
+  const Call call("scaled_dot_product_attention");
+  want_rank(query, "a query", 2, 100);
+  want_rank(key, "a key", query.rank(), query.rank());
+  want_rank(value, "a value", query.rank(), query.rank());
+  const bool heads = query.rank() >= 3;
+  if (query.size(-1) != key.size(-1) || key.size(-2) != value.size(-2) ||
+      (heads && (key.size(-3) != value.size(-3) || query.size(-3) % key.size(-3) != Dim(0)))) {
+    call_error(
+        "wants query [..., heads, queries, width], key and value [..., key heads, keys, width] "
+        "with "
+        "key heads dividing heads, got {}, {} and {}",
+        to_string(query.dims()), to_string(key.dims()), to_string(value.dims()));
+  }
+  const DType dtype = promote(promote(query.dtype(), key.dtype()), value.dtype());
+  if (!is_float(dtype)) call_error("wants floating point, got {}", name(dtype));
+  const auto of = [=](const std::vector<Tensor>& in) {
+    return attended(in[0], in[1], in[2], dtype, options);
+  };
+  const bool tracked = query.requires_grad() || key.requires_grad() || value.requires_grad();
+  return tracked ? checkpoint(of, {query, key, value}) : of({query, key, value});
 }
 
 }  // namespace brisk

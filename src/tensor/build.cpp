@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "tensor/accumulator.h"
+
 namespace brisk {
 
 // ---- dtypes -------------------------------------------------------------------------------------
@@ -253,8 +255,64 @@ Node pad_axis(const Node& node, int axis, const Size& before, const Size& after,
   return where(fit(inside, padded.shape()), padded, value);
 }
 
+namespace {
+
+// The gradient of windows is a sum over their elements, each put where the windows read it: with
+// stride - 1 zeros between, and shifted.
+struct WindowsRule : GradientRule {
+  int axis;
+  std::int64_t stride;
+  std::int64_t dilation;
+
+  std::vector<Node> operator()(const Node& node, const Node& g) const override {
+    const Shape& to = node.src(1).shape();
+    const std::int64_t count = fixed(g.shape()[axis]);
+    const std::int64_t size = fixed(g.shape().back());
+    const std::int64_t span = (count - 1) * stride + 1;
+    Shape apart(g.shape().begin(), g.shape().end() - 1);
+    Shape joint = apart;
+    apart.insert(apart.begin() + axis + 1, Size(1));
+    joint[axis] = count * stride;
+    Node sum;
+    for (std::int64_t k = 0; k < size; ++k) {
+      const Node own = cut(g, g.rank() - 1, k, k + 1);
+      Node part = reshape(pad_axis(reshape(own, apart), axis + 1, 0, stride - 1), joint);
+      part = cut(part, axis, 0, span);
+      const Size behind = to[axis] - Size(k * dilation + span);
+      part = pad_axis(part, axis, k * dilation, behind);
+      sum = sum ? add(sum, part) : part;
+    }
+    return {sum};
+  }
+};
+
+// Windows up to this size have the gradient above; that of larger ones is their views'.
+constexpr std::int64_t largest_sum = 16;
+
+Node views_of_windows(const Node& node, int axis, std::int64_t count, std::int64_t size,
+                      std::int64_t stride, std::int64_t dilation);
+
+}  // namespace
+
 Node windows(const Node& node, int axis, std::int64_t count, std::int64_t size, std::int64_t stride,
              std::int64_t dilation) {
+  const Node view = views_of_windows(untracked(node), axis, count, size, stride, dilation);
+  if (!node.requires_grad()) return view;
+  const bool overlap = dilation > 1 || size > stride;
+  if (count < 1 || !overlap || size > largest_sum) {
+    return views_of_windows(node, axis, count, size, stride, dilation);
+  }
+  auto rule = std::make_shared<WindowsRule>();
+  rule->axis = axis;
+  rule->stride = stride;
+  rule->dilation = dilation;
+  return with_gradient(view, {node}, std::move(rule));
+}
+
+namespace {
+
+Node views_of_windows(const Node& node, int axis, std::int64_t count, std::int64_t size,
+                      std::int64_t stride, std::int64_t dilation) {
   const Size length = node.shape()[axis];
   // The shape with this axis replaced by others, and a last axis moved behind all.
   const auto replaced = [&](std::initializer_list<Size> sizes) {
@@ -296,6 +354,8 @@ Node windows(const Node& node, int axis, std::int64_t count, std::int64_t size, 
   }
   return to_last(x, axis);
 }
+
+}  // namespace
 
 Node cyclic(const Node& node, int axis, std::int64_t start, std::int64_t count) {
   const std::int64_t have = fixed(node.shape()[axis]);

@@ -2,6 +2,7 @@
 // and kernel. Nothing is copied: padding, strides and dilation are index arithmetic.
 #include "brisk/functional.h"
 #include "tensor/contract.h"
+#include "tensor/own_gradient.h"
 
 namespace brisk {
 
@@ -109,36 +110,24 @@ void want_channels(const Input& input, const Size& wanted, std::int64_t groups,
              to_string(input.x.shape()), to_string(input.weight.shape()), groups);
 }
 
-Tensor conv(const char* name, const Tensor& x, const Tensor& weight, const Tensor& bias,
-            const ConvOptions& options, int axes) {
-  const Call call(name);
-  const Input input = input_of(x, weight, axes);
-  const Sizes sizes = sizes_of(options, axes);
-  want_channels(input, input.weight.shape()[1] * Size(options.groups), options.groups,
-                input.weight.shape()[0]);
-  Shape box(2 * input.x.rank(), Size(0));
-  for (int i = 0; i < axes; ++i) box[2 * (2 + i)] = box[2 * (2 + i) + 1] = sizes.padding[i];
-  const Node padded = pad(input.x, std::move(box));
-  return finished(convolve(padded, input.weight, sizes, options.groups, padded.shape()), bias,
-                  input);
+// Padded on both sides and convolved, in product_dtype.
+Node convolved(const Node& x, const Node& weight, const Sizes& sizes, std::int64_t groups) {
+  Shape box(2 * x.rank(), Size(0));
+  for (std::size_t i = 0; i < sizes.padding.size(); ++i) {
+    box[2 * (2 + i)] = box[2 * (2 + i) + 1] = sizes.padding[i];
+  }
+  const Node padded = pad(x, std::move(box));
+  return convolve(padded, weight, sizes, groups, padded.shape());
 }
 
 // The convolution's adjoint: the input with stride - 1 zeros between its elements, padded by what
 // the kernel reaches over, convolved with the weight turned around.
-Tensor conv_transpose(const char* name, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                      const ConvOptions& options, int axes) {
-  const Call call(name);
-  const Input input = input_of(x, weight, axes);
-  const Sizes sizes = sizes_of(options, axes);
-  want_channels(input, input.weight.shape()[0], options.groups, input.weight.shape()[0]);
-  Node view = input.x;
+Node transposed(const Node& x, const Node& weight, const Sizes& sizes, std::int64_t groups) {
+  const int axes = x.rank() - 2;
+  Node view = x;
   for (int i = 0; i < axes; ++i) {
     const int axis = 2 + i;
     const std::int64_t stride = sizes.stride[i];
-    if (sizes.output_padding[i] >= std::max(stride, sizes.dilation[i])) {
-      call_error("wants output padding below stride or dilation, got {} of {} and {}",
-                 sizes.output_padding[i], stride, sizes.dilation[i]);
-    }
     if (stride > 1) {
       Shape apart = view.shape();
       apart.insert(apart.begin() + axis + 1, Size(1));
@@ -147,19 +136,19 @@ Tensor conv_transpose(const char* name, const Tensor& x, const Tensor& weight, c
       view = reshape(pad_axis(reshape(view, std::move(apart)), axis + 1, 0, stride - 1), joint);
       view = cut(view, axis, 0, joint[axis] - Size(stride - 1));
     }
-    const std::int64_t reach = sizes.dilation[i] * (fixed(input.weight.shape()[axis]) - 1);
+    const std::int64_t reach = sizes.dilation[i] * (fixed(weight.shape()[axis]) - 1);
     const std::int64_t before = reach - sizes.padding[i];
     const std::int64_t after = before + sizes.output_padding[i];
     if (fixed(view.shape()[axis]) + before + after < 1) {
       call_error("padding {} leaves nothing of an output for shape {}", sizes.padding[i],
-                 to_string(input.x.shape()));
+                 to_string(x.shape()));
     }
     view = pad_axis(view, axis, before, after);
   }
   // [in, out / G, kernel…] → [out, in / G, kernel…], kernel reversed
-  const Shape& w = input.weight.shape();
-  const Size inputs = w[0] / Size(options.groups);
-  Shape apart = {options.groups, inputs, w[1]};
+  const Shape& w = weight.shape();
+  const Size inputs = w[0] / Size(groups);
+  Shape apart = {groups, inputs, w[1]};
   apart.insert(apart.end(), w.begin() + 2, w.end());
   std::vector<int> order = {0, 2, 1};
   std::vector<int> turned;
@@ -167,14 +156,79 @@ Tensor conv_transpose(const char* name, const Tensor& x, const Tensor& weight, c
     order.push_back(3 + i);
     turned.push_back(2 + i);
   }
-  Shape joint = {w[1] * Size(options.groups), inputs};
+  Shape joint = {w[1] * Size(groups), inputs};
   joint.insert(joint.end(), w.begin() + 2, w.end());
-  const Node kernel = flip(
-      reshape(permute(reshape(input.weight, std::move(apart)), std::move(order)), std::move(joint)),
-      turned);
+  const Node kernel =
+      flip(reshape(permute(reshape(weight, std::move(apart)), std::move(order)), std::move(joint)),
+           turned);
   Sizes plain = sizes;
   plain.stride.assign(axes, 1);
-  return finished(convolve(view, kernel, plain, options.groups, view.shape()), bias, input);
+  return convolve(view, kernel, plain, groups, view.shape());
+}
+
+using Convolution = Node (*)(const Node&, const Node&, const Sizes&, std::int64_t);
+
+// How far an output of `count` elements is short of what the input's size allows.
+Sizes with_output_padding(Sizes sizes, const Shape& x, const Shape& weight, const Shape& output) {
+  for (std::size_t i = 0; i < sizes.stride.size(); ++i) {
+    const std::int64_t reach = sizes.dilation[i] * (fixed(weight[2 + i]) - 1) + 1;
+    const std::int64_t used = (fixed(output[2 + i]) - 1) * sizes.stride[i] + reach;
+    sizes.output_padding[i] = fixed(x[2 + i]) + 2 * sizes.padding[i] - used;
+  }
+  return sizes;
+}
+
+// A convolution whose gradients are convolutions: of the input, that of the gradient with its
+// adjoint; of the weight, a sum of products of the gradient and the input's windows.
+Tensor with_gradients(Convolution f, const Input& input, const Sizes& sizes, std::int64_t groups) {
+  const std::vector<Tensor> both = {tensor_of(input.x), tensor_of(input.weight)};
+  return with_own_gradient(
+      both, [&] { return tensor_of(f(node_of(both[0]), node_of(both[1]), sizes, groups)); },
+      [=](const Tensor&, const std::vector<Tensor>& in, const Tensor& gradient_of_result) {
+        const bool forward = f == convolved;
+        const Tensor g = gradient_of_result.cast(in[0].dtype());
+        const Node x = node_of(in[0]);
+        const Node weight = node_of(in[1]);
+        const Sizes back =
+            forward ? with_output_padding(sizes, x.shape(), weight.shape(), node_of(g).shape())
+                    : sizes;
+        Tensor by_input = with_gradients(forward ? transposed : convolved,
+                                         {node_of(g), weight, g.dtype(), true}, back, groups);
+        for (int axis = 2; axis < by_input.rank(); ++axis) {
+          by_input = narrow(by_input, axis, 0, in[0].size(axis));
+        }
+        // The result is linear in the weight: any stands for it.
+        const Node any = buffer(weight.dtype(), weight.shape(), nullptr);
+        const Node result = f(x, any, sizes, groups);
+        const Node seed = to_dtype(node_of(g), result.dtype());
+        return std::vector<Tensor>{by_input,
+                                   tensor_of(gradient({&result, 1}, {&seed, 1}, {&any, 1})[0])};
+      });
+}
+
+Tensor conv(const char* name, const Tensor& x, const Tensor& weight, const Tensor& bias,
+            const ConvOptions& options, int axes) {
+  const Call call(name);
+  const Input input = input_of(x, weight, axes);
+  const Sizes sizes = sizes_of(options, axes);
+  want_channels(input, input.weight.shape()[1] * Size(options.groups), options.groups,
+                input.weight.shape()[0]);
+  return finished(node_of(with_gradients(convolved, input, sizes, options.groups)), bias, input);
+}
+
+Tensor conv_transpose(const char* name, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                      const ConvOptions& options, int axes) {
+  const Call call(name);
+  const Input input = input_of(x, weight, axes);
+  const Sizes sizes = sizes_of(options, axes);
+  want_channels(input, input.weight.shape()[0], options.groups, input.weight.shape()[0]);
+  for (int i = 0; i < axes; ++i) {
+    if (sizes.output_padding[i] >= std::max(sizes.stride[i], sizes.dilation[i])) {
+      call_error("wants output padding below stride or dilation, got {} of {} and {}",
+                 sizes.output_padding[i], sizes.stride[i], sizes.dilation[i]);
+    }
+  }
+  return finished(node_of(with_gradients(transposed, input, sizes, options.groups)), bias, input);
 }
 
 }  // namespace

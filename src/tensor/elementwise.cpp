@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "tensor/build.h"
+#include "tensor/own_gradient.h"
 
 namespace brisk {
 
@@ -125,18 +126,26 @@ Tensor neg(const Tensor& x) {
 
 Tensor abs(const Tensor& x) {
   const Call call("abs");
-  const Node node = node_of(x);
-  return is_signed(node.dtype()) ? tensor_of(max(node, negated(node))) : x;
+  if (!is_signed(node_of(x).dtype())) return x;
+  return with_derivative(
+      x,
+      [](const Tensor& y) {
+        const Node node = node_of(y);
+        return tensor_of(max(node, negated(node)));
+      },
+      [](const Tensor& y, const Tensor&) { return sign(y); });
 }
 
 Tensor sign(const Tensor& x) {
   const Call call("sign");
-  const Node node = node_of(x);
-  const DType dtype = node.dtype();
-  const Node zero = constant_like(0, dtype);
-  const Node above = cast(cmplt(zero, node), dtype);
-  if (!is_signed(dtype)) return tensor_of(above);
-  return tensor_of(add(above, negated(cast(cmplt(node, zero), dtype))));
+  return with_no_slope(x, [](const Tensor& y) {
+    const Node node = node_of(y);
+    const DType dtype = node.dtype();
+    const Node zero = constant_like(0, dtype);
+    const Node above = cast(cmplt(zero, node), dtype);
+    if (!is_signed(dtype)) return tensor_of(above);
+    return tensor_of(add(above, negated(cast(cmplt(node, zero), dtype))));
+  });
 }
 
 Tensor square(const Tensor& x) {
@@ -165,9 +174,8 @@ Tensor floor_divide(const Tensor& a, const Tensor& b) {
   const Call call("floor_divide");
   const DType dtype = want_number(a, b);
   if (is_float(dtype)) {
-    const Tensor rest =
-        remainder(a, b);  // exact, so that the quotient is an integer but for rounding
-    return round(div(sub(a, rest), b)).cast(dtype);
+    // The rest is exact, so that the quotient is an integer but for rounding.
+    return round(div(sub(a, remainder(a, b)), b)).cast(dtype);
   }
   const Pair p = pair(a, b, dtype);
   return tensor_of(floored(p.a, p.b).floor);
@@ -199,6 +207,20 @@ Tensor magnitude_mod(const Tensor& a, const Tensor& b) {
   return where(isinf(b) & isfinite(a), a, rest);
 }
 
+// What is left of a / b in the compute dtype; with the quotient rounded it is a - quotient·b.
+template <typename F>
+Tensor divided_rest(const Tensor& a, const Tensor& b, DType dtype, F rest,
+                    Tensor (*rounded)(const Tensor&)) {
+  const Pair p = pair(a, b, compute_dtype(dtype));
+  const std::vector<Tensor> both = broadcast_tensors({tensor_of(p.a), tensor_of(p.b)});
+  return with_own_gradient(
+             both, [&] { return rest(tensor_of(p.a), tensor_of(p.b)); },
+             [rounded](const Tensor&, const std::vector<Tensor>& in, const Tensor& g) {
+               return std::vector<Tensor>{g, -g * rounded(in[0] / in[1])};
+             })
+      .cast(dtype);
+}
+
 }  // namespace
 
 Tensor fmod(const Tensor& a, const Tensor& b) {
@@ -208,10 +230,13 @@ Tensor fmod(const Tensor& a, const Tensor& b) {
     const Pair p = pair(a, b, dtype);
     return tensor_of(mod(p.a, p.b));
   }
-  const Pair p = pair(a, b, compute_dtype(dtype));
-  const Tensor x = tensor_of(p.a);
-  const Tensor rest = magnitude_mod(x.abs(), tensor_of(p.b).abs());
-  return where(x < 0, -rest, rest).cast(dtype);
+  return divided_rest(
+      a, b, dtype,
+      [](const Tensor& x, const Tensor& y) {
+        const Tensor rest = magnitude_mod(x.abs(), y.abs());
+        return where(x < 0, -rest, rest);
+      },
+      trunc);
 }
 
 Tensor remainder(const Tensor& a, const Tensor& b) {
@@ -221,10 +246,13 @@ Tensor remainder(const Tensor& a, const Tensor& b) {
     const Pair p = pair(a, b, dtype);
     return tensor_of(floored(p.a, p.b).remainder);
   }
-  const Pair p = pair(a, b, compute_dtype(dtype));
-  const Tensor rest = fmod(tensor_of(p.a), tensor_of(p.b));
-  const Tensor divisor = tensor_of(p.b);
-  return where((rest != 0) & ((rest < 0) != (divisor < 0)), rest + divisor, rest).cast(dtype);
+  return divided_rest(
+      a, b, dtype,
+      [](const Tensor& x, const Tensor& y) {
+        const Tensor rest = fmod(x, y);
+        return where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest);
+      },
+      floor);
 }
 
 Tensor maximum(const Tensor& a, const Tensor& b) {
@@ -408,10 +436,28 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 Tensor clamp(const Tensor& x, const Tensor& least, const Tensor& greatest) {
   const Call call("clamp");
   if (!least.defined() && !greatest.defined()) call_error("wants a least or a greatest value");
-  Tensor result = x;
-  if (least.defined()) result = maximum(result, least);
-  if (greatest.defined()) result = minimum(result, greatest);
-  return result;
+  const auto clamped = [](const Tensor& y, const Tensor& low, const Tensor& high) {
+    Tensor result = y;
+    if (low.defined()) result = maximum(result, low);
+    if (high.defined()) result = minimum(result, high);
+    return result;
+  };
+  const auto tracked = [](const Tensor& t) { return t.defined() && t.requires_grad(); };
+  if (!tracked(x) && !tracked(least) && !tracked(greatest)) return clamped(x, least, greatest);
+  // Under one shape and dtype, the missing bound beyond all values.
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  const DType dtype = result_type({&x, &least, &greatest});
+  const std::vector<Tensor> parts =
+      broadcast_tensors({x.cast(dtype), (least.defined() ? least : Tensor(-infinity)).cast(dtype),
+                         (greatest.defined() ? greatest : Tensor(infinity)).cast(dtype)});
+  return with_own_gradient(
+      parts, [&] { return clamped(x, least, greatest); },
+      [](const Tensor&, const std::vector<Tensor>& in, const Tensor& g) {
+        const Tensor below = in[0] < in[1];
+        const Tensor above = in[0] > in[2];
+        return std::vector<Tensor>{where(below | above, 0, g), where(below, g, 0),
+                                   where(above, g, 0)};
+      });
 }
 
 Tensor lerp(const Tensor& start, const Tensor& end, const Tensor& weight) {
@@ -423,7 +469,11 @@ Tensor lerp(const Tensor& start, const Tensor& end, const Tensor& weight) {
 
 Tensor relu(const Tensor& x) {
   const Call call("relu");
-  return maximum(x, 0);
+  return with_own_gradient(
+      {x}, [&] { return maximum(x, 0); },
+      [](const Tensor& y, const std::vector<Tensor>&, const Tensor& g) {
+        return std::vector<Tensor>{where(y > 0, g, 0)};
+      });
 }
 
 Tensor nan_to_num(const Tensor& x, double nan) {

@@ -24,6 +24,7 @@ class EngineExecutor : public Executor {
   void write(const Node& buffer, std::span<const std::byte> bytes, std::size_t offset) override {
     Engine::shared().write(buffer, bytes, offset);
   }
+  std::string device_of(const Node& node) const override { return device_of_graph(node); }
   bool runs_groups() const override { return Engine::shared().target().group_threads > 0; }
   bool has_cheap_halves() const override { return Engine::shared().target().copying_threads > 0; }
 };

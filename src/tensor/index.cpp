@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "brisk/create.h"
+#include "tensor/accumulator.h"
 #include "tensor/build.h"
 
 namespace brisk {
@@ -446,6 +447,7 @@ Tensor box_set(const Tensor& x, const std::vector<Index>& parts, const Tensor& v
 
 void Tensor::set(const std::vector<Index>& index, const Tensor& value) {
   const Call call("set");
+  want_no_leaf(*this);
   const std::vector<Index> parts = spelt_out(index, rank());
   bool tensors = false;
   for (const Index& part : parts) tensors |= std::holds_alternative<Tensor>(part);
@@ -470,7 +472,7 @@ void Tensor::set(const std::vector<Index>& index, const Tensor& value) {
   }
   const Node node = node_of(next);
   const std::lock_guard lock(state_->mutex);
-  state_->node = node;
+  state_->node = brisk::is_leaf(*state_) ? gradient_leaf(node, state_->gradient) : node;
   state_->number = false;
 }
 

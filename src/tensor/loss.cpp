@@ -1,8 +1,10 @@
 // Losses: what is to be made small, per element and then reduced.
+#include <limits>
 #include <numbers>
 
 #include "brisk/functional.h"
 #include "tensor/build.h"
+#include "tensor/own_gradient.h"
 
 namespace brisk {
 
@@ -94,7 +96,7 @@ Tensor cross_entropy(const Tensor& scores, const Tensor& target, const ClassOpti
     shape[0] = classes;
     by_class = options.weight.cast(x.dtype()).reshape(shape);
   }
-  const Tensor greatest = amax(x, axis, true);
+  const Tensor greatest = amax(x.detach(), axis, true);  // the loss does not depend on it
   const Tensor shifted = x - greatest;
   const Tensor total = log(sum(exp2(shifted * std::numbers::log2e), axis, true));
   if (is_float(target.dtype())) {
@@ -136,22 +138,34 @@ Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target,
 Tensor binary_cross_entropy(const Tensor& probability, const Tensor& target, Reduction reduction) {
   const Call call("binary_cross_entropy");
   const auto [p, t, dtype] = pair_of(probability, target);
-  const Tensor yes = maximum(log(p), -100);
-  const Tensor no = maximum(log1p(-p), -100);
-  return reduced(-(t * yes + (1 - t) * no), reduction).cast(dtype);
+  const auto logs = [](const Tensor& x) {
+    return std::pair(maximum(log(x), -100), maximum(log1p(-x), -100));
+  };
+  const auto value = [&, p = p, t = t] {
+    const auto [yes, no] = logs(p);
+    return -(t * yes + (1 - t) * no);
+  };
+  const std::vector<Tensor> both = broadcast_tensors({p, t});
+  const Tensor loss = with_own_gradient(
+      both, value, [logs](const Tensor&, const std::vector<Tensor>& in, const Tensor& g) {
+        const auto [yes, no] = logs(in[0]);
+        const Tensor slope = (in[0] - in[1]) / maximum(in[0] * (1 - in[0]), 1e-12);
+        return std::vector<Tensor>{g * slope, g * (no - yes)};
+      });
+  return reduced(loss, reduction).cast(dtype);
 }
 
 Tensor binary_cross_entropy_with_logits(const Tensor& x, const Tensor& target, const Tensor& weight,
                                         const Tensor& pos_weight, Reduction reduction) {
   const Call call("binary_cross_entropy_with_logits");
   const auto [z, t, dtype] = pair_of(x, target);
-  const Tensor tail = log1p(exp2(z.abs() * -std::numbers::log2e));
+  constexpr double everywhere = std::numeric_limits<double>::infinity();
   Tensor loss;
   if (pos_weight.defined()) {
     const Tensor factor = 1 + (pos_weight - 1) * t;
-    loss = (1 - t) * z + factor * (tail + relu(-z));
+    loss = (1 - t) * z + factor * softplus(-z, 1, everywhere);
   } else {
-    loss = relu(z) - z * t + tail;
+    loss = softplus(z, 1, everywhere) - z * t;
   }
   if (weight.defined()) loss = loss * weight;
   return reduced(loss, reduction).cast(dtype);

@@ -11,6 +11,7 @@
 
 #include "brisk/functions.h"
 #include "tensor/in_float.h"
+#include "tensor/own_gradient.h"
 
 namespace brisk {
 
@@ -23,6 +24,12 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 
 Tensor unary(Node (*op)(const Node&), const Tensor& x) {
   return in_float(x, [op](const Tensor& y) { return tensor_of(op(node_of(y))); });
+}
+
+// f in x's compute dtype, with a derivative in terms of x and of f(x).
+template <typename F, typename D>
+Tensor smooth(const Tensor& x, F f, D derivative) {
+  return in_float(x, [&](const Tensor& y) { return with_derivative(y, f, derivative); });
 }
 
 struct Polynomial {
@@ -83,25 +90,31 @@ Tensor log10(const Tensor& x) {
 // 1.14.1). Only near 0 are they needed.
 Tensor log1p(const Tensor& x) {
   const Call call("log1p");
-  return in_float(x, [](const Tensor& y) {
-    const Tensor near = y.abs() < 0.5;
-    const Tensor small = where(near, y, 0.25);
-    const Tensor u = small + 1;
-    const Tensor moved = u - 1;
-    const Tensor kahan = where(moved == 0, small, log(u) * small / where(moved == 0, 1, moved));
-    return where(near, kahan, log(y + 1));
-  });
+  return smooth(
+      x,
+      [](const Tensor& y) {
+        const Tensor near = y.abs() < 0.5;
+        const Tensor small = where(near, y, 0.25);
+        const Tensor u = small + 1;
+        const Tensor moved = u - 1;
+        const Tensor kahan = where(moved == 0, small, log(u) * small / where(moved == 0, 1, moved));
+        return where(near, kahan, log(y + 1));
+      },
+      [](const Tensor& y, const Tensor&) { return reciprocal(y + 1); });
 }
 Tensor expm1(const Tensor& x) {
   const Call call("expm1");
-  return in_float(x, [](const Tensor& y) {
-    const Tensor near = y.abs() < 0.5;
-    const Tensor small = where(near, y, 0.25);
-    const Tensor u = exp(small);
-    const Tensor still = u == 1;
-    const Tensor kahan = where(still, small, (u - 1) * small / log(where(still, 2, u)));
-    return where(near, kahan, exp(y) - 1);
-  });
+  return smooth(
+      x,
+      [](const Tensor& y) {
+        const Tensor near = y.abs() < 0.5;
+        const Tensor small = where(near, y, 0.25);
+        const Tensor u = exp(small);
+        const Tensor still = u == 1;
+        const Tensor kahan = where(still, small, (u - 1) * small / log(where(still, 2, u)));
+        return where(near, kahan, exp(y) - 1);
+      },
+      [](const Tensor&, const Tensor& f) { return f + 1; });
 }
 
 // ---- trigonometry -------------------------------------------------------------------------------
@@ -114,10 +127,13 @@ Tensor sin(const Tensor& x) {
 // 1 - 2 sin²(x/2) keeps the whole range of sin, which x + π/2 would lose to rounding.
 Tensor cos(const Tensor& x) {
   const Call call("cos");
-  return in_float(x, [](const Tensor& y) {
-    const Tensor s = sin(y * 0.5);
-    return 1 - (s + s) * s;
-  });
+  return smooth(
+      x,
+      [](const Tensor& y) {
+        const Tensor s = sin(y * 0.5);
+        return 1 - (s + s) * s;
+      },
+      [](const Tensor& y, const Tensor&) { return -sin(y); });
 }
 
 // cos x = -(-1)ⁿ sin r with r = x - (n + 1/2)π, n = floor(x / π): exact near its zeros, where the
@@ -125,18 +141,21 @@ Tensor cos(const Tensor& x) {
 // the first two short enough that their products with n are exact.
 Tensor tan(const Tensor& x) {
   const Call call("tan");
-  return in_float(x, [](const Tensor& y) {
-    const bool wide = y.dtype() == DType::float64;
-    const double high = wide ? 3.1415926218032837 : 3.140625;
-    const double middle = wide ? 3.1786509424591713e-08 : 0.0009675025939941406;
-    const double low = wide ? 1.2246467991473532e-16 : 1.5099579909783765e-07;
-    const Tensor n = floor(y * (1 / pi));
-    const Tensor half = n + 0.5;
-    const Tensor r = ((y - half * high) - half * middle) - half * low;
-    const Tensor cosine = sin(r);
-    const Tensor odd = n - 2 * floor(n * 0.5);
-    return sin(y) / (cosine * (2 * odd - 1));
-  });
+  return smooth(
+      x,
+      [](const Tensor& y) {
+        const bool wide = y.dtype() == DType::float64;
+        const double high = wide ? 3.1415926218032837 : 3.140625;
+        const double middle = wide ? 3.1786509424591713e-08 : 0.0009675025939941406;
+        const double low = wide ? 1.2246467991473532e-16 : 1.5099579909783765e-07;
+        const Tensor n = floor(y * (1 / pi));
+        const Tensor half = n + 0.5;
+        const Tensor r = ((y - half * high) - half * middle) - half * low;
+        const Tensor cosine = sin(r);
+        const Tensor odd = n - 2 * floor(n * 0.5);
+        return sin(y) / (cosine * (2 * odd - 1));
+      },
+      [](const Tensor&, const Tensor& f) { return f * f + 1; });
 }
 
 namespace {
@@ -203,34 +222,42 @@ HalfAngle half_angle(const Tensor& x) {
 
 Tensor asin(const Tensor& x) {
   const Call call("asin");
-  return in_float(x, [](const Tensor& y) {
-    const auto [far, core] = half_angle(y);
-    return with_sign(where(far, pi / 2 - 2 * core, core), y);
-  });
+  return smooth(
+      x,
+      [](const Tensor& y) {
+        const auto [far, core] = half_angle(y);
+        return with_sign(where(far, pi / 2 - 2 * core, core), y);
+      },
+      [](const Tensor& y, const Tensor&) { return rsqrt(1 - y * y); });
 }
 Tensor acos(const Tensor& x) {
   const Call call("acos");
-  return in_float(x, [](const Tensor& y) {
-    const auto [far, core] = half_angle(y);
-    const Tensor twice = core + core;
-    return where(far, where(y < 0, pi - twice, twice), pi / 2 - with_sign(core, y));
-  });
+  return smooth(
+      x,
+      [](const Tensor& y) {
+        const auto [far, core] = half_angle(y);
+        const Tensor twice = core + core;
+        return where(far, where(y < 0, pi - twice, twice), pi / 2 - with_sign(core, y));
+      },
+      [](const Tensor& y, const Tensor&) { return -rsqrt(1 - y * y); });
 }
 Tensor atan(const Tensor& x) {
   const Call call("atan");
-  return in_float(x, [](const Tensor& y) {
-    const Tensor a = y.abs();
-    const Tensor far = a > 1;
-    const Tensor t = where(far, reciprocal(where(far, a, 1)), a);
-    const Tensor angle = t * atan_ratio(t * t);
-    return with_sign(where(far, pi / 2 - angle, angle), y);
-  });
+  return smooth(
+      x,
+      [](const Tensor& y) {
+        const Tensor a = y.abs();
+        const Tensor far = a > 1;
+        const Tensor t = where(far, reciprocal(where(far, a, 1)), a);
+        const Tensor angle = t * atan_ratio(t * t);
+        return with_sign(where(far, pi / 2 - angle, angle), y);
+      },
+      [](const Tensor& y, const Tensor&) { return reciprocal(y * y + 1); });
 }
-Tensor atan2(const Tensor& y, const Tensor& x) {
-  const Call call("atan2");
-  const DType dtype = float_result(result_type({&y, &x}));
-  const Tensor b = y.cast(compute_dtype(dtype));
-  const Tensor a = x.cast(compute_dtype(dtype));
+
+namespace {
+
+Tensor angle_of(const Tensor& b, const Tensor& a) {
   const Tensor rise = b.abs();
   const Tensor run = a.abs();
   const Tensor steep = rise > run;
@@ -246,7 +273,23 @@ Tensor atan2(const Tensor& y, const Tensor& x) {
     return v.bitcast(wide ? DType::int64 : DType::int32) < 0;
   };
   const Tensor angle = where(negative(a), pi - quadrant, quadrant);
-  return where(negative(b), -angle, angle).cast(dtype);
+  return where(negative(b), -angle, angle);
+}
+
+}  // namespace
+
+Tensor atan2(const Tensor& y, const Tensor& x) {
+  const Call call("atan2");
+  const DType dtype = float_result(result_type({&y, &x}));
+  const std::vector<Tensor> both =
+      broadcast_tensors({y.cast(compute_dtype(dtype)), x.cast(compute_dtype(dtype))});
+  return with_own_gradient(
+             both, [&] { return angle_of(both[0], both[1]); },
+             [](const Tensor&, const std::vector<Tensor>& in, const Tensor& g) {
+               const Tensor share = g / (square(in[0]) + square(in[1]));
+               return std::vector<Tensor>{share * in[1], -share * in[0]};
+             })
+      .cast(dtype);
 }
 
 // ---- hyperbolic ---------------------------------------------------------------------------------
@@ -277,30 +320,39 @@ constexpr Polynomial tanh_ratio{tanh_narrow, tanh_wide};  // tanh(x) / x over x�
 
 Tensor sinh(const Tensor& x) {
   const Call call("sinh");
-  return in_float(x, [](const Tensor& y) {
-    const Tensor a = y.abs();
-    const Tensor near = a < 1;
-    const Tensor small = where(near, a, 0);
-    const Tensor half = exp(where(near, 1, a) - ln2);  // e^a / 2, which overflows last
-    return with_sign(where(near, small * sinh_ratio(small * small), half - 0.25 / half), y);
-  });
+  return smooth(
+      x,
+      [](const Tensor& y) {
+        const Tensor a = y.abs();
+        const Tensor near = a < 1;
+        const Tensor small = where(near, a, 0);
+        const Tensor half = exp(where(near, 1, a) - ln2);  // e^a / 2, which overflows last
+        return with_sign(where(near, small * sinh_ratio(small * small), half - 0.25 / half), y);
+      },
+      [](const Tensor& y, const Tensor&) { return cosh(y); });
 }
 Tensor cosh(const Tensor& x) {
   const Call call("cosh");
-  return in_float(x, [](const Tensor& y) {
-    const Tensor half = exp(y.abs() - ln2);
-    return half + 0.25 / half;
-  });
+  return smooth(
+      x,
+      [](const Tensor& y) {
+        const Tensor half = exp(y.abs() - ln2);
+        return half + 0.25 / half;
+      },
+      [](const Tensor& y, const Tensor&) { return sinh(y); });
 }
 Tensor tanh(const Tensor& x) {
   const Call call("tanh");
-  return in_float(x, [](const Tensor& y) {
-    const Tensor a = y.abs();
-    const Tensor near = a < 0.55;
-    const Tensor small = where(near, y, 0);
-    const Tensor e = exp2(a * (-2 * log2e));
-    return where(near, small * tanh_ratio(small * small), with_sign((1 - e) / (1 + e), y));
-  });
+  return smooth(
+      x,
+      [](const Tensor& y) {
+        const Tensor a = y.abs();
+        const Tensor near = a < 0.55;
+        const Tensor small = where(near, y, 0);
+        const Tensor e = exp2(a * (-2 * log2e));
+        return where(near, small * tanh_ratio(small * small), with_sign((1 - e) / (1 + e), y));
+      },
+      [](const Tensor&, const Tensor& f) { return 1 - f * f; });
 }
 
 namespace {
@@ -309,29 +361,38 @@ constexpr double far_out = 1e9;  // beyond, x² + 1 is x² and log(2x) is exact 
 
 Tensor asinh(const Tensor& x) {
   const Call call("asinh");
-  return in_float(x, [](const Tensor& y) {
-    const Tensor a = y.abs();
-    const Tensor far = a > far_out;
-    const Tensor b = where(far, 1, a);
-    const Tensor z = b * b;
-    const Tensor near = log1p(b + z / (1 + sqrt(z + 1)));
-    return with_sign(where(far, log(where(far, a, 1)) + ln2, near), y);
-  });
+  return smooth(
+      x,
+      [](const Tensor& y) {
+        const Tensor a = y.abs();
+        const Tensor far = a > far_out;
+        const Tensor b = where(far, 1, a);
+        const Tensor z = b * b;
+        const Tensor near = log1p(b + z / (1 + sqrt(z + 1)));
+        return with_sign(where(far, log(where(far, a, 1)) + ln2, near), y);
+      },
+      [](const Tensor& y, const Tensor&) { return rsqrt(y * y + 1); });
 }
 Tensor acosh(const Tensor& x) {
   const Call call("acosh");
-  return in_float(x, [](const Tensor& y) {
-    const Tensor far = y > far_out;
-    const Tensor t = where(far, 1, y) - 1;
-    return where(far, log(where(far, y, 1)) + ln2, log1p(t + sqrt(t * (t + 2))));
-  });
+  return smooth(
+      x,
+      [](const Tensor& y) {
+        const Tensor far = y > far_out;
+        const Tensor t = where(far, 1, y) - 1;
+        return where(far, log(where(far, y, 1)) + ln2, log1p(t + sqrt(t * (t + 2))));
+      },
+      [](const Tensor& y, const Tensor&) { return rsqrt(y * y - 1); });
 }
 Tensor atanh(const Tensor& x) {
   const Call call("atanh");
-  return in_float(x, [](const Tensor& y) {
-    const Tensor a = y.abs();
-    return with_sign(0.5 * log1p((a + a) / (1 - a)), y);
-  });
+  return smooth(
+      x,
+      [](const Tensor& y) {
+        const Tensor a = y.abs();
+        return with_sign(0.5 * log1p((a + a) / (1 - a)), y);
+      },
+      [](const Tensor& y, const Tensor&) { return reciprocal(1 - y * y); });
 }
 
 // ---- error function -----------------------------------------------------------------------------
@@ -376,22 +437,31 @@ ErrorParts error_parts(const Tensor& x) {
           exp2(large * large * -log2e) * t * erfcx_ratio(t)};
 }
 
+// 2/sqrt(π) e^(-x²), the slope of erf.
+Tensor bell(const Tensor& x) { return exp2(x * x * -log2e) * std::numbers::inv_sqrtpi * 2; }
+
 }  // namespace
 
 Tensor erf(const Tensor& x) {
   const Call call("erf");
-  return in_float(x, [](const Tensor& y) {
-    const auto [near, inner, outer] = error_parts(y);
-    return with_sign(where(near, inner, 1 - outer), y);
-  });
+  return smooth(
+      x,
+      [](const Tensor& y) {
+        const auto [near, inner, outer] = error_parts(y);
+        return with_sign(where(near, inner, 1 - outer), y);
+      },
+      [](const Tensor& y, const Tensor&) { return bell(y); });
 }
 Tensor erfc(const Tensor& x) {
   const Call call("erfc");
-  return in_float(x, [](const Tensor& y) {
-    const auto [near, inner, outer] = error_parts(y);
-    const Tensor below = where(near, 1 + inner, 2 - outer);
-    return where(y < 0, below, where(near, 1 - inner, outer));
-  });
+  return smooth(
+      x,
+      [](const Tensor& y) {
+        const auto [near, inner, outer] = error_parts(y);
+        const Tensor below = where(near, 1 + inner, 2 - outer);
+        return where(y < 0, below, where(near, 1 - inner, outer));
+      },
+      [](const Tensor& y, const Tensor&) { return -bell(y); });
 }
 
 }  // namespace brisk

@@ -3,6 +3,7 @@
 
 #include "brisk/functional.h"
 #include "tensor/build.h"
+#include "tensor/own_gradient.h"
 
 namespace brisk {
 
@@ -70,8 +71,17 @@ Tensor max_pool(const char* name, const Tensor& x, const Spatial& kernel,
                 const PoolOptions& options, int axes) {
   const Call call(name);
   const auto plan = axes_of_pool(x, kernel, options, axes);
-  const Node view = pool_windows(node_of(x), plan, lowest(x.dtype()));
-  return tensor_of(reduced(ReduceOp::max, view, plan.size()));
+  const auto view = [&](const Tensor& y) {
+    return pool_windows(node_of(y), plan, lowest(y.dtype()));
+  };
+  const Tensor values = tensor_of(reduced(ReduceOp::max, view(x.detach()), plan.size()));
+  return with_gradient_of(values, x, [&] {
+    // Of equal ones the first, so each window as one axis.
+    const Node windows = view(x);
+    Shape shape(windows.shape().begin(), windows.shape().end() - axes);
+    shape.push_back(element_count({windows.shape().end() - axes, windows.shape().end()}));
+    return max(tensor_of(brisk::reshape(windows, std::move(shape))), -1).values;
+  });
 }
 
 // How many elements each window along an axis averages over: all, or those that are not padding;

@@ -30,6 +30,8 @@ class Executor {
                       std::shared_ptr<const void> owner) = 0;
   /// A buffer node of zeros.
   virtual Node allocate(DType dtype, const Shape& shape) = 0;
+  /// The device that a graph is computed on.
+  virtual std::string device_of(const Node&) const { return "cpu"; }
   /// Whether groups of threads run its kernels (base/target.h): what these read should lie so that
   /// wide reads are aligned.
   virtual bool runs_groups() const { return false; }

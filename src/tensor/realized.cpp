@@ -1,6 +1,6 @@
 #include "tensor/realized.h"
 
-#include "graph/integer.h"
+#include "autograd/gradient.h"
 
 namespace brisk {
 
@@ -33,17 +33,10 @@ void RealizedNodes::purge() {
 
 std::vector<Node> RealizedNodes::over_buffers(std::span<const Node> roots) {
   const std::lock_guard lock(mutex_);
-  std::vector<Node> result(roots.begin(), roots.end());
-  if (buffers_.empty()) return result;
-  const std::vector<Node> order = topological_order(roots);
-  Substitution memo;
-  for (const Node& node : order) {
-    if (const auto found = buffers_.find(node); found != buffers_.end()) memo.insert(*found);
-  }
-  if (memo.empty()) return result;
-  for (const Node& node : order) substitute(node, memo);  // sources first: no deep recursion
-  for (Node& root : result) root = memo.at(root);
-  return result;
+  return values_of(roots, [this](const Node& node) {
+    const auto found = buffers_.find(node);
+    return found == buffers_.end() ? Node() : found->second;
+  });
 }
 
 }  // namespace brisk

@@ -21,7 +21,7 @@ class RealizedNodes {
   /// The buffer's memory is about to change: what was computed into it has to be computed again
   /// (stores into it have happened and stay).
   void changed(const Node& buffer);
-  /// The roots over buffers wherever their sources have been realized.
+  /// The graph to compute: the roots' values, over buffers wherever sources have been realized.
   std::vector<Node> over_buffers(std::span<const Node> roots);
   /// Forgets the nodes that nothing else refers to.
   void purge();

@@ -5,6 +5,7 @@
 
 #include "brisk/create.h"
 #include "tensor/build.h"
+#include "tensor/own_gradient.h"
 
 namespace brisk {
 
@@ -136,13 +137,24 @@ Tensor first_position(const Tensor& x, const Tensor& extreme, int axis, bool kee
   return tensor_of(cast(position, DType::int64));
 }
 
+// x's elements at positions along an axis, of which the first is kept: a sum over a mask, whose
+// gradient needs no scatter.
+Tensor chosen(const Tensor& x, const Tensor& position, int axis) {
+  const Node node = node_of(x);
+  const Tensor at = tensor_of(positions(node.shape()[axis], axis, node.rank()));
+  return sum(where(at == position, x, 0), axis, true);
+}
+
 ValuesIndices extreme(const Tensor& x, int axis, bool keepdim,
                       Tensor (*reduce)(const Tensor&, const Axes&, bool)) {
   const int at = axis_of(axis, x.rank());
   if (x.rank() == 0) return {x, zeros({}, DType::int64)};
-  const Tensor kept = reduce(x, at, true);
-  const Tensor values = keepdim ? kept : squeeze(kept, at);
-  return {values, first_position(x, kept, at, keepdim)};
+  const Tensor own = x.detach();
+  const Tensor kept = reduce(own, at, true);
+  const Tensor found = first_position(own, kept, at, true);
+  const Tensor values = with_gradient_of(kept, x, [&] { return chosen(x, found, at); });
+  return keepdim ? ValuesIndices{values, found}
+                 : ValuesIndices{squeeze(values, at), squeeze(found, at)};
 }
 
 }  // namespace
@@ -184,20 +196,41 @@ Tensor var(const Tensor& x, const Axes& axes, int correction, bool keepdim) {
 
 Tensor std(const Tensor& x, const Axes& axes, int correction, bool keepdim) {
   const Call call("std");
-  return sqrt(var(widen(x), axes, correction, keepdim)).cast(float_result(x.dtype()));
+  return sqrt_or_flat(var(widen(x), axes, correction, keepdim)).cast(float_result(x.dtype()));
 }
+
+namespace {
+
+// With the reduced axes, of size 1, again.
+Tensor with_axes(Tensor x, const Axes& reduced) {
+  for (const int axis : reduced) x = unsqueeze(x, axis);
+  return x;
+}
+
+}  // namespace
 
 Tensor norm(const Tensor& x, double p, const Axes& axes, bool keepdim) {
   const Call call("norm");
   const DType dtype = float_result(x.dtype());
-  const Tensor size = widen(x).abs();
+  const Tensor size = widen(x).abs();  // its slope at 0 is 0
   if (p == 0) return sum((size != 0).cast(size.dtype()), axes, keepdim).cast(dtype);
   if (std::isinf(p)) {
     return (p > 0 ? amax(size, axes, keepdim) : amin(size, axes, keepdim)).cast(dtype);
   }
   if (p == 1) return sum(size, axes, keepdim).cast(dtype);
-  if (p == 2) return sqrt(sum(square(size), axes, keepdim)).cast(dtype);
-  return pow(sum(pow(size, p), axes, keepdim), 1 / p).cast(dtype);
+  if (p == 2) return sqrt_or_flat(sum(square(size), axes, keepdim)).cast(dtype);
+  // Nothing passes where all is 0.
+  return with_own_gradient(
+             {size}, [&] { return pow(sum(pow(size, p), axes, keepdim), 1 / p); },
+             [=](const Tensor& y, const std::vector<Tensor>& in, const Tensor& g) {
+               const Axes over(axes_of(axes, in[0].rank()));
+               const auto kept = [&](const Tensor& t) { return keepdim ? t : with_axes(t, over); };
+               const Tensor whole = kept(y);
+               const Tensor flat = (whole == 0) | (in[0] == 0);
+               const Tensor ratio = where(flat, 1, in[0]) / where(whole == 0, 1, whole);
+               return std::vector<Tensor>{where(flat, 0, kept(g) * pow(ratio, p - 1))};
+             })
+      .cast(dtype);
 }
 
 Tensor count_nonzero(const Tensor& x, const Axes& axes) {
@@ -260,12 +293,23 @@ Tensor scan(ReduceOp op, const Tensor& x, int axis) {
   return transpose(tensor_of(scan_last(op, node_of(last))), axis, -1);
 }
 
+// Its gradient is the running sum from the other end.
+Tensor running_sum(const Tensor& x, int axis) {
+  return with_own_gradient(
+      {x}, [&] { return scan(ReduceOp::add, x, axis); },
+      [axis](const Tensor&, const std::vector<Tensor>&, const Tensor& g) {
+        // Stored, since a running sum is one pass in its own order only.
+        const Tensor turned = running_sum(flip(g, axis), axis);
+        return std::vector<Tensor>{flip(tensor_of(stored(node_of(turned))), axis)};
+      });
+}
+
 Tensor accumulated_scan(ReduceOp op, const Tensor& x, int axis) {
   const int at = axis_of(axis, x.rank());
   const DType dtype = x.dtype();
   Tensor wide = x.cast(accumulate_dtype(dtype));
   if (x.rank() == 0) return wide;
-  const Tensor result = scan(op, wide, at);
+  const Tensor result = op == ReduceOp::add ? running_sum(wide, at) : scan(op, wide, at);
   return is_float(dtype) ? result.cast(dtype) : result;
 }
 
@@ -273,7 +317,8 @@ Tensor accumulated_scan(ReduceOp op, const Tensor& x, int axis) {
 ValuesIndices running(const Tensor& x, int axis, bool largest) {
   const int at = axis_of(axis, x.rank());
   if (x.rank() == 0) return {x, zeros({}, DType::int64)};
-  const Node node = node_of(x);
+  const Tensor own = x.detach();
+  const Node node = node_of(own);
   const DType dtype = node.dtype();
   const auto turn = [&](const Node& n) {
     if (largest) return n;
@@ -281,10 +326,11 @@ ValuesIndices running(const Tensor& x, int axis, bool largest) {
     return is_bool(dtype) ? logical_not(n) : bit_xor(n, constant_int(-1, dtype));
   };
   const Tensor values = tensor_of(turn(node_of(scan(ReduceOp::max, tensor_of(turn(node)), at))));
-  Tensor hit = x == values;
-  if (is_float(dtype)) hit = hit | isnan(x);
+  Tensor hit = own == values;
+  if (is_float(dtype)) hit = hit | isnan(own);
   const Tensor position = tensor_of(positions(node.shape()[at], at, node.rank()));
-  return {values, scan(ReduceOp::max, where(hit, position, 0), at)};
+  const Tensor found = scan(ReduceOp::max, where(hit, position, 0), at);
+  return {with_gradient_of(values, x, [&] { return gather(x, at, found); }), found};
 }
 
 }  // namespace
@@ -310,7 +356,7 @@ ValuesIndices cummin(const Tensor& x, int axis) {
 
 namespace {
 
-// x minus its greatest value along the axes, in the compute dtype.
+// x minus its greatest value along the axis, in the compute dtype.
 Tensor below_greatest(const Tensor& x, int axis) { return x - amax(x, axis, true); }
 
 }  // namespace
@@ -318,25 +364,52 @@ Tensor below_greatest(const Tensor& x, int axis) { return x - amax(x, axis, true
 Tensor softmax(const Tensor& x, int axis) {
   const Call call("softmax");
   const int at = axis_of(axis, x.rank());
-  const Tensor e = exp2(below_greatest(widen(x), at) * std::numbers::log2e);
-  return (e * reciprocal(sum(e, at, true))).cast(float_result(x.dtype()));
+  const Tensor wide = widen(x);
+  return with_own_gradient(
+             {wide},
+             [&] {
+               const Tensor e = exp2(below_greatest(wide, at) * std::numbers::log2e);
+               return e * reciprocal(sum(e, at, true));
+             },
+             [at](const Tensor& y, const std::vector<Tensor>&, const Tensor& g) {
+               return std::vector<Tensor>{y * (g - sum(g * y, at, true))};
+             })
+      .cast(float_result(x.dtype()));
 }
 
 Tensor log_softmax(const Tensor& x, int axis) {
   const Call call("log_softmax");
   const int at = axis_of(axis, x.rank());
-  const Tensor shifted = below_greatest(widen(x), at);
-  const Tensor total = sum(exp2(shifted * std::numbers::log2e), at, true);
-  return (shifted - log(total)).cast(float_result(x.dtype()));
+  const Tensor wide = widen(x);
+  return with_own_gradient(
+             {wide},
+             [&] {
+               const Tensor shifted = below_greatest(wide, at);
+               return shifted - log(sum(exp2(shifted * std::numbers::log2e), at, true));
+             },
+             [at](const Tensor& y, const std::vector<Tensor>&, const Tensor& g) {
+               return std::vector<Tensor>{g - exp(y) * sum(g, at, true)};
+             })
+      .cast(float_result(x.dtype()));
 }
 
+// The gradient of what is infinitely far below is 0, also where all is.
 Tensor logsumexp(const Tensor& x, const Axes& axes, bool keepdim) {
   const Call call("logsumexp");
   const Tensor wide = widen(x);
-  const Tensor greatest = amax(wide, axes, true);
-  const Tensor shift = where(isfinite(greatest), greatest, 0);  // all -inf: the sum is 0
-  const Tensor total = sum(exp2((wide - shift) * std::numbers::log2e), axes, true);
-  const Tensor result = (log(total) + shift).cast(float_result(x.dtype()));
+  const Tensor result =
+      with_own_gradient(
+          {wide},
+          [&] {
+            const Tensor greatest = amax(wide, axes, true);
+            const Tensor shift = where(isfinite(greatest), greatest, 0);  // all -inf: the sum is 0
+            return log(sum(exp2((wide - shift) * std::numbers::log2e), axes, true)) + shift;
+          },
+          [](const Tensor& y, const std::vector<Tensor>& in, const Tensor& g) {
+            const Tensor share = where(isfinite(in[0]), exp(in[0] - y), 0);
+            return std::vector<Tensor>{g * share};
+          })
+          .cast(float_result(x.dtype()));
   return keepdim ? result : squeeze(result, Axes(axes_of(axes, x.rank())));
 }
 
@@ -344,7 +417,7 @@ Tensor logcumsumexp(const Tensor& x, int axis) {
   const Call call("logcumsumexp");
   const int at = axis_of(axis, x.rank());
   const Tensor wide = widen(x);
-  const Tensor greatest = amax(wide, at, true);
+  const Tensor greatest = amax(wide.detach(), at, true);
   const Tensor shift = where(isfinite(greatest), greatest, 0);
   // Relative to the greatest of the whole axis: what is 88 below it underflows.
   const Tensor total = cumsum(exp2((wide - shift) * std::numbers::log2e), at);

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "brisk/create.h"
+#include "tensor/accumulator.h"
 #include "tensor/build.h"
 #include "tensor/realize.h"
 #include "tensor/realized.h"
@@ -18,7 +19,7 @@ Node node_of(const Tensor& tensor) {
   const std::lock_guard lock(state.mutex);
   // Numbers keep float64 for what they meet, and are float32 by themselves.
   if (state.number && is_float(state.node.dtype())) return to_dtype(state.node, DType::float32);
-  return state.node;
+  return grad_enabled() ? state.node : untracked(state.node);
 }
 
 Tensor tensor_of(Node node) {
@@ -60,7 +61,10 @@ Dim Tensor::numel() const { return Dim(element_count(node_of(*this).shape())); }
 
 namespace {
 
-bool is_stored(const Node& node) { return node.is(Op::buffer_) && node.attr().storage != nullptr; }
+bool is_stored(const Node& node) {
+  const Node& value = value_node(node);
+  return value.is(Op::buffer_) && value.attr().storage != nullptr;
+}
 
 VariableValues values_of(const Bound& bound) {
   VariableValues values;
@@ -111,12 +115,16 @@ std::vector<Node> run(const std::vector<Tensor>& tensors, const Bound& bound) {
 
 void realize(const std::vector<Tensor>& tensors, const Bound& bound) {
   const Call call("realize");
-  const std::vector<Node> buffers = run(tensors, bound);
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    TensorState& state = *tensors[i].state();
+  std::vector<Tensor> all = tensors;
+  if (bound.empty()) {
+    for (Tensor& tensor : to_compute()) all.push_back(std::move(tensor));
+  }
+  const std::vector<Node> buffers = run(all, bound);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    TensorState& state = *all[i].state();
     const std::lock_guard lock(state.mutex);
     if (bound.empty()) RealizedNodes::shared().add(state.node, buffers[i]);
-    state.node = buffers[i];
+    if (!(value_node(state.node) == buffers[i])) state.node = placed(state, buffers[i]);
     state.number = false;
   }
   RealizedNodes::shared().purge();
@@ -139,13 +147,13 @@ bool Tensor::is_realized() const { return is_stored(node_of(*this)); }
 std::vector<std::byte> Tensor::to_bytes(const Bound& bound) const {
   const Call call("to_bytes");
   // With bound variables the handle stays symbolic, to be computed again with others.
-  if (bound.empty()) return executor().read(node_of(realize()));
+  if (bound.empty()) return executor().read(value_node(node_of(realize())));
   return executor().read(run({*this}, bound)[0]);
 }
 
 void Tensor::copy_from(std::span<const std::byte> bytes) {
   const Call call("copy_from");
-  const Node node = node_of(*this);
+  const Node node = value_node(node_of(*this));
   if (!is_stored(node)) call_error("wants a realized tensor to write into");
   const auto wanted = element_count(node.shape()).value() * byte_size(node.dtype());
   if (bytes.size() != static_cast<std::size_t>(wanted)) {
@@ -154,6 +162,8 @@ void Tensor::copy_from(std::span<const std::byte> bytes) {
   }
   RealizedNodes::shared().changed(node);
   executor().write(node, bytes, 0);
+  const std::lock_guard lock(state_->mutex);
+  if (!brisk::is_leaf(*state_)) state_->node = node;  // other values than those that were computed
 }
 
 // ---- reading ------------------------------------------------------------------------------------
@@ -248,12 +258,27 @@ Tensor Tensor::contiguous() const {
 
 Tensor Tensor::to(const std::string& device) const {
   const Call call("to");
-  return tensor_of(copy_to(node_of(*this), device));
+  const Node node = node_of(*this);
+  const Node copy = copy_to(node, device);
+  if (!node.requires_grad()) return tensor_of(copy);
+  return with_gradient(tensor_of(untracked(copy)), {*this},
+                       [home = executor().device_of(values_of({&node, 1})[0])](
+                           const Tensor&, const std::vector<Tensor>&, const Tensor& g) {
+                         return std::vector<Tensor>{g.to(home)};
+                       });
+}
+
+void want_no_leaf(const Tensor& tensor) {
+  want_defined(tensor, "the tensor");
+  if (!grad_enabled() || !is_leaf(*tensor.state())) return;
+  call_error(
+      "would change a leaf that requires a gradient: do it while a NoGrad lives, or assign()");
 }
 
 Tensor Tensor::store(const Dims& begin, const Tensor& value) const {
   const Call call("store");
-  const Node target = node_of(*this);
+  want_no_leaf(*this);
+  const Node target = value_node(node_of(*this));
   if (!target.is(Op::buffer_) && !target.is(Op::store_)) {
     call_error("wants a realized tensor or the result of store, got the result of {}",
                name(target.op()));
@@ -284,8 +309,9 @@ Tensor Tensor::store(const Dims& begin, const Tensor& value) const {
 
 void Tensor::assign(const Tensor& value) {
   const Call call("assign");
-  const Node old = node_of(*this);
-  const Node source = to_dtype(node_of(value), old.dtype());
+  const Node old = value_node(node_of(*this));
+  const bool leaf = brisk::is_leaf(*state_);
+  const Node source = to_dtype(leaf ? untracked(node_of(value)) : node_of(value), old.dtype());
   if (broadcast_shape(old.shape(), source.shape()) != old.shape()) {
     call_error("wants a value that broadcasts to shape {}, got {}", to_string(old.shape()),
                to_string(source.shape()));
@@ -296,7 +322,7 @@ void Tensor::assign(const Tensor& value) {
     next = brisk::store(old, next);
   }
   const std::lock_guard lock(state_->mutex);
-  state_->node = std::move(next);
+  state_->node = leaf ? gradient_leaf(next, state_->gradient) : std::move(next);
   state_->number = false;
 }
 

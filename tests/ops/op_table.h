@@ -21,6 +21,7 @@ struct Case {
   nlohmann::json args;
   int inputs = 0;
   std::vector<std::string> int_inputs;
+  bool grad = false;  // PyTorch's gradients are there too
 };
 
 struct Inputs {

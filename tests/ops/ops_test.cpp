@@ -47,14 +47,33 @@ Tolerance tolerance(const std::string& op) {
   return found == special.end() ? Tolerance{} : found->second;
 }
 
+Tolerance gradient_tolerance(const std::string& op) {
+  static const std::map<std::string, Tolerance> special = {
+      {"matmul", {2e-6, 3e-5}},            // sums of up to 512 products in another order
+      {"conv2d", {2e-6, 1e-5}},            // of a weight or bias over batch and places: up to 640
+      {"conv3d", {2e-6, 1e-5}},            // up to 200
+      {"conv_transpose2d", {2e-6, 1e-5}},  // up to 1,000
+      {"cumprod", {2e-6, 4e-6}},           // sums of quotients that cancel
+      {"attention", {2e-6, 3e-6}},         // over queries, of products that cancel
+  };
+  const auto found = special.find(op);
+  return found == special.end() ? Tolerance{} : found->second;
+}
+
 std::vector<Case> cases() {
   std::vector<Case> list;
   std::ifstream file(folder / "ops.json");
   if (!file) return list;
   for (const auto& entry : nlohmann::json::parse(file)) {
     list.push_back({entry.at("name"), entry.at("op"), entry.at("args"), entry.at("inputs"),
-                    entry.at("int_inputs")});
+                    entry.at("int_inputs"), entry.at("grad")});
   }
+  return list;
+}
+
+std::vector<Case> cases_with_gradients() {
+  std::vector<Case> list = cases();
+  std::erase_if(list, [](const Case& test) { return !test.grad; });
   return list;
 }
 
@@ -70,7 +89,7 @@ Tensor stored(const std::string& name) {
 
 using Parameter = std::tuple<Backend, Case>;
 
-class Operators : public testing::TestWithParam<Parameter> {
+class OperatorTest : public testing::TestWithParam<Parameter> {
  protected:
   void SetUp() override {
     executor_ = std::get<0>(GetParam()).make();
@@ -83,10 +102,7 @@ class Operators : public testing::TestWithParam<Parameter> {
   Executor* before_ = nullptr;
 };
 
-TEST_P(Operators, MatchesPyTorch) {
-  const Case& test = std::get<1>(GetParam());
-  const auto function = op_table().find(test.op);
-  ASSERT_NE(function, op_table().end()) << test.op << " is not in tests/ops/op_table.h";
+Inputs inputs_of(const Case& test) {
   Inputs inputs;
   inputs.args = test.args;
   for (int i = 0; i < test.inputs; ++i) {
@@ -95,27 +111,67 @@ TEST_P(Operators, MatchesPyTorch) {
   for (const std::string& name : test.int_inputs) {
     inputs.ints[name] = stored(test.name + "." + name);
   }
-  const Tensor result = function->second(inputs);
-  const SafeTensor& expected = data().tensor(test.name + ".out");
-  ASSERT_EQ(result.shape(), expected.shape);
+  return inputs;
+}
+
+// Against the stored tensor; returns the largest error as a share of what is allowed.
+double compare(const Tensor& result, const std::string& name, Tolerance allowed) {
+  const SafeTensor& expected = data().tensor(name);
+  EXPECT_EQ(result.shape(), expected.shape) << name;
   const std::vector<double> got = result.to_vector<double>();
-  const std::vector<double> want = stored(test.name + ".out").to_vector<double>();
-  const bool exact = expected.dtype != DType::float32;
-  const Tolerance allowed = exact ? Tolerance{0, 0} : tolerance(test.op);
+  const std::vector<double> want = stored(name).to_vector<double>();
   double worst = 0;
-  for (std::size_t i = 0; i < want.size(); ++i) {
+  for (std::size_t i = 0; i < std::min(want.size(), got.size()); ++i) {
+    const auto failed = [&] {
+      ADD_FAILURE() << name << ", element " << i << ": " << got[i] << " instead of " << want[i];
+      return std::numeric_limits<double>::infinity();
+    };
     if (std::isnan(want[i]) || std::isinf(want[i])) {
-      ASSERT_TRUE(std::isnan(want[i]) ? std::isnan(got[i]) : got[i] == want[i])
-          << "element " << i << ": " << got[i] << " instead of " << want[i];
+      if (!(std::isnan(want[i]) ? std::isnan(got[i]) : got[i] == want[i])) return failed();
       continue;
     }
     const double limit = allowed.absolute + allowed.relative * std::fabs(want[i]);
     const double error = std::fabs(got[i] - want[i]);
-    ASSERT_LE(error, limit) << "element " << i << ": " << got[i] << " instead of " << want[i];
+    if (!(error <= limit)) return failed();
     if (limit > 0) worst = std::max(worst, error / limit);
   }
+  return worst;
+}
+
+class Operators : public OperatorTest {};
+
+TEST_P(Operators, MatchesPyTorch) {
+  const Case& test = std::get<1>(GetParam());
+  const auto function = op_table().find(test.op);
+  ASSERT_NE(function, op_table().end()) << test.op << " is not in tests/ops/op_table.h";
+  const Tensor result = function->second(inputs_of(test));
+  const bool exact = data().tensor(test.name + ".out").dtype != DType::float32;
+  const double worst =
+      compare(result, test.name + ".out", exact ? Tolerance{0, 0} : tolerance(test.op));
   RecordProperty("share_of_tolerance", std::to_string(worst));
   if (std::getenv("BRISK_OPS_PRINT") != nullptr) std::printf("%s %.3f\n", test.name.c_str(), worst);
+}
+
+class Gradients : public OperatorTest {};
+
+// Every input's gradient, given the output's.
+TEST_P(Gradients, MatchPyTorch) {
+  const Case& test = std::get<1>(GetParam());
+  Inputs inputs = inputs_of(test);
+  for (Tensor& input : inputs.in) input.requires_grad_();
+  const Tensor result = op_table().at(test.op)(inputs);
+  const std::vector<Tensor> gradients =
+      grad({result}, inputs.in, {stored(test.name + ".out_grad")}, {.allow_unused = true});
+  int compared = 0;
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    const std::string name = test.name + ".in" + std::to_string(i) + "_grad";
+    if (data().find(name) == nullptr) continue;
+    ++compared;
+    const Tensor got = gradients[i].defined() ? gradients[i] : zeros_like(inputs.in[i]);
+    const double worst = compare(got, name, gradient_tolerance(test.op));
+    if (std::getenv("BRISK_OPS_PRINT") != nullptr) std::printf("%s %.3f\n", name.c_str(), worst);
+  }
+  EXPECT_GT(compared, 0);
 }
 
 std::string label(const testing::TestParamInfo<Parameter>& info) {
@@ -128,12 +184,18 @@ INSTANTIATE_TEST_SUITE_P(Shared, Operators,
                          testing::Combine(testing::ValuesIn(backends), testing::ValuesIn(cases())),
                          label);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Operators);
+INSTANTIATE_TEST_SUITE_P(Shared, Gradients,
+                         testing::Combine(testing::ValuesIn(backends),
+                                          testing::ValuesIn(cases_with_gradients())),
+                         label);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Gradients);
 
 TEST(OperatorData, HoldsEveryCase) {
   if (!std::filesystem::exists(folder / "ops.json")) {
     GTEST_SKIP() << folder.string() << " is missing: PyTorch's values are not compared";
   }
   EXPECT_EQ(cases().size(), 238U);
+  EXPECT_EQ(cases_with_gradients().size(), 211U);
 }
 
 }  // namespace
