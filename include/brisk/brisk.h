@@ -8,5 +8,8 @@
 #include "brisk/error.h"
 #include "brisk/functional.h"
 #include "brisk/functions.h"
+#include "brisk/nn.h"
+#include "brisk/optim.h"
+#include "brisk/step.h"
 #include "brisk/tensor.h"
 #include "brisk/version.h"
