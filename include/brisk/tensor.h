@@ -86,8 +86,9 @@ class Tensor {
   /// in place of this tensor: the memory changes when the result is realized, and what reads this
   /// tensor after that sees the new values.
   Tensor store(const Dims& begin, const Tensor& value) const;
-  /// Writes `value` (broadcast and converted) into the memory of this realized tensor at the next
-  /// realize of it; a tensor that is not realized just takes the value over. For parameters.
+  /// Writes `value` (broadcast and converted) into the memory of this realized tensor, with the
+  /// next tensor that this thread realizes; a tensor that is not realized just takes the value
+  /// over. For parameters.
   void assign(const Tensor& value);
 
   // -- gradients (brisk/autograd.h)

@@ -32,8 +32,11 @@ Node untracked(const Node& node);
 /// What the state's node is once its value lies in `place`, a buffer or a store.
 Node placed(const TensorState& state, const Node& place);
 
-/// Tensors that backward() was called on and gradients that it gave: the next realize() of this
-/// thread computes them.
+/// The tensor's value lies there from now on.
+void place(const Tensor& tensor, const Node& where);
+
+/// Tensors that backward() was called on, gradients that it gave and tensors that were assigned to:
+/// the next realize() of this thread computes them.
 void compute_soon(const Tensor& tensor);
 std::vector<Tensor> to_compute();
 

@@ -300,20 +300,36 @@ void compute_soon(const Tensor& tensor) {
   soon.push_back(tensor.state());
 }
 
+namespace {
+
 // What depends on variables has no value by itself.
+bool has_variables(std::span<const Node> roots) {
+  const std::vector<Node> graph = topological_order(roots);
+  return std::any_of(graph.begin(), graph.end(),
+                     [](const Node& at) { return at.is(Op::variable_) || !is_static(at.shape()); });
+}
+
+}  // namespace
+
 std::vector<Tensor> to_compute() {
   std::vector<Tensor> tensors;
+  std::vector<Node> nodes;
   for (const auto& weak : soon) {
     const auto state = weak.lock();
-    if (!state) continue;
-    const Node node = tracked(Tensor(state));
-    const std::vector<Node> graph = topological_order({&node, 1});
-    const bool open = std::any_of(graph.begin(), graph.end(), [](const Node& at) {
-      return at.is(Op::variable_) || !is_static(at.shape());
-    });
-    if (!open) tensors.push_back(Tensor(state));
+    if (!state || std::any_of(tensors.begin(), tensors.end(),
+                              [&](const Tensor& other) { return other.state() == state; })) {
+      continue;
+    }
+    tensors.emplace_back(state);
+    nodes.push_back(tracked(tensors.back()));
   }
   soon.clear();
+  if (has_variables(nodes)) {
+    std::erase_if(tensors, [](const Tensor& tensor) {
+      const Node node = tracked(tensor);
+      return has_variables({&node, 1});
+    });
+  }
   return tensors;
 }
 

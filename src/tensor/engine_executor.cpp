@@ -1,5 +1,6 @@
 // Tensors on the devices of this process, new ones on the shared engine's: the executor of every
 // process that does not ask for another.
+#include "base/error.h"
 #include "engine/devices.h"
 #include "engine/engine.h"
 #include "tensor/realize.h"
@@ -8,8 +9,36 @@ namespace brisk {
 
 namespace {
 
+class Planned : public Replay {
+ public:
+  Planned(std::span<const Node> roots, Engine& engine) : plan_(roots, engine) {}
+  std::vector<Node> run() override {
+    plan_.run();
+    return plan_.outputs();
+  }
+  std::vector<std::pair<std::string, double>> timed_run() override {
+    std::vector<std::pair<std::string, double>> times;
+    for (Plan::KernelInfo& kernel : plan_.timed_run()) {
+      times.emplace_back(std::move(kernel.name), kernel.seconds);
+    }
+    return times;
+  }
+
+ private:
+  Plan plan_;
+};
+
 class EngineExecutor : public Executor {
  public:
+  std::unique_ptr<Replay> prepare(std::span<const Node> roots) override {
+    const std::string device = device_of_graph(roots.front());
+    for (const Node& root : roots) {
+      if (const std::string other = device_of_graph(root); other != device) {
+        user_error("what is replayed runs on one device, this on {} and {}", device, other);
+      }
+    }
+    return std::make_unique<Planned>(roots, engine_of(device));
+  }
   std::vector<Node> realize(std::span<const Node> roots, const VariableValues& values) override {
     return realize_on_devices(roots, values);
   }

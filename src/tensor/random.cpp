@@ -6,6 +6,7 @@
 
 #include "brisk/create.h"
 #include "tensor/build.h"
+#include "tensor/capture.h"
 
 namespace brisk {
 
@@ -66,6 +67,9 @@ Words draw(const Dims& dims, Generator& generator) {
   const std::int64_t count = fixed(element_count(shape));
   const std::array<std::uint64_t, 2> state = {generator.seed(), generator.advance(count)};
   const Node stored_state = node_of(from_host(std::span<const std::uint64_t>(state), {2}));
+  if (Capture* capture = Capture::current()) {
+    capture->draws.push_back({stored_state, &generator, static_cast<std::uint64_t>(count)});
+  }
   const auto scalar = [&](int at) { return reshape(cut(stored_state, 0, at, at + 1), {}); };
   const auto low = [](const Node& x) { return cast(x, word); };
   const auto high = [](const Node& x) {

@@ -15,12 +15,24 @@ namespace brisk {
 
 using VariableValues = std::unordered_map<std::string, std::int64_t>;
 
+/// A graph prepared for many runs over the memory that it reads and writes.
+class Replay {
+ public:
+  virtual ~Replay() = default;
+  /// Runs it; the roots as Executor::realize gives them.
+  virtual std::vector<Node> run() = 0;
+  /// The same, kernel by kernel: names and seconds. Empty where there are no kernels.
+  virtual std::vector<std::pair<std::string, double>> timed_run() { return {}; }
+};
+
 class Executor {
  public:
   virtual ~Executor() = default;
   /// The roots as buffer nodes with storage, in order; a root that is one already comes back as is.
   /// A root that is a store comes back as the buffer that it stores into.
   virtual std::vector<Node> realize(std::span<const Node> roots, const VariableValues& values) = 0;
+  /// The same for many runs. Roots are no buffers, sizes are numbers; all lies on one device.
+  virtual std::unique_ptr<Replay> prepare(std::span<const Node> roots);
   /// A buffer node's elements, row-major, in its dtype.
   virtual std::vector<std::byte> read(const Node& buffer) = 0;
   /// Overwrites bytes of a buffer node's elements, from `offset` on.

@@ -6,6 +6,7 @@
 #include "brisk/create.h"
 #include "tensor/accumulator.h"
 #include "tensor/build.h"
+#include "tensor/capture.h"
 #include "tensor/realize.h"
 #include "tensor/realized.h"
 
@@ -91,6 +92,9 @@ std::vector<Node> run(const std::vector<Tensor>& tensors, const Bound& bound) {
   bool all = true;
   for (const Node& root : roots) all &= is_stored(root);
   if (all) return roots;
+  if (Capture::current() != nullptr) {
+    call_error("a Step's function only records what is to be computed: return the tensor from it");
+  }
   const auto calls = [&] {
     std::string text;
     for (const Tensor& tensor : tensors) {
@@ -113,6 +117,13 @@ std::vector<Node> run(const std::vector<Tensor>& tensors, const Bound& bound) {
 
 }  // namespace
 
+void place(const Tensor& tensor, const Node& where) {
+  TensorState& state = *tensor.state();
+  const std::lock_guard lock(state.mutex);
+  if (!(value_node(state.node) == where)) state.node = placed(state, where);
+  state.number = false;
+}
+
 void realize(const std::vector<Tensor>& tensors, const Bound& bound) {
   const Call call("realize");
   std::vector<Tensor> all = tensors;
@@ -121,11 +132,8 @@ void realize(const std::vector<Tensor>& tensors, const Bound& bound) {
   }
   const std::vector<Node> buffers = run(all, bound);
   for (std::size_t i = 0; i < all.size(); ++i) {
-    TensorState& state = *all[i].state();
-    const std::lock_guard lock(state.mutex);
-    if (bound.empty()) RealizedNodes::shared().add(state.node, buffers[i]);
-    if (!(value_node(state.node) == buffers[i])) state.node = placed(state, buffers[i]);
-    state.number = false;
+    if (bound.empty()) RealizedNodes::shared().add(all[i].state()->node, buffers[i]);
+    place(all[i], buffers[i]);
   }
   RealizedNodes::shared().purge();
 }
@@ -320,6 +328,7 @@ void Tensor::assign(const Tensor& value) {
   if (old.is(Op::buffer_) || old.is(Op::store_)) {
     RealizedNodes::shared().changed(base_buffer(old));
     next = brisk::store(old, next);
+    compute_soon(*this);
   }
   const std::lock_guard lock(state_->mutex);
   state_->node = leaf ? gradient_leaf(next, state_->gradient) : std::move(next);
