@@ -185,7 +185,8 @@ TEST(TorchFile, rubbishIsAnErrorOfTheUser) {
   std::mt19937 random(1);
   const auto survives = [](const std::string& bytes) {
     try {
-      for (const TorchTensor& tensor : parse(bytes).tensors()) values(tensor);
+      const TorchFile file = parse(bytes);
+      for (const TorchTensor& tensor : file.tensors()) values(tensor);
     } catch (const UserError&) {
     }
   };

@@ -43,8 +43,9 @@ class Trajectories : public testing::TestWithParam<Trajectory> {
     return found;
   }
 
-  // A bias before a BatchNorm has the gradient 0; what Adam divides by its own size is the rounding.
-  // So these walk at random, at most the learning rate a step, and the running means with them.
+  // A bias before a BatchNorm has the gradient 0; what Adam divides by its own size is the
+  // rounding. So these walk at random, at most the learning rate a step, and the running means with
+  // them.
   static bool is_noise(const std::string& name) {
     return GetParam().name == std::string("conv_adam") &&
            (name == "0.bias" || name == "4.bias" || name.ends_with("running_mean"));
@@ -61,9 +62,7 @@ class Trajectories : public testing::TestWithParam<Trajectory> {
   }
 
   static Tensor row(const Tensor& rows, std::size_t i) {
-    return rows.select(0, static_cast<std::int64_t>(i) % rows.shape()[0])
-        .contiguous()
-        .realize();
+    return rows.select(0, static_cast<std::int64_t>(i) % rows.shape()[0]).contiguous().realize();
   }
 
   nn::State data;
