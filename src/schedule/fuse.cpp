@@ -315,7 +315,7 @@ class Fuser {
   // How many different indices there are: over the ranges they depend on, or, where an axis is a
   // mere digit of one range (i / 32, i % 16), over the digit's values. An index that moves with a
   // summed range is met again for every point around that sum, unless the value is an operand that
-  // a matrix product packs (products and other reductions never are).
+  // a matrix product packs (products themselves never are).
   double evaluations(const Node& value, const Use& use) const {
     NodeSet digits;
     NodeSet ranges;
@@ -329,8 +329,7 @@ class Fuser {
       open.pop_back();
       const auto found = enclosed_.find(range);
       if (found == enclosed_.end()) continue;
-      const bool reduced = product || (value.is(Op::reduce_) && found->second.whole);
-      if (found->second.packed && !reduced) continue;
+      if (found->second.packed && !product) continue;
       for (const Node& around : found->second.by) {
         if (ranges.insert(around).second) open.push_back(around);
       }
@@ -362,10 +361,7 @@ class Fuser {
     if (virtual_.count(node) != 0) return false;
     if (uses.size() > most_uses) return true;
     if (widens(node) || is_of_more(node)) return false;
-    if (tiles_.count(node) != 0 &&
-        std::any_of(uses.begin(), uses.end(), [&](const Use& use) { return is_summed(use); })) {
-      return true;
-    }
+    if (keeps_from_tiles(node, uses)) return true;
     const double own = std::max(1.0, elements(node.shape()));
     double total = 0;
     for (const Use& use : uses) total += std::max(1.0, evaluations(node, use));
@@ -376,11 +372,21 @@ class Fuser {
     return again > bytes * cost_per_byte + cost_of_kernel;
   }
 
-  // Whether a reduction runs over the value.
-  bool is_summed(const Use& use) const {
-    const std::vector<Node> inside = topological_order(use.index);
-    return std::any_of(inside.begin(), inside.end(),
-                       [&](const Node& at) { return enclosed_.count(at) != 0; });
+  // Products of matrices come in tiles only where nothing else is reduced in their kernel: neither
+  // their results, nor what makes their operands.
+  bool keeps_from_tiles(const Node& node, const std::vector<Use>& uses) const {
+    const bool operand =
+        node.is(Op::reduce_) && elements(node.src(0).shape()) >= products_worth_tiles;
+    const bool result = tiles_.count(node) != 0;
+    const auto meets = [&](const Node& at) {
+      const auto sum = enclosed_.find(at);
+      if (sum == enclosed_.end()) return false;
+      return result || (operand && sum->second.packed && sum->second.whole);
+    };
+    return std::any_of(uses.begin(), uses.end(), [&](const Use& use) {
+      const std::vector<Node> inside = topological_order(use.index);
+      return std::any_of(inside.begin(), inside.end(), meets);
+    });
   }
 
   // What is stored, then, is the narrower source.
