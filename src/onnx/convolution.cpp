@@ -102,7 +102,7 @@ Values transposed(NodeCall& c) {
 
 // x and w minus their zero points; a zero point of w may be one a channel.
 Tensor centred(const NodeCall& c, std::size_t i, std::size_t zero) {
-  const Tensor x = c[i].cast(DType::int32);
+  Tensor x = c[i].cast(DType::int32);
   if (!c.has(zero)) return x;
   const Tensor point = c[zero].cast(DType::int32);
   const bool one = product(c.shape(zero)) == 1;

@@ -14,7 +14,7 @@ using Binary = Tensor (*)(const Tensor&, const Tensor&);
 
 // Before operator set 7 the second operand's axes could be said to begin at `axis` of the first.
 Tensor second(const NodeCall& c) {
-  const Tensor b = c[1];
+  Tensor b = c[1];
   if (c.version() >= 7 || c.integer("broadcast", 0) == 0 || !c.has_attribute("axis")) return b;
   const std::int64_t rank = c.rank(0);
   const int axis = c.axis("axis", 0, rank);

@@ -55,7 +55,7 @@ Values determinant(NodeCall& c) {
 
 // Integers minus their zero points, multiplied in int32.
 Tensor centred(const NodeCall& c, std::size_t x, std::size_t zero, bool by_row) {
-  const Tensor wide = c[x].cast(DType::int32);
+  Tensor wide = c[x].cast(DType::int32);
   if (!c.has(zero)) return wide;
   Tensor point = c[zero].cast(DType::int32);
   if (point.rank() == 1 && point.size(0).value() > 1 && by_row) point = point.unsqueeze(-1);

@@ -76,7 +76,7 @@ Values group_norm_of(NodeCall& c) {
 
 // Numbers of `bits` bits in bytes, the lowest bits first: [..., n] → [..., n·8 / bits], int32.
 Tensor unpacked(const Tensor& bytes, std::int64_t bits) {
-  const Tensor wide = bytes.cast(DType::uint8).cast(DType::int32);
+  Tensor wide = bytes.cast(DType::uint8).cast(DType::int32);
   if (bits == 8) return wide;
   std::vector<Tensor> parts;
   for (std::int64_t at = 0; at < 8; at += bits) parts.push_back((wide >> at) & ((1 << bits) - 1));

@@ -303,7 +303,7 @@ Values center_crop_pad(NodeCall& c) {
     }
     const std::int64_t more = wanted[i] - have;
     Sizes pads(static_cast<std::size_t>(2 * x.rank()), 0);
-    const auto place = static_cast<std::size_t>(2 * (x.rank() - 1 - axis));
+    const auto place = 2 * static_cast<std::size_t>(x.rank() - 1 - axis);
     pads[place] = more / 2;
     pads[place + 1] = more - more / 2;
     x = brisk::pad(x, pads);

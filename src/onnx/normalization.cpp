@@ -66,7 +66,7 @@ Values lrn(NodeCall& c) {
   const double beta = c.number("beta", 0.75);
   const double bias = c.number("bias", 1);
   std::vector<std::int64_t> pads(static_cast<std::size_t>(2 * x.rank()), 0);
-  const auto place = static_cast<std::size_t>(2 * (x.rank() - 2));
+  const auto place = 2 * static_cast<std::size_t>(x.rank() - 2);
   pads[place] = (size - 1) / 2;
   pads[place + 1] = size / 2;
   const Tensor squares = brisk::pad(square(widen(x)), pads);

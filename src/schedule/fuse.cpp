@@ -16,6 +16,7 @@ namespace {
 // Costs in vector-sized scalar operations: memory traffic and a launch, in the same unit.
 constexpr double cost_per_byte = 3;
 constexpr double cost_of_kernel = 50'000;
+constexpr double products_worth_tiles = 16'384;
 constexpr std::size_t most_uses = 64;
 constexpr std::size_t most_siblings = 4;  // kernels in one launch
 constexpr std::size_t farthest_sibling = 16;
@@ -90,17 +91,23 @@ class Fuser {
   }
 
   // Long sums of products, and what is made of them up to where it is stored: wanted, or too dear
-  // to be computed in each of the places that read it.
+  // to be computed in each of the places that read it. Those of matrices come in tiles.
   void find_products() {
     const auto ends = [&](const Node& node) {
       return wanted_.count(node) + split_.count(node) != 0;
     };
     for (const Node& node : order_) {
       bool product =
-          is_sum_of_products(node) && elements(node.src(0).shape()) >= 8 * elements(node.shape());
-      for (const Node& src : node.srcs())
+          sums_products(node) && elements(node.src(0).shape()) >= 8 * elements(node.shape());
+      bool tiles = product && is_float(node.dtype()) && keeps_operands(node) &&
+                   elements(node.src(0).shape()) >= products_worth_tiles;
+      for (const Node& src : node.srcs()) {
         product = product || (products_.count(src) != 0 && !ends(src));
+        const bool each = !node.is(Op::reduce_) && elements(node.shape()) <= elements(src.shape());
+        tiles = tiles || (each && tiles_.count(src) != 0 && !ends(src));
+      }
       if (product) products_.insert(node);
+      if (tiles) tiles_.insert(node);
     }
   }
 
@@ -240,6 +247,7 @@ class Fuser {
     Enclosed& enclosed = enclosed_[range];
     const Node product = product_in(node);
     enclosed.packed = product && keeps_operands(product);
+    enclosed.whole = product == node;
     Index outside = around;
     if (const auto along = runs_along(node, axis)) outside[*along] = constant_int(0);
     for (const Node& at : topological_order(outside)) {
@@ -340,7 +348,8 @@ class Fuser {
       const Node range = open.back();
       open.pop_back();
       const auto found = enclosed_.find(range);
-      if (found == enclosed_.end() || (found->second.packed && !product)) continue;
+      if (found == enclosed_.end()) continue;
+      if (found->second.packed && !product) continue;
       for (const Node& around : found->second.by) {
         if (ranges.insert(around).second) open.push_back(around);
       }
@@ -372,6 +381,7 @@ class Fuser {
     if (virtual_.count(node) != 0) return false;
     if (uses.size() > most_uses) return true;
     if (widens(node) || is_of_more(node)) return false;
+    if (keeps_from_tiles(node, uses)) return true;
     if (is_matrix_product(node) && is_summed(uses, false)) return true;
     if (is_long_reduction(node) && is_summed(uses, true)) return true;
     const double own = std::max(1.0, elements(node.shape()));
@@ -409,16 +419,39 @@ class Fuser {
     return false;
   }
 
+  // Products of matrices come in tiles only where nothing else is reduced in their kernel: neither
+  // their results, nor what makes their operands.
+  bool keeps_from_tiles(const Node& node, const std::vector<Use>& uses) const {
+    const bool operand =
+        node.is(Op::reduce_) && elements(node.src(0).shape()) >= products_worth_tiles;
+    const bool result = tiles_.count(node) != 0;
+    const auto meets = [&](const Node& at) {
+      const auto sum = enclosed_.find(at);
+      if (sum == enclosed_.end()) return false;
+      return result || (operand && sum->second.packed && sum->second.whole);
+    };
+    return std::any_of(uses.begin(), uses.end(), [&](const Use& use) {
+      const std::vector<Node> inside = topological_order(use.index);
+      return std::any_of(inside.begin(), inside.end(), meets);
+    });
+  }
+
   // What is stored, then, is the narrower source.
   static bool widens(const Node& node) {
     return node.is(Op::cast_) && byte_size(node.src(0).dtype()) < byte_size(node.dtype());
   }
 
-  // A conversion of what movement has made more of (the windows of an image): if anything is
-  // stored, then what there was before.
-  static bool is_of_more(const Node& node) {
-    if (!node.is(Op::cast_)) return false;
-    const Node* below = &node.src(0);
+  // A cheap function of what movement has made more of (the windows of an image, its padding): if
+  // anything is stored, then what there was before.
+  bool is_of_more(const Node& node) const {
+    if (!is_elementwise(node.op()) || operation_cost(node) > 1) return false;
+    const Node* below = nullptr;
+    for (const Node& src : node.srcs()) {
+      if (computed_.count(src) != 0) continue;
+      if (below != nullptr) return false;
+      below = &src;
+    }
+    if (below == nullptr) return false;
     while (is_movement(below->op())) below = &below->src(0);
     return !is_leaf(*below) && elements(below->shape()) < elements(node.shape());
   }
@@ -509,6 +542,12 @@ class Fuser {
   static bool is_sum_of_products(const Node& node) {
     return node.is(Op::reduce_) && static_cast<ReduceOp>(node.ints(0)) == ReduceOp::add &&
            node.attr().ints.size() == 2 && node.src(0).is(Op::mul_);
+  }
+
+  // The same over any number of axes, as convolutions have.
+  static bool sums_products(const Node& node) {
+    return node.is(Op::reduce_) && static_cast<ReduceOp>(node.ints(0)) == ReduceOp::add &&
+           node.src(0).is(Op::mul_);
   }
 
   // The nodes from `weights` down to the first contraction, if that is what it is: the softmax's
@@ -845,9 +884,11 @@ class Fuser {
   struct Enclosed {
     NodeSet by;
     bool packed = false;  // of a matrix product
+    bool whole = false;   // which has no groups
   };
   std::unordered_map<Node, Enclosed, NodeHash> enclosed_;
   NodeSet products_;                                // have a sum of products at or below them
+  NodeSet tiles_;                                   // have one of matrices, and no other reduction
   std::unordered_map<Node, bool, NodeHash> heavy_;  // has a reduction at or below it
   std::unordered_map<Node, std::vector<Use>, NodeHash> uses_;
   std::unordered_map<Node, std::unordered_map<std::size_t, Node>, NodeHash> reduce_ranges_;

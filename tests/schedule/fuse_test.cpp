@@ -61,6 +61,44 @@ TEST(Fuse, AProductIsStoredBeforeMovementMakesMoreOfIt) {
   EXPECT_EQ(fuse({{root}}).stored, (NodeSet{first, root}));
 }
 
+// a [rows, depth] · b [columns, depth] → [rows, columns, 1].
+Node product_of_rows(const Node& a, const Node& b) {
+  const Size rows = a.shape()[0];
+  const Size columns = b.shape()[0];
+  const Size depth = a.shape()[1];
+  const Shape cube = {rows, columns, depth};
+  return sum(mul(expand(reshape(a, {rows, 1, depth}), cube),
+                 expand(reshape(b, {1, columns, depth}), cube)),
+             {2});
+}
+
+TEST(Fuse, AProductOfMatricesIsStoredBeforeItsResultsAreSummed) {
+  const Node product = product_of_rows(memory({64, 32}), memory({64, 32}));
+  const Node root = sum(max(product, constant_float(0)), {1});
+  EXPECT_EQ(fuse({{root}}).stored, (NodeSet{max(product, constant_float(0)), root}));
+}
+
+TEST(Fuse, ASmallProductIsSummedOnItsWay) {
+  const Node root = sum(product_of_rows(memory({8, 16}), memory({8, 16})), {1});
+  EXPECT_EQ(fuse({{root}}).stored, NodeSet{root});
+}
+
+TEST(Fuse, AReductionIsStoredBeforeAProductOfMatricesReadsItsResults) {
+  const Node greatest = reduce(ReduceOp::max, memory({256, 256, 9}), {2});
+  const Node root = product_of_rows(reshape(greatest, {256, 256}), memory({256, 256}));
+  EXPECT_EQ(fuse({{root}}).stored, (NodeSet{greatest, root}));
+}
+
+TEST(Fuse, WhatIsPaddedWithANumberIsStoredWithoutItsPadding) {
+  const Node product = product_of_rows(memory({256, 64}), memory({256, 64}));
+  const Node image = reshape(product, {256, 256});
+  const Node inside = cmplt(constant_int(0), reshape(iota(257), {1, 257}));
+  const Node padded =
+      where(expand(inside, {256, 257}), pad(image, {0, 0, 1, 0}), constant_float(-1));
+  const Node root = sum(expand(reshape(padded, {1, 256, 257}), {9, 256, 257}), {2});
+  EXPECT_EQ(fuse({{root}}).stored, (NodeSet{product, root}));
+}
+
 TEST(Fuse, WhatAWholeTableIsMadeOfIsStoredBeforeItIsGathered) {
   const Node table = sum(memory({64, 32}), {1});
   const Node index = buffer(DType::int64, {1000}, nullptr);

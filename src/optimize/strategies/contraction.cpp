@@ -3,7 +3,7 @@
 // ranges. N holds the range along which the output is contiguous. Several such sums may stand in
 // one expression, over the same K or each over its own.
 //
-// Phases: X, where it is no plain matrix, is computed into working memory (so a norm or a
+// Phases: X, where its rows do not lie in memory, is computed into working memory (so a norm or a
 // dequantisation before the product is evaluated once per element); then tasks over blocks of N. A
 // task packs its panel of Y, K × a few vectors, into its own cache (optimize/panel.h) and runs
 // register tiles of MR rows down M over it; what follows the sum is computed on the tile in
@@ -32,8 +32,8 @@ struct Term {
   Product product;
   Node x, y;  // the operands, as elements of the panels' dtype
   Ranges k;   // all summed ranges, outermost first: those of groups, then those within one
-  Node flat;  // K as one counter, where X or Y were computed into working memory over it
-  bool staged_x = false;
+  Node flat;  // K as one counter, where X or Y are read by it
+  bool flat_x = false;
   bool staged_y = false;
   Factors scale, offset;                  // of a group; `with` N and without it
   Node panel, scale_panel, offset_panel;  // of Y; no panel where it is read in place
@@ -59,7 +59,7 @@ class Contraction {
     if (group_ > 1) schedule.name += "_" + std::string(name(element_));
     choose_tile();
     for (Term& term : terms_) {
-      if (!reads_rows(term)) stage_x(term, schedule);
+      if (!reads_rows(term) && !flatten_x(term)) stage_x(term, schedule);
     }
     for (Term& term : terms_) {
       if (bias_ != 0) sum_rows(term, schedule);
@@ -286,6 +286,22 @@ class Contraction {
     return plain && (group_ > 1 || term.k.size() == 1);
   }
 
+  // X whose elements lie one after the other along all of K (a convolution's weight) is read in
+  // place by one counter.
+  bool flatten_x(Term& term) {
+    if (!term.x.is(Op::load_) || term.x.srcs().size() != 2) return false;
+    Substitution first;
+    Size apart = 1;
+    for (std::size_t i = term.k.size(); i-- > 0;) {
+      const auto step = stride(term.x.src(1), term.k[i]);
+      if (!step || Size(*step) != apart) return false;
+      apart = apart * Size(term.k[i].src(0));
+      first[term.k[i]] = constant_int(0);
+    }
+    term.x = load_from(term.x.src(0), add(substitute(term.x.src(1), first), flat(term)));
+    return term.flat_x = true;
+  }
+
   // X into working memory, [batch, M, K]. Rows that lie a power of two apart would meet in the same
   // lines of the first cache.
   void stage_x(Term& term, Schedule& schedule) {
@@ -297,7 +313,7 @@ class Contraction {
     const Apart apart = compute_apart(term.x, order, workshop_, schedule, term.k.size(), padding);
     const Size length = extent(term.k) + padding;
     term.x = load_from(apart.memory, add(mul(position(rows), length.node()), flat(term)));
-    term.staged_x = true;
+    term.flat_x = true;
   }
 
   // Y into working memory, [batch, K, N as one range].
@@ -329,7 +345,7 @@ class Contraction {
   // -bias · Σ X, of each group where there are groups.
   void sum_rows(Term& term, Schedule& schedule) {
     Substitution values;
-    if (term.staged_x) values[term.flat] = position(term.k);
+    if (term.flat_x) values[term.flat] = position(term.k);
     const Node x = substitute(term.x, values);
     const Node sum =
         reduce_over(ReduceOp::add, cast(x, DType::int32), grouped_ ? term.product.inner : term.k);
