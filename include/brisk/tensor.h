@@ -96,7 +96,7 @@ class Tensor {
 
   /// Makes this a leaf, whose gradient backward() adds up in grad(): a parameter. Its values stay;
   /// what they were computed from gets no gradient. Floating point only.
-  Tensor requires_grad_(bool requires_grad = true) const;
+  Tensor requires_grad_(bool requires_grad = true) const;  // NOLINT: PyTorch's name
   /// Whether it is a leaf or was computed from one.
   bool requires_grad() const;
   /// Whether nothing before it gets a gradient through it.

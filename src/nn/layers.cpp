@@ -64,7 +64,7 @@ Embedding::Embedding(std::int64_t count, std::int64_t width, std::optional<std::
 }
 
 Tensor Embedding::operator()(const Tensor& index) const {
-  const Tensor rows = embedding(index, weight);
+  Tensor rows = embedding(index, weight);
   if (!padding) return rows;
   const Tensor fixed = embedding(index, weight.detach());
   return where((index == *padding).unsqueeze(-1), fixed, rows);

@@ -128,8 +128,9 @@ Tensor clip_grad_norm(const std::vector<Tensor>& parameters, double greatest, do
   std::vector<Tensor> norms;
   for (const Tensor& parameter : found) norms.push_back(norm(widen(parameter.grad()), p));
   const Tensor total = norm(stack(norms), p);
+  compute_soon(total);  // of these parameters, not of what the step makes of them
   const Tensor factor = clamp(greatest / (total + 1e-6), {}, 1);
-  for (Tensor parameter : found) {
+  for (const Tensor& parameter : found) {
     const Tensor grad = parameter.grad();
     parameter.set_grad((widen(grad) * factor).cast(grad.dtype()));
   }
@@ -140,7 +141,7 @@ void clip_grad_value(const std::vector<Tensor>& parameters, double greatest) {
   const Call call("clip_grad_value");
   if (!(greatest >= 0)) call_error("wants a bound of at least 0, got {}", greatest);
   const NoGrad guard;
-  for (Tensor parameter : with_gradients(parameters)) {
+  for (const Tensor& parameter : with_gradients(parameters)) {
     parameter.set_grad(clamp(parameter.grad(), -greatest, greatest));
   }
 }

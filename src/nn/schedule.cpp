@@ -30,7 +30,8 @@ double cosine(std::int64_t step, std::int64_t steps, double from, double to) {
 double step_decay(std::int64_t step, std::int64_t every, double from, double gamma) {
   const Call call("step_decay");
   if (every < 1) call_error("wants a decay every 1 or more steps, got {}", every);
-  return from * std::pow(gamma, static_cast<double>(step / every));
+  const std::int64_t falls = step / every;
+  return from * std::pow(gamma, static_cast<double>(falls));
 }
 
 double OneCycle::operator()(std::int64_t step) const {

@@ -398,7 +398,8 @@ class Fuser {
   // sum, is many times slower than the strategies for it, even though each is computed once.
   static bool is_matrix_product(const Node& node) {
     return is_sum_of_products(node) && is_float(node.dtype()) && keeps_operands(node) &&
-           elements(node.src(0).shape()) >= 8 * elements(node.shape());
+           elements(node.src(0).shape()) >=
+               std::max(products_worth_tiles, 8 * elements(node.shape()));
   }
 
   // What an element of a product's operand is made of, and is different for each that is summed,

@@ -11,7 +11,9 @@
 namespace brisk {
 namespace {
 
-std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text.data(), text.size())); }
+std::span<const std::byte> bytes_of(const std::string& text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
 
 std::string npy(const std::string& header, const std::string& content) {
   std::string text = "\x93NUMPY";
@@ -43,21 +45,31 @@ TEST(Npy, what_is_written_reads_the_same) {
 
 TEST(Npy, columns_become_rows) {
   const std::string content("\1\2\3\4\5\6", 6);
-  const NpyArray array = parse_npy(bytes_of(npy("{'descr': '|u1', 'fortran_order': True, 'shape': (2, 3), }", content)), "a.npy");
-  const std::byte want[] = {std::byte{1}, std::byte{3}, std::byte{5}, std::byte{2}, std::byte{4}, std::byte{6}};
+  const NpyArray array = parse_npy(
+      bytes_of(npy("{'descr': '|u1', 'fortran_order': True, 'shape': (2, 3), }", content)),
+      "a.npy");
+  const std::byte want[] = {std::byte{1}, std::byte{3}, std::byte{5},
+                            std::byte{2}, std::byte{4}, std::byte{6}};
   EXPECT_EQ(std::memcmp(array.bytes.data(), want, 6), 0);
 }
 
 TEST(Npy, damage_is_told) {
   EXPECT_EQ(error_of("rubbish and more"), "a.npy: this is no .npy file");
-  EXPECT_EQ(error_of(npy("{'descr': '<c8', 'fortran_order': False, 'shape': (), }", "")), "a.npy: elements of type '<c8' are not supported");
-  EXPECT_EQ(error_of(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }", "1234")), "a.npy: 4 bytes of elements, wants 12");
-  EXPECT_EQ(error_of(npy("{'descr': '<f4', 'shape': (3,), }", "1234")), "a.npy: its .npy header is damaged");
-  EXPECT_EQ(error_of(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 16), }", "")), "a.npy: its array is too large");
+  EXPECT_EQ(error_of(npy("{'descr': '<c8', 'fortran_order': False, 'shape': (), }", "")),
+            "a.npy: elements of type '<c8' are not supported");
+  EXPECT_EQ(error_of(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }", "1234")),
+            "a.npy: 4 bytes of elements, wants 12");
+  EXPECT_EQ(error_of(npy("{'descr': '<f4', 'shape': (3,), }", "1234")),
+            "a.npy: its .npy header is damaged");
+  EXPECT_EQ(
+      error_of(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 16), }",
+                   "")),
+      "a.npy: its array is too large");
 }
 
 TEST(Npz, bytes_that_are_none) {
-  EXPECT_THROW(parse_npz(bytes_of("PK and then nothing of the kind, long enough"), "a.npz"), UserError);
+  EXPECT_THROW(parse_npz(bytes_of("PK and then nothing of the kind, long enough"), "a.npz"),
+               UserError);
 }
 
 TEST(Wav, reads_samples_of_16_bits) {

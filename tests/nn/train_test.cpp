@@ -41,7 +41,7 @@ struct Net {
   Tensor operator()(const Tensor& x) const { return second(tanh(first(x))); }
 };
 
-struct Run {
+struct Training {
   Net net;
   nn::Optimizer optimizer{nn::parameters(net), nn::AdamW{.lr = 0.05}};
 
@@ -60,13 +60,13 @@ struct Run {
 
 TEST_F(Train, AResumedRunEndsWithTheBitsOfOneThatWasNotInterrupted) {
   manual_seed(5);
-  Run whole;
+  Training whole;
   for (std::int64_t i = 0; i < 3; ++i) whole.step(i);
   nn::save_checkpoint(folder_ / "c", nn::state(whole.net), whole.optimizer, 3);
   for (std::int64_t i = 3; i < 8; ++i) whole.step(i);
 
   manual_seed(99);  // other weights, until the checkpoint's are there
-  Run resumed;
+  Training resumed;
   const std::int64_t from =
       nn::load_checkpoint(folder_ / "c", nn::state(resumed.net), resumed.optimizer);
   EXPECT_EQ(from, 3);
@@ -77,7 +77,7 @@ TEST_F(Train, AResumedRunEndsWithTheBitsOfOneThatWasNotInterrupted) {
 }
 
 TEST_F(Train, ACheckpointOfAnotherModelIsRefused) {
-  Run run;
+  Training run;
   nn::save(run.net, folder_ / "weights");
   EXPECT_THROW(nn::load_checkpoint(folder_ / "weights", nn::state(run.net), run.optimizer),
                UserError);

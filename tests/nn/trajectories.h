@@ -124,7 +124,8 @@ struct Trajectory {
   const char* name;
   Training (*run)();
 };
-inline const Trajectory trajectories[] = {{"mlp_sgd", mlp_sgd}};
+inline const Trajectory trajectories[] = {
+    {"mlp_sgd", mlp_sgd}, {"conv_adam", conv_adam}, {"gpt_adamw", gpt_adamw}};
 
 // One step of a run: what the loop below does, and what a Step records.
 struct Stepped {

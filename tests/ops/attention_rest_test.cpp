@@ -14,8 +14,11 @@ namespace {
 std::vector<float> masked_attention(std::unique_ptr<Executor> executor) {
   Executor* before = use_executor(executor.get());
   Generator generator(3);
-  const auto random = [&](const Dims& shape) { return randn(shape, DType::float32, generator).realize(); };
-  const Tensor query = random({1, 2, 4, 8}), key = random({1, 2, 6, 8}), value = random({1, 2, 6, 8});
+  const auto random = [&](const Dims& shape) {
+    return randn(shape, DType::float32, generator).realize();
+  };
+  const Tensor query = random({1, 2, 4, 8}), key = random({1, 2, 6, 8}),
+               value = random({1, 2, 6, 8});
   const Tensor mask = where(arange(4).unsqueeze(1) == 2, -INFINITY, random({4, 6}));
   AttentionOptions options;
   options.mask = mask;
