@@ -143,7 +143,10 @@ class Walk {
       for (std::size_t axis = 0; axis < at.size(); ++axis) place += at[axis] * strides[axis];
       std::memcpy(copy.data() + i * wide, from.data() + static_cast<std::size_t>(place) * wide,
                   wide);
-      for (std::size_t axis = at.size(); axis-- > 0 && ++at[axis] == shape[axis];) at[axis] = 0;
+      for (std::size_t axis = at.size(); axis > 0; --axis) {
+        if (++at[axis - 1] < shape[axis - 1]) break;
+        at[axis - 1] = 0;
+      }
     }
     return copy;
   }

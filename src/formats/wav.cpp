@@ -28,7 +28,8 @@ float sample_at(std::span<const std::byte> bytes, std::size_t at, int format, in
                               2147483648.0);
   std::uint32_t wide = 0;  // 24 bits, moved to the top for their sign
   std::memcpy(reinterpret_cast<std::byte*>(&wide) + 1, bytes.data() + at, 3);
-  return static_cast<float>(static_cast<std::int32_t>(wide) / 256) / 8388608;
+  const std::int32_t sample = static_cast<std::int32_t>(wide) / 256;
+  return static_cast<float>(sample) / 8388608;
 }
 
 }  // namespace

@@ -147,7 +147,7 @@ Values recurrent(NodeCall& c, int gates, int states, std::vector<std::string> de
     if (c.has(4)) layer.lengths = c[4].cast(DType::int64).unsqueeze(1);
     std::vector<Tensor> state;
     for (int i = 0; i < states; ++i) {
-      const auto at = static_cast<std::size_t>(5 + i);
+      const std::size_t at = 5 + static_cast<std::size_t>(i);
       state.push_back(c.has(at) ? c[at].select(batch_first ? 1 : 0, d)
                                 : zeros({size[1], hidden}, x.dtype()));
     }
@@ -183,7 +183,7 @@ Values gru(NodeCall& c) {
       [after](NodeCall&, int) -> Step {
         return [after](const Layer& l, const Tensor& x,
                        const std::vector<Tensor>& state) -> std::vector<Tensor> {
-          const Tensor h = state[0];
+          const Tensor& h = state[0];
           const Tensor part = [&](int first, int count) {
             const Tensor rows = l.r.narrow(0, first * l.hidden, count * l.hidden);
             const Tensor bias = l.r_bias.defined()
@@ -217,7 +217,7 @@ Values lstm(NodeCall& c) {
         const Tensor p = call.has(7) ? call[7].select(0, d) : Tensor();
         return [coupled, p](const Layer& l, const Tensor& x,
                             const std::vector<Tensor>& state) -> std::vector<Tensor> {
-          const Tensor cell = state[1];
+          const Tensor& cell = state[1];
           const Tensor all = x + linear(state[0], l.r);
           const auto gate = [&](int i, int peep, const Tensor& seen) {
             Tensor value = l.gate(all, i);

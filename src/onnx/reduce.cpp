@@ -112,7 +112,7 @@ OperatorFunction running(Tensor (*f)(const Tensor&, int), double neutral) {
     if (c.integer("exclusive", 0) != 0) {  // one place on, from the neutral element
       const std::int64_t size = x.size(axis).value();
       std::vector<std::int64_t> pads(static_cast<std::size_t>(2 * x.rank()), 0);
-      const auto place = static_cast<std::size_t>(2 * (x.rank() - 1 - axis));
+      const std::size_t place = 2 * static_cast<std::size_t>(x.rank() - 1 - axis);
       pads[place] = 1;
       pads[place + 1] = -1;
       if (size > 0) y = brisk::pad(y, pads, PadMode::constant, neutral);

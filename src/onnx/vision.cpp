@@ -242,7 +242,7 @@ Values resize_with(NodeCall& c, const ResizeInputs& at, const ResizeMode& m,
 }
 
 std::string mode_of(const NodeCall& c) {
-  const std::string mode = c.text("mode", "nearest");
+  std::string mode = c.text("mode", "nearest");
   if (mode == "bilinear" || mode == "trilinear") return "linear";
   if (mode != "nearest" && mode != "linear" && mode != "cubic")
     c.fail("mode '{}' is not known", mode);
@@ -384,7 +384,7 @@ Values affine_grid(NodeCall& c) {
   const Dims inner(size.begin() + 2, size.end());
   std::vector<Tensor> parts;
   for (int i = axes - 1; i >= 0; --i) {  // x, y, z
-    const std::int64_t n = size[static_cast<std::size_t>(2 + i)];
+    const std::int64_t n = size[2 + static_cast<std::size_t>(i)];
     const Tensor at = arange(n).cast(DType::float32);
     const Tensor place = align ? (n > 1 ? at * (2.0 / static_cast<double>(n - 1)) - 1.0 : at)
                                : (at * 2.0 + 1.0) / static_cast<double>(n) - 1.0;
