@@ -296,7 +296,7 @@ Node views_of_windows(const Node& node, int axis, std::int64_t count, std::int64
 
 Node windows(const Node& node, int axis, std::int64_t count, std::int64_t size, std::int64_t stride,
              std::int64_t dilation) {
-  const Node view = views_of_windows(untracked(node), axis, count, size, stride, dilation);
+  Node view = views_of_windows(untracked(node), axis, count, size, stride, dilation);
   if (!node.requires_grad()) return view;
   const bool overlap = dilation > 1 || size > stride;
   if (count < 1 || !overlap || size > largest_sum) {
