@@ -99,8 +99,7 @@ class Fuser {
     for (const Node& node : order_) {
       bool product =
           sums_products(node) && elements(node.src(0).shape()) >= 8 * elements(node.shape());
-      bool tiles = product && is_float(node.dtype()) && keeps_operands(node) &&
-                   elements(node.src(0).shape()) >= products_worth_tiles;
+      bool tiles = is_worth_tiles(node);
       for (const Node& src : node.srcs()) {
         product = product || (products_.count(src) != 0 && !ends(src));
         const bool each = !node.is(Op::reduce_) && elements(node.shape()) <= elements(src.shape());
@@ -109,6 +108,13 @@ class Fuser {
       if (product) products_.insert(node);
       if (tiles) tiles_.insert(node);
     }
+  }
+
+  // A large product of matrices of floats, or a convolution.
+  static bool is_worth_tiles(const Node& node) {
+    return sums_products(node) && is_float(node.dtype()) && keeps_operands(node) &&
+           elements(node.src(0).shape()) >=
+               std::max(products_worth_tiles, 8 * elements(node.shape()));
   }
 
   // Matrix units take tiles of operands of 16 bits and fewer from memory, where products of several
@@ -382,8 +388,6 @@ class Fuser {
     if (uses.size() > most_uses) return true;
     if (widens(node) || is_of_more(node)) return false;
     if (keeps_from_tiles(node, uses)) return true;
-    if (is_matrix_product(node) && is_summed(uses, false)) return true;
-    if (is_long_reduction(node) && is_summed(uses, true)) return true;
     const double own = std::max(1.0, elements(node.shape()));
     double total = 0;
     for (const Use& use : uses) total += std::max(1.0, evaluations(node, use));
@@ -394,42 +398,21 @@ class Fuser {
     return again > bytes * cost_per_byte + cost_of_kernel;
   }
 
-  // A long product of matrices of floats: whoever computes it element by element, within another
-  // sum, is many times slower than the strategies for it, even though each is computed once.
-  static bool is_matrix_product(const Node& node) {
-    return is_sum_of_products(node) && is_float(node.dtype()) && keeps_operands(node) &&
-           elements(node.src(0).shape()) >=
-               std::max(products_worth_tiles, 8 * elements(node.shape()));
-  }
-
-  // What an element of a product's operand is made of, and is different for each that is summed,
-  // would be reduced for every element.
-  static bool is_long_reduction(const Node& node) {
-    return node.is(Op::reduce_) && is_float(node.dtype()) &&
-           elements(node.src(0).shape()) >= 64 * elements(node.shape());
-  }
-
-  // Read within another sum (of a product of matrices).
-  bool is_summed(const std::vector<Use>& uses, bool of_product) const {
-    for (const Use& use : uses) {
-      for (const Node& node : topological_order(use.index)) {
-        const auto found = enclosed_.find(node);
-        if (found != enclosed_.end() && (found->second.packed || !of_product)) return true;
-      }
-    }
-    return false;
-  }
-
   // Products of matrices come in tiles only where nothing else is reduced in their kernel: neither
-  // their results, nor what makes their operands.
+  // their results, nor what makes their operands. A long reduction in an operand would run for
+  // every product.
   bool keeps_from_tiles(const Node& node, const std::vector<Use>& uses) const {
-    const bool operand =
-        node.is(Op::reduce_) && elements(node.src(0).shape()) >= products_worth_tiles;
     const bool result = tiles_.count(node) != 0;
+    const bool reduces = node.is(Op::reduce_);
+    const double reduced = reduces ? elements(node.src(0).shape()) : 0;
+    const bool is_large = reduced >= products_worth_tiles;
+    const bool is_long =
+        reduces && is_float(node.dtype()) && reduced >= 64 * elements(node.shape());
+    if (!result && !is_large && !is_long) return false;
     const auto meets = [&](const Node& at) {
       const auto sum = enclosed_.find(at);
       if (sum == enclosed_.end()) return false;
-      return result || (operand && sum->second.packed && sum->second.whole);
+      return result || (sum->second.packed && (is_long || (is_large && sum->second.whole)));
     };
     return std::any_of(uses.begin(), uses.end(), [&](const Use& use) {
       const std::vector<Node> inside = topological_order(use.index);
@@ -541,8 +524,7 @@ class Fuser {
   }
 
   static bool is_sum_of_products(const Node& node) {
-    return node.is(Op::reduce_) && static_cast<ReduceOp>(node.ints(0)) == ReduceOp::add &&
-           node.attr().ints.size() == 2 && node.src(0).is(Op::mul_);
+    return sums_products(node) && node.attr().ints.size() == 2;
   }
 
   // The same over any number of axes, as convolutions have.
@@ -731,7 +713,7 @@ class Fuser {
       stack.pop_back();
       if (!seen.insert(node).second || is_leaf(node)) continue;
       if (!(node == output) && stored_.count(node) != 0) continue;
-      if (is_matrix_product(node)) return true;
+      if (is_sum_of_products(node) && is_worth_tiles(node)) return true;
       stack.insert(stack.end(), node.srcs().begin(), node.srcs().end());
     }
     return false;
