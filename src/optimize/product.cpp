@@ -179,6 +179,18 @@ Node uncentred(const Node& bytes, const Target& target) {
   return centred && !target.has_signed_dot ? bytes.src(0) : bytes;
 }
 
+Node narrowest_tile(const Size& m, int widest, const std::function<Node(int)>& tile) {
+  std::vector<Node> tiles;
+  int narrower = 0;
+  for (int width = std::min(2, widest);; width = std::min(width + 2, widest)) {
+    Node fits = integer_less(constant_int(narrower), m.node());
+    if (width < widest) fits = logical_and(fits, integer_less(m.node(), constant_int(width + 1)));
+    tiles.push_back(branch(fits, tile(width)));
+    if (width == widest) return block(std::move(tiles));
+    narrower = width;
+  }
+}
+
 namespace {
 
 constexpr std::int64_t hint_distance = 8192;  // bytes: longer than memory takes to answer

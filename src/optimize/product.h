@@ -3,6 +3,7 @@
 // group.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -59,6 +60,10 @@ bool lies_in_order(const Node& operand, const Node& range);
 /// Bytes of a matrix as dot products take them: without a constant that makes them signed, where
 /// the machine's product wants one side that is not.
 Node uncentred(const Node& bytes, const Target& target);
+
+/// What `tile` makes for the narrowest of the widths 2, 4, … `widest` that holds m, which is known
+/// late: so that few columns cost few.
+Node narrowest_tile(const Size& m, int widest, const std::function<Node(int)>& tile);
 
 /// A tile of a matrix: so many rows along the range n, and groups that a step along them takes.
 struct RowTile {

@@ -48,16 +48,18 @@ Value* int8_by_pairs(Emitter& e, Value* sum, Value* a, bool is_signed, Value* b,
   return e.b.CreateAdd(e.b.CreateAdd(sum, even), odd);
 }
 
-// Unsigned values up to 127: no sum of two products overflows 16 bits.
-Value* products_of_pairs(Emitter& e, Value* a, Value* b, int lanes) {
+// Unsigned values up to 127: no sum of two products overflows 16 bits. Several vectors of smaller
+// ones may be summed before they are widened.
+Value* int8_by_multiply_add(Emitter& e, Value* sum, std::span<Value* const> a,
+                            std::span<Value* const> b, int lanes) {
   const auto id = lanes == 16  ? llvm::Intrinsic::x86_avx512_pmaddubs_w_512
                   : lanes == 8 ? llvm::Intrinsic::x86_avx2_pmadd_ub_sw
                                : llvm::Intrinsic::x86_ssse3_pmadd_ub_sw_128;
-  return e.b.CreateIntrinsic(id, {}, {a, b});
-}
-
-Value* int8_by_multiply_add(Emitter& e, Value* sum, Value* a, Value* b, int lanes) {
-  Value* pairs = products_of_pairs(e, a, b, lanes);
+  Value* pairs = nullptr;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    Value* more = e.b.CreateIntrinsic(id, {}, {a[i], b[i]});
+    pairs = pairs == nullptr ? more : e.b.CreateAdd(pairs, more);
+  }
   return e.b.CreateAdd(sum, pair_products(e, pairs, number(pairs, 1), lanes));
 }
 
@@ -127,7 +129,7 @@ Value* int8_piece(Emitter& e, const Node& node, Value* sum, Value* a, Value* b, 
   const std::int64_t bias = std::max<std::int64_t>(0, -known.least);
   const auto unsigned_dot = [&](Value* to, Value* x) {
     return e.target.has_int8_dot ? dpbusd(e, to, x, b, lanes)
-                                 : int8_by_multiply_add(e, to, x, b, lanes);
+                                 : int8_by_multiply_add(e, to, {&x, 1}, {&b, 1}, lanes);
   };
   if (!e.target.has_int8_dot && known.greatest + bias > 127) {
     return int8_by_pairs(e, sum, a, is_signed, b, lanes);
@@ -183,14 +185,6 @@ bool sums_in_words(const Target& target, const Node& node) {
          node.ints(0) >= 0 && node.ints(1) <= 127;
 }
 
-Value* int8_piece_by_words(Emitter& e, Value* sum, std::span<Value* const> a,
-                           std::span<Value* const> b, int lanes) {
-  Value* pairs = products_of_pairs(e, a[0], b[0], lanes);
-  for (std::size_t i = 1; i < a.size(); ++i)
-    pairs = e.b.CreateAdd(pairs, products_of_pairs(e, a[i], b[i], lanes));
-  return e.b.CreateAdd(sum, pair_products(e, pairs, number(pairs, 1), lanes));
-}
-
 }  // namespace
 
 std::vector<Node> dot_operands(const Target& target, const Node& node) {
@@ -232,7 +226,7 @@ Value* dot(Emitter& e, const Node& node, std::span<Value* const> operands) {
       x.push_back(slice(e, operands[i], group * start, group * piece));
       y.push_back(slice(e, operands[i + 1], group * start, group * piece));
     }
-    Value* part = x.size() > 1                 ? int8_piece_by_words(e, s, x, y, piece)
+    Value* part = x.size() > 1                 ? int8_by_multiply_add(e, s, x, y, piece)
                   : element == DType::bfloat16 ? bfloat_piece(e, s, x[0], y[0], piece)
                   : element == DType::int16    ? int16_piece(e, s, x[0], y[0], piece)
                                                : int8_piece(e, node, s, x[0], y[0], piece);

@@ -6,7 +6,6 @@
 // single vector would not pay back.
 #include <algorithm>
 #include <array>
-#include <numeric>
 
 #include "optimize/analysis.h"
 #include "optimize/product.h"
@@ -45,13 +44,7 @@ Words turned(const std::vector<Node>& rows) {
   for (std::size_t r = 0; r < word; ++r) {
     std::vector<Node> each;
     for (std::size_t unit = 0; unit < units; ++unit) each.push_back(rows[r + word * unit]);
-    for (; each.size() > 1; each.resize(each.size() / 2)) {
-      std::vector<std::int64_t> all(2 * static_cast<std::size_t>(each[0].lanes()));
-      std::iota(all.begin(), all.end(), 0);
-      for (std::size_t i = 0; i < each.size() / 2; ++i)
-        each[i] = shuffle(each[2 * i], each[2 * i + 1], all);
-    }
-    joined[r] = each[0];
+    joined[r] = join_lanes(each);
   }
   Words words;
   for (const bool high : {false, true}) {
@@ -233,15 +226,7 @@ class InterleavedRows {
     const Size m = extent(m_);
     const auto most = static_cast<int>(m.upper());
     if (m.is_constant()) return tile(outside, n0, most);
-    std::vector<Node> tiles;
-    for (int before = 0, vectors = std::min(2, most);; vectors = std::min(vectors + 2, most)) {
-      Node fits = integer_less(constant_int(before), m.node());
-      if (vectors < most)
-        fits = logical_and(fits, integer_less(m.node(), constant_int(vectors + 1)));
-      tiles.push_back(branch(fits, tile(outside, n0, vectors)));
-      if (vectors == most) return block(std::move(tiles));
-      before = vectors;
-    }
+    return narrowest_tile(m, most, [&](int vectors) { return tile(outside, n0, vectors); });
   }
 
   Node tile(const Substitution& outside, const Node& n0, int vectors) {

@@ -106,17 +106,10 @@ class MatrixVector {
                   tile_of(outside, n0, mul(m_tile, constant_int(columns_))));
     }
     if (m.is_constant()) return tile_of(outside, n0, constant_int(0));
-    const int widest = columns_;
-    std::vector<Node> widths;
-    int narrower = 0;
-    for (columns_ = std::min(2, widest);; columns_ = std::min(columns_ + 2, widest)) {
-      Node fits = integer_less(constant_int(narrower), m.node());
-      if (columns_ < widest)
-        fits = logical_and(fits, integer_less(m.node(), constant_int(columns_ + 1)));
-      widths.push_back(branch(fits, tile_of(outside, n0, constant_int(0))));
-      if (columns_ == widest) return block(std::move(widths));
-      narrower = columns_;
-    }
+    return narrowest_tile(m, columns_, [&](int width) {
+      columns_ = width;
+      return tile_of(outside, n0, constant_int(0));
+    });
   }
 
   // ---- recognition ---------------------------------------------------------------------------
