@@ -11,6 +11,14 @@
 
 namespace brisk {
 
+/// The number at a place that the caller has checked.
+template <typename T>
+T number_at(std::span<const std::byte> bytes, std::size_t at) {
+  T value;
+  std::memcpy(&value, bytes.data() + at, sizeof value);
+  return value;
+}
+
 class ByteReader {
  public:
   /// `what` names the bytes in errors.
@@ -31,9 +39,7 @@ class ByteReader {
   }
   template <typename T>
   T number() {
-    T value;
-    std::memcpy(&value, take(sizeof value).data(), sizeof value);
-    return value;
+    return number_at<T>(take(sizeof(T)), 0);
   }
   std::string text(std::uint64_t count) {
     const auto part = take(count);

@@ -1,30 +1,22 @@
 #include "formats/npy.h"
 
-#include <zlib.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cstring>
-#include <optional>
 
 #include "base/error.h"
+#include "formats/byte_reader.h"
 #include "formats/file_writer.h"
 #include "formats/mapped_file.h"
 #include "formats/quote.h"
+#include "formats/strided.h"
+#include "formats/zip.h"
 
 namespace brisk {
 
 namespace {
 
 constexpr std::uint64_t most_bytes = std::uint64_t{1} << 40;
-
-// Little-endian.
-template <typename T>
-T number_at(std::span<const std::byte> bytes, std::size_t at) {
-  T value;
-  std::memcpy(&value, bytes.data() + at, sizeof(T));
-  return value;
-}
 
 DType dtype_of_kind(char kind, int bytes) {
   struct Entry {
@@ -134,22 +126,14 @@ std::uint64_t bytes_of_shape(const std::vector<std::int64_t>& shape, std::size_t
   return total;
 }
 
-std::vector<std::byte> row_major(const NpyArray& array, std::size_t width) {
-  std::vector<std::byte> rows(array.bytes.size());
-  const std::size_t count = array.bytes.size() / width;
-  std::vector<std::int64_t> at(array.shape.size());
-  for (std::size_t i = 0; i < count; ++i) {  // i counts in the order of the result
-    std::size_t from = 0;
-    for (std::size_t axis = at.size(); axis-- > 0;)
-      from =
-          from * static_cast<std::size_t>(array.shape[axis]) + static_cast<std::size_t>(at[axis]);
-    std::memcpy(&rows[i * width], &array.bytes[from * width], width);
-    for (std::size_t axis = at.size(); axis-- > 0;) {
-      if (++at[axis] < array.shape[axis]) break;
-      at[axis] = 0;
-    }
+std::vector<std::int64_t> column_major_strides(const std::vector<std::int64_t>& shape) {
+  std::vector<std::int64_t> strides;
+  std::int64_t next = 1;
+  for (const std::int64_t size : shape) {
+    strides.push_back(next);
+    next *= size;
   }
-  return rows;
+  return strides;
 }
 
 }  // namespace
@@ -182,7 +166,8 @@ NpyArray parse_npy(std::span<const std::byte> bytes, const std::string& name) {
   if (content.size() < wanted)
     user_error("{}: {} bytes of elements, wants {}", name, content.size(), wanted);
   array.bytes.assign(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(wanted));
-  if (header.column_major && array.shape.size() > 1) array.bytes = row_major(array, width);
+  if (header.column_major && array.shape.size() > 1)
+    array.bytes = row_major(array.bytes, array.shape, column_major_strides(array.shape), width);
   return array;
 }
 
@@ -191,73 +176,22 @@ NpyArray read_npy(const std::filesystem::path& path) {
   return parse_npy(file.bytes(), path.string());
 }
 
-namespace {
-
-std::vector<std::byte> inflated(std::span<const std::byte> packed, std::uint64_t size,
-                                const std::string& name) {
-  // zlib makes at most 1032 bytes of one.
-  if (size > packed.size() * std::uint64_t{1040} + 64)
-    user_error("{}: a member's size is not possible", name);
-  std::vector<std::byte> bytes(size);
-  z_stream stream{};
-  if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) user_error("{}: zlib does not start", name);
-  stream.next_in =
-      reinterpret_cast<Bytef*>(const_cast<std::byte*>(packed.data()));  // NOLINT: zlib's interface
-  stream.avail_in = static_cast<uInt>(packed.size());
-  stream.next_out = reinterpret_cast<Bytef*>(bytes.data());
-  stream.avail_out = static_cast<uInt>(bytes.size());
-  const int status = inflate(&stream, Z_FINISH);
-  const bool whole = status == Z_STREAM_END && stream.total_out == size;
-  inflateEnd(&stream);
-  if (!whole) user_error("{}: a member is damaged", name);
-  return bytes;
-}
-
-}  // namespace
-
-// A zip archive: at its end a record that says where the directory of its members is; an entry of
-// the directory says where a member's local header is, which its bytes follow.
 std::map<std::string, NpyArray> parse_npz(std::span<const std::byte> bytes,
                                           const std::string& name) {
-  const auto fail = [&] { user_error("{}: this is no .npz file, or it is damaged", name); };
-  if (bytes.size() < 22) fail();
-  std::size_t end = bytes.size() - 22;
-  while (number_at<std::uint32_t>(bytes, end) != 0x06054b50) {
-    if (end == 0 || bytes.size() - end > 70000) fail();
-    --end;
-  }
-  const std::size_t count = number_at<std::uint16_t>(bytes, end + 10);
-  std::size_t at = number_at<std::uint32_t>(bytes, end + 16);
+  const auto told = [&](const auto& read) {
+    try {
+      return read();
+    } catch (const UserError& error) {
+      user_error("{}: {}", name, error.what());
+    }
+  };
   std::map<std::string, NpyArray> arrays;
-  for (std::size_t i = 0; i < count; ++i) {
-    if (at > bytes.size() || bytes.size() - at < 46 ||
-        number_at<std::uint32_t>(bytes, at) != 0x02014b50)
-      fail();
-    const int method = number_at<std::uint16_t>(bytes, at + 10);
-    const std::uint64_t packed = number_at<std::uint32_t>(bytes, at + 20);
-    const std::uint64_t size = number_at<std::uint32_t>(bytes, at + 24);
-    const std::size_t name_size = number_at<std::uint16_t>(bytes, at + 28);
-    const std::size_t skipped =
-        number_at<std::uint16_t>(bytes, at + 30) + number_at<std::uint16_t>(bytes, at + 32);
-    const std::size_t local = number_at<std::uint32_t>(bytes, at + 42);
-    if (bytes.size() - at - 46 < name_size) fail();
-    std::string member(reinterpret_cast<const char*>(bytes.data() + at + 46), name_size);
-    at += 46 + name_size + skipped;
-    if (packed == 0xffffffff || size == 0xffffffff)
-      user_error("{}: members of 4 GiB are not supported", name);
-    if (local > bytes.size() || bytes.size() - local < 30 ||
-        number_at<std::uint32_t>(bytes, local) != 0x04034b50)
-      fail();
-    const std::size_t start = local + 30 + number_at<std::uint16_t>(bytes, local + 26) +
-                              number_at<std::uint16_t>(bytes, local + 28);
-    if (start > bytes.size() || bytes.size() - start < packed) fail();
-    const auto content = bytes.subspan(start, packed);
-    const std::string full = name + ": " + quote(member);
-    if (method != 0 && method != 8)
-      user_error("{}: packed in way {}, which is not supported", full, method);
+  for (const ZipEntry& entry : told([&] { return read_zip(bytes); })) {
+    std::vector<std::byte> room;
+    const auto content = told([&] { return unpacked(entry, room); });
+    std::string member = entry.name;
     if (member.ends_with(".npy")) member.resize(member.size() - 4);
-    arrays[member] =
-        method == 0 ? parse_npy(content, full) : parse_npy(inflated(content, size, full), full);
+    arrays[member] = parse_npy(content, name + ": " + quote(entry.name));
   }
   return arrays;
 }

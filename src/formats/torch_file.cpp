@@ -1,13 +1,13 @@
 #include "formats/torch_file.h"
 
 #include <array>
-#include <cstring>
 #include <fstream>
 #include <map>
 
 #include "base/error.h"
 #include "formats/pickle.h"
 #include "formats/quote.h"
+#include "formats/strided.h"
 #include "formats/zip.h"
 
 namespace brisk {
@@ -116,10 +116,9 @@ class Walk {
     const auto wide = static_cast<std::size_t>(byte_size(tensor.dtype));
     if (count != 0) {
       const Bytes own = bytes.subspan(static_cast<std::size_t>(tensor.integer) * wide);
-      result.bytes =
-          is_row_major(result.shape, strides)
-              ? own.first(static_cast<std::size_t>(count) * wide)
-              : gathered(own, result.shape, strides, static_cast<std::size_t>(count), wide);
+      result.bytes = is_row_major(result.shape, strides)
+                         ? own.first(static_cast<std::size_t>(count) * wide)
+                         : copies_.emplace_back(row_major(own, result.shape, strides, wide));
     }
     tensors_.push_back(std::move(result));
   }
@@ -132,23 +131,6 @@ class Walk {
       wanted *= shape[i];
     }
     return true;
-  }
-
-  Bytes gathered(Bytes from, const std::vector<std::int64_t>& shape,
-                 const std::vector<std::int64_t>& strides, std::size_t count, std::size_t wide) {
-    std::vector<std::byte>& copy = copies_.emplace_back(count * wide);
-    std::vector<std::int64_t> at(shape.size(), 0);
-    for (std::size_t i = 0; i < count; ++i) {
-      std::int64_t place = 0;
-      for (std::size_t axis = 0; axis < at.size(); ++axis) place += at[axis] * strides[axis];
-      std::memcpy(copy.data() + i * wide, from.data() + static_cast<std::size_t>(place) * wide,
-                  wide);
-      for (std::size_t axis = at.size(); axis > 0; --axis) {
-        if (++at[axis - 1] < shape[axis - 1]) break;
-        at[axis - 1] = 0;
-      }
-    }
-    return copy;
   }
 
   const Pickle& pickle_;
@@ -169,6 +151,7 @@ TorchFile TorchFile::parse(Bytes bytes, const std::string& name) {
           "not a zip file: files of PyTorch before 1.6 are not read; load and save it again");
     }
     const std::vector<ZipEntry> entries = read_zip(bytes);
+    for (const ZipEntry& entry : entries) stored_bytes(entry);
     const ZipEntry* pickle = nullptr;
     for (const ZipEntry& entry : entries) {
       if (!entry.name.ends_with(pickle_name)) continue;

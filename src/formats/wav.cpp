@@ -3,19 +3,12 @@
 #include <cstdint>
 #include <cstring>
 
-#include "base/error.h"
+#include "formats/byte_reader.h"
 #include "formats/mapped_file.h"
 
 namespace brisk {
 
 namespace {
-
-template <typename T>
-T number_at(std::span<const std::byte> bytes, std::size_t at) {
-  T value;
-  std::memcpy(&value, bytes.data() + at, sizeof(T));
-  return value;
-}
 
 float sample_at(std::span<const std::byte> bytes, std::size_t at, int format, int bits) {
   if (format == 3)

@@ -1,5 +1,7 @@
 #include "formats/zip.h"
 
+#include <zlib.h>
+
 #include <algorithm>
 #include <cstdint>
 
@@ -100,22 +102,42 @@ ZipEntry read_entry(ByteReader& reader, Bytes bytes) {
   const auto comment_length = reader.number<std::uint16_t>();
   reader.skip(8);
   std::uint64_t offset = reader.number<std::uint32_t>();
-  ZipEntry entry{reader.text(name_length), {}};
+  ZipEntry entry{reader.text(name_length), {}, method, 0};
   widen(reader.take(extra_length), {&size, &packed, &offset});
   reader.skip(comment_length);
   if ((flags & 1) != 0) user_error("{} in the zip file is encrypted", quote(entry.name));
-  if (method != 0 || packed != size) {
-    user_error("{} in the zip file is compressed (method {}); only stored files are read",
-               quote(entry.name), method);
-  }
   ByteReader file(from(bytes, offset), "a file of the zip file");
   want_mark(file, file_mark, "file");
   file.skip(22);
   const auto local_name = file.number<std::uint16_t>();
   const auto local_extra = file.number<std::uint16_t>();
   file.skip(std::uint64_t{local_name} + local_extra);
-  entry.bytes = file.take(size);
+  entry.bytes = file.take(packed);
+  entry.size = size;
   return entry;
+}
+
+std::vector<std::byte> inflated(const ZipEntry& entry) {
+  const auto fail = [&] { user_error("{} in the zip file is damaged", quote(entry.name)); };
+  // zlib makes at most 1032 bytes of one, and takes at most 4 GiB at a time.
+  constexpr std::uint64_t most = 0xffffffff;
+  if (entry.bytes.size() > most || entry.size > most ||
+      entry.size > entry.bytes.size() * std::uint64_t{1040} + 64) {
+    fail();
+  }
+  std::vector<std::byte> bytes(static_cast<std::size_t>(entry.size));
+  z_stream stream{};
+  if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) user_error("zlib does not start");
+  stream.next_in = reinterpret_cast<Bytef*>(
+      const_cast<std::byte*>(entry.bytes.data()));  // NOLINT: zlib's interface
+  stream.avail_in = static_cast<uInt>(entry.bytes.size());
+  stream.next_out = reinterpret_cast<Bytef*>(bytes.data());
+  stream.avail_out = static_cast<uInt>(bytes.size());
+  const int status = inflate(&stream, Z_FINISH);
+  const bool whole = status == Z_STREAM_END && stream.total_out == entry.size;
+  inflateEnd(&stream);
+  if (!whole) fail();
+  return bytes;
 }
 
 }  // namespace
@@ -131,6 +153,24 @@ std::vector<ZipEntry> read_zip(Bytes bytes) {
   for (std::uint64_t i = 0; i < directory.entries; ++i)
     entries.push_back(read_entry(reader, bytes));
   return entries;
+}
+
+Bytes stored_bytes(const ZipEntry& entry) {
+  if (entry.method != 0 || entry.bytes.size() != entry.size) {
+    user_error("{} in the zip file is compressed (method {}); only stored files are read",
+               quote(entry.name), entry.method);
+  }
+  return entry.bytes;
+}
+
+Bytes unpacked(const ZipEntry& entry, std::vector<std::byte>& room) {
+  if (entry.method == 0) return stored_bytes(entry);
+  if (entry.method != 8) {
+    user_error("{} in the zip file is packed in way {}, which is not supported", quote(entry.name),
+               entry.method);
+  }
+  room = inflated(entry);
+  return room;
 }
 
 }  // namespace brisk

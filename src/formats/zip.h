@@ -1,4 +1,4 @@
-// Zip archives whose files are stored uncompressed. Input: bytes that need not be trusted; every
+// Zip archives whose files are stored or deflated. Input: bytes that need not be trusted; every
 // defect is a UserError of one line. Output: names with spans of the bytes.
 //
 // The format, little-endian, from the end (APPNOTE.TXT 6.3.10):
@@ -17,6 +17,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -25,11 +26,17 @@ namespace brisk {
 
 struct ZipEntry {
   std::string name;
-  std::span<const std::byte> bytes;
+  std::span<const std::byte> bytes;  // as they lie in the archive
+  int method = 0;                    // 0: stored, 8: deflated
+  std::uint64_t size = 0;            // of what they stand for
 };
 
 bool is_zip(std::span<const std::byte> bytes);
 /// In the order of the directory. Checksums are not looked at.
 std::vector<ZipEntry> read_zip(std::span<const std::byte> bytes);
+/// Of an entry that is stored; UserError for others.
+std::span<const std::byte> stored_bytes(const ZipEntry& entry);
+/// Of any entry; `room` holds them where they are not stored.
+std::span<const std::byte> unpacked(const ZipEntry& entry, std::vector<std::byte>& room);
 
 }  // namespace brisk

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "formats/wav.h"
+#include "formats/zip_file.h"
 
 namespace brisk {
 namespace {
@@ -65,6 +66,39 @@ TEST(Npy, damage_is_told) {
       error_of(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 16), }",
                    "")),
       "a.npy: its array is too large");
+}
+
+// A deflated block that holds its bytes as they are.
+std::string deflated(const std::string& text) {
+  const auto size = static_cast<std::uint16_t>(text.size());
+  return "\1" + number(size) + number(static_cast<std::uint16_t>(~size)) + text;
+}
+
+TEST(Npz, members_that_are_stored_and_deflated) {
+  const std::string header = "{'descr': '<i2', 'fortran_order': False, 'shape': (2,), }";
+  const std::string a = npy(header, number<std::int16_t>(7) + number<std::int16_t>(-1));
+  const std::string b = npy(header, number<std::int16_t>(300) + number<std::int16_t>(2));
+  const auto size = static_cast<std::uint32_t>(b.size());
+  const auto arrays =
+      parse_npz(bytes_of(zip({{"a.npy", a}, {"b.npy", deflated(b), 8, size}})), "x.npz");
+  ASSERT_EQ(arrays.size(), 2U);
+  for (const auto& [name, first] : {std::pair("a", 7), std::pair("b", 300)}) {
+    const NpyArray& array = arrays.at(name);
+    EXPECT_EQ(array.dtype, DType::int16);
+    std::int16_t value = 0;
+    ASSERT_EQ(array.bytes.size(), 4U);
+    std::memcpy(&value, array.bytes.data(), 2);
+    EXPECT_EQ(value, first);
+  }
+}
+
+TEST(Npz, members_that_are_damaged) {
+  const std::string packed = deflated("some bytes");
+  for (const ZippedFile& file :
+       {ZippedFile{"a.npy", packed, 8, 11}, ZippedFile{"a.npy", packed.substr(1), 8, 10},
+        ZippedFile{"a.npy", packed, 8, 0xfffffff0}, ZippedFile{"a.npy", packed, 12, 10}}) {
+    EXPECT_THROW(parse_npz(bytes_of(zip({file})), "x.npz"), UserError);
+  }
 }
 
 TEST(Npz, bytes_that_are_none) {
