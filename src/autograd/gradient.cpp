@@ -114,13 +114,7 @@ std::vector<Node> values_of(std::span<const Node> roots,
       values.emplace(node, values.at(node.src(0)));
       continue;
     }
-    std::vector<Node> srcs;
-    bool changed = false;
-    for (const Node& src : node.srcs()) {
-      srcs.push_back(values.at(src));
-      changed |= !(srcs.back() == src);
-    }
-    values.emplace(node, changed ? with_sources(node, std::move(srcs)) : node);
+    values.emplace(node, over_values(node, values));
   }
   std::vector<Node> result;
   for (const Node& root : roots) result.push_back(values.at(root));

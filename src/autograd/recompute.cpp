@@ -20,10 +20,7 @@ std::vector<Node> leaves_of(const Node& output) {
 
 Node replaced(const Node& output, std::unordered_map<Node, Node, NodeHash>& memo) {
   for (const Node& node : topological_order({&output, 1})) {
-    if (memo.count(node) != 0) continue;
-    std::vector<Node> srcs;
-    for (const Node& src : node.srcs()) srcs.push_back(memo.at(src));
-    memo.emplace(node, srcs == node.srcs() ? node : with_sources(node, std::move(srcs)));
+    if (memo.count(node) == 0) memo.emplace(node, over_values(node, memo));
   }
   return memo.at(output);
 }

@@ -88,6 +88,12 @@ class Rewriter {
 
 }  // namespace
 
+Node over_values(const Node& node, const std::unordered_map<Node, Node, NodeHash>& values) {
+  std::vector<Node> srcs;
+  for (const Node& src : node.srcs()) srcs.push_back(values.at(src));
+  return srcs == node.srcs() ? node : with_sources(node, std::move(srcs));
+}
+
 Node with_sources(const Node& node, std::vector<Node> srcs) {
   if (node.dtype() == DType::int64 || node.is(Op::cmplt_)) {
     switch (node.op()) {

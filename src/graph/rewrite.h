@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "graph/pattern.h"
@@ -31,5 +32,7 @@ Node rewrite(const Node& root, std::span<const Rule> rules, Trace* trace = nullp
 
 /// The node with other sources; int64 scalars go through graph/integer.h's normal form.
 Node with_sources(const Node& node, std::vector<Node> srcs);
+/// The node over what `values` has for each of its sources.
+Node over_values(const Node& node, const std::unordered_map<Node, Node, NodeHash>& values);
 
 }  // namespace brisk
