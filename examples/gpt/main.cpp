@@ -101,8 +101,9 @@ void train(const Options& o) {
   options.model.vocabulary = static_cast<std::int64_t>(text.tokenizer.tokens.size());
   manual_seed(o.seed);
   Llama model(options.model);
+  const std::int64_t size = model.parameters();
   std::printf("%zu tokens to learn from, %zu held out; %lld parameters\n", text.train.size(),
-              text.held_out.size(), static_cast<long long>(model.parameters()));
+              text.held_out.size(), static_cast<long long>(size));
 
   nn::Group matrices{{}, nn::AdamW{.lr = o.lr, .beta2 = 0.95, .weight_decay = o.weight_decay}};
   nn::Group vectors{{}, nn::AdamW{.lr = o.lr, .beta2 = 0.95, .weight_decay = 0}};
@@ -149,7 +150,7 @@ void train(const Options& o) {
     log.add(i, {loss, look ? held_out() : nan, results[1].item<double>(), lr, rate});
     char line[100];
     std::snprintf(line, sizeof line, "loss %.4f, %.0f tokens/s, %.1f GFLOP/s,", loss, rate,
-                  6e-9 * static_cast<double>(model.parameters()) * rate);
+                  6e-9 * static_cast<double>(size) * rate);
     progress.show(i, line);
     if (look) {
       nn::save_checkpoint(checkpoint, nn::state(model), optimizer, i + 1);

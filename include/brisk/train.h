@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 #include <string>
 #include <utility>
@@ -36,6 +37,7 @@ class RunLog {
 
  private:
   std::filesystem::path path_;
+  std::ofstream file_;
   std::vector<std::string> columns_;
   std::vector<std::pair<std::int64_t, std::vector<double>>> rows_;
 };

@@ -9,7 +9,6 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <limits>
 
 #include "base/error.h"
@@ -91,6 +90,7 @@ RunLog::RunLog(std::filesystem::path path, std::vector<std::string> columns, std
     }
   }
   write_whole(path_, text);
+  file_.open(path_, std::ios::app);
 }
 
 void RunLog::add(std::int64_t step, const std::vector<double>& values) {
@@ -98,10 +98,8 @@ void RunLog::add(std::int64_t step, const std::vector<double>& values) {
     user_error("a row of the run's table has {} columns, got {} values", columns_.size(),
                values.size());
   rows_.emplace_back(step, values);
-  std::ofstream file(path_, std::ios::app);
-  file << line_of(step, values);
-  file.flush();
-  if (!file) user_error("cannot write to {}: is the disk full?", path_.native());
+  file_ << line_of(step, values) << std::flush;
+  if (!file_) user_error("cannot write to {}: is the disk full?", path_.native());
 }
 
 // ---- the picture --------------------------------------------------------------------------------

@@ -155,6 +155,18 @@ void add_bias(AttentionOptions& options, const Tensor& bias) {
     options.mask = where(options.mask, 0.0, -1e30) + bias;
 }
 
+// Of all keys and values; the mask of keys is input `mask`, input 5 is added to the scores.
+Tensor attended(const NodeCall& c, const Tensor& q, const Tensor& k, const Tensor& v,
+                std::size_t mask) {
+  AttentionOptions options;
+  if (c.has(mask)) options.mask = key_mask(c[mask], q.size(0).value(), k.size(2).value());
+  add_bias(options, c.optional(5));
+  options.causal = c.integer("unidirectional", 0) != 0;
+  options.causal_end = options.causal;
+  if (c.number("scale", 0) != 0) options.scale = c.number("scale", 0);
+  return without_heads(scaled_dot_product_attention(q, k, v, options)).cast(c[0].dtype());
+}
+
 // query, key, value, bias, key mask, attention bias, past key, past value.
 Values multi_head(NodeCall& c) {
   const std::int64_t heads = c.integer("num_heads", 1);
@@ -184,14 +196,7 @@ Values multi_head(NodeCall& c) {
   q = by_heads(c, q, heads);
   k = joined(c, 6, by_heads(c, k, heads));
   v = joined(c, 7, by_heads(c, v, heads));
-  AttentionOptions options;
-  if (c.has(4)) options.mask = key_mask(c[4], q.size(0).value(), k.size(2).value());
-  add_bias(options, c.optional(5));
-  options.causal = c.integer("unidirectional", 0) != 0;
-  options.causal_end = options.causal;
-  if (c.number("scale", 0) != 0) options.scale = c.number("scale", 0);
-  const Tensor y = without_heads(scaled_dot_product_attention(q, k, v, options));
-  return {y.cast(c[0].dtype()), k, v};
+  return {attended(c, q, k, v, 4), k, v};
 }
 
 // input, weight, bias, mask, past [2, batch, heads, length, width], attention bias.
@@ -215,14 +220,7 @@ Values packed_attention(NodeCall& c) {
     k = cat({c[4].select(0, 0), k}, 2);
     v = cat({c[4].select(0, 1), v}, 2);
   }
-  AttentionOptions options;
-  if (c.has(3)) options.mask = key_mask(c[3], q.size(0).value(), k.size(2).value());
-  add_bias(options, c.optional(5));
-  options.causal = c.integer("unidirectional", 0) != 0;
-  options.causal_end = options.causal;
-  if (c.number("scale", 0) != 0) options.scale = c.number("scale", 0);
-  const Tensor y = without_heads(scaled_dot_product_attention(q, k, v, options));
-  Values results = {y.cast(c[0].dtype())};
+  Values results = {attended(c, q, k, v, 3)};
   if (c.wants(1)) results.emplace_back(stack({k, v}));
   return results;
 }

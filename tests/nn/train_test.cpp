@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "brisk/brisk.h"
+#include "formats/temporary_folder.h"
 
 namespace brisk {
 namespace {
@@ -17,18 +18,14 @@ namespace fs = std::filesystem;
 
 class Train : public testing::Test {
  protected:
-  Train() { fs::create_directories(folder_); }
-  ~Train() override { fs::remove_all(folder_); }
-
   static std::string text(const fs::path& path) {
     std::ostringstream all;
     all << std::ifstream(path).rdbuf();
     return all.str();
   }
 
-  const fs::path folder_ =
-      fs::temp_directory_path() /
-      (std::string("brisk-train-") + testing::UnitTest::GetInstance()->current_test_info()->name());
+  const TemporaryFolder own_;
+  const fs::path& folder_ = own_.path();
 };
 
 struct Net {
