@@ -8,6 +8,7 @@
 #include <sched.h>
 
 #include <csignal>
+#include <functional>
 
 #include <nlohmann/json.hpp>
 
@@ -39,12 +40,15 @@ TokenId likeliest(const std::vector<float>& logits) {
   return static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-/// Seconds of each step of `count` tokens after a prompt of 8.
-std::vector<double> decode(brisk::Session& session, int count) {
+/// Seconds of each step of `count` tokens after a prompt of 8; `between` is called before each
+/// eighth of them.
+std::vector<double> decode(brisk::Session& session, int count,
+                           const std::function<void()>& between = {}) {
   session.rewind();
   std::vector<float> logits = session.advance(random_tokens(8));
   std::vector<double> times;
   for (int i = 0; i < count; ++i) {
+    if (between && i % (count / 8) == 0) between();
     const TokenId next[] = {likeliest(logits)};
     times.push_back(seconds([&] { logits = session.advance(next); }));
   }
@@ -177,8 +181,10 @@ void measure(Table& table, const std::filesystem::path& folder, const char* type
     const PeerRates theirs = peer ? peer_rates(peer, path) : PeerRates();
     peer_decodes.push_back(theirs.decode);
     peer_prompts.push_back(theirs.prompt);
-    limits.push_back(memory.read(threads));
-    rates.push_back(1 / median(decode(session, 64)));
+    std::vector<double> reads;  // between the steps: the machine's speed changes
+    rates.push_back(
+        1 / median(decode(session, 64, [&] { reads.push_back(memory.usual_read(threads)); })));
+    limits.push_back(median(reads));
     shares.push_back(rates.back() * bytes_per_token(shape, info->type) / limits.back());
   }
   double busy = 0;
