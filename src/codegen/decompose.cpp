@@ -306,13 +306,13 @@ V sin_of(const V& x) {
 
 using Keep = std::function<bool(const Node&)>;
 
-Node apart(Op op, const Node& source, const Keep& keep) {
+Node apart(const Node& node, const Node& source, const Keep& keep) {
   if (byte_size(source.dtype()) < 4) {
-    return cast(apart(op, cast(source, DType::float32), keep), source.dtype());
+    return cast(apart(node, cast(source, DType::float32), keep), source.dtype());
   }
-  Node whole = make_node(op, source.dtype(), {source}, {}, source.lanes());
+  Node whole = make_node(node.op(), source.dtype(), {source}, node.attr(), source.lanes());
   if (keep && keep(whole)) return whole;
-  switch (op) {
+  switch (node.op()) {
     case Op::exp2_: return exp2_of({source}).n;
     case Op::log2_: return log2_of({source}).n;
     default: return sin_of({source}).n;
@@ -340,7 +340,7 @@ Node decompose(const Node& root, const Keep& keep) {
         keep(node)) {
       done.emplace(node, node);
     } else if (is_transcendental(node.op())) {
-      done.emplace(node, apart(node.op(), srcs[0], keep));
+      done.emplace(node, apart(node, srcs[0], keep));
     } else {
       done.emplace(node, same ? node
                               : make_node(node.op(), node.dtype(), std::move(srcs), node.attr(),

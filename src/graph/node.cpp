@@ -365,6 +365,9 @@ Node where(const Node& condition, const Node& a, const Node& b) {
                    std::max(std::max(condition.lanes(), a.lanes()), b.lanes()));
 }
 Node exp2(const Node& a) { return unary(Op::exp2_, a); }
+Node exp2_or_zero(const Node& a) {
+  return make_node(Op::exp2_, a.dtype(), {a}, with_ints({1}), a.lanes());
+}
 Node log2(const Node& a) { return unary(Op::log2_, a); }
 Node sin(const Node& a) { return unary(Op::sin_, a); }
 Node sqrt(const Node& a) { return unary(Op::sqrt_, a); }

@@ -207,6 +207,8 @@ Node cmplt(const Node& a, const Node& b);
 Node cmpne(const Node& a, const Node& b);
 Node where(const Node& condition, const Node& a, const Node& b);
 Node exp2(const Node& a);
+/// Where anything of that size, 0 too, will do for results below twice the least normal number.
+Node exp2_or_zero(const Node& a);
 Node log2(const Node& a);
 Node sin(const Node& a);
 Node sqrt(const Node& a);

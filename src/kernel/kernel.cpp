@@ -103,10 +103,6 @@ std::int64_t local_bytes(const Node& local) { return local.ints(1) * byte_size(l
 
 bool is_scatter(const Node& store) { return !store.attr().ints.empty(); }
 
-Node exp2_or_zero(const Node& x) {
-  return make_node(Op::exp2_, x.dtype(), {x}, with_ints({1}), x.lanes());
-}
-
 Node near_recip(const Node& x) {
   return make_node(Op::recip_, x.dtype(), {x}, with_ints({1}), x.lanes());
 }

@@ -115,8 +115,6 @@ Node prefetch(const Node& pointer, const Node& index);
 /// result. `width` is a power of two that divides `threads`. Halves are combined until one is left.
 Node group_reduce(ReduceOp op, const Node& registers, std::int64_t index, std::int64_t count,
                   std::int64_t width, std::int64_t threads);
-/// 2 to the power of x; 0 will do for results below the least normal number.
-Node exp2_or_zero(const Node& x);
 /// 1 / x of float32, where both are normal numbers; one unit in the last place off at most.
 Node near_recip(const Node& x);
 Node ramp(const Node& start, int lanes);

@@ -229,7 +229,7 @@ class Lowerer {
         break;
       default: break;
     }
-    return make_node(node.op(), node.dtype(), srcs);
+    return make_node(node.op(), node.dtype(), srcs, node.attr());
   }
 
   Node compute_reduce(const Node& node, const Index& index, const Node& gate) {

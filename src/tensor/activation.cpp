@@ -23,7 +23,7 @@ Tensor smooth(const Tensor& x, F f, D derivative) {
 Tensor sigmoid(const Tensor& x) {
   const Call call("sigmoid");
   return smooth(
-      x, [](const Tensor& y) { return 1 / (1 + exp2(y * -log2e)); },
+      x, [](const Tensor& y) { return 1 / (1 + exp2_or_zero(y * -log2e)); },
       [](const Tensor&, const Tensor& f) { return f * (1 - f); });
 }
 Tensor logit(const Tensor& x) {
@@ -34,7 +34,7 @@ Tensor logit(const Tensor& x) {
 Tensor silu(const Tensor& x) {
   const Call call("silu");
   return smooth(
-      x, [](const Tensor& y) { return y / (1 + exp2(y * -log2e)); },
+      x, [](const Tensor& y) { return y / (1 + exp2_or_zero(y * -log2e)); },
       [](const Tensor& y, const Tensor&) {
         const Tensor s = sigmoid(y);
         return s * (1 + y * (1 - s));
@@ -55,7 +55,7 @@ Tensor gelu(const Tensor& x, Gelu form) {
       x,
       [](const Tensor& y) {
         const double c = -2 * std::sqrt(2 / pi) * log2e;
-        return y / (1 + exp2(y * (c + c * 0.044715 * y * y)));
+        return y / (1 + exp2_or_zero(y * (c + c * 0.044715 * y * y)));
       },
       [](const Tensor& y, const Tensor&) {
         const double c = 2 * std::sqrt(2 / pi);

@@ -21,6 +21,9 @@ DType compute_dtype(DType dtype);  // float32, or float64 for it
 DType float_result(DType dtype);   // itself where floating point, else float32
 /// x in its compute_dtype (numbers: float32).
 Tensor widen(const Tensor& x);
+/// 2^x where what is below twice the least normal number makes no difference to what is computed
+/// from it.
+Tensor exp2_or_zero(const Tensor& x);
 /// A constant of the tensor's dtype.
 Tensor constant_of(double value, const Tensor& like);
 

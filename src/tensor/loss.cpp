@@ -98,7 +98,7 @@ Tensor cross_entropy(const Tensor& scores, const Tensor& target, const ClassOpti
   }
   const Tensor greatest = amax(x.detach(), axis, true);  // the loss does not depend on it
   const Tensor shifted = x - greatest;
-  const Tensor total = log(sum(exp2(shifted * std::numbers::log2e), axis, true));
+  const Tensor total = log(sum(exp2_or_zero(shifted * std::numbers::log2e), axis, true));
   if (is_float(target.dtype())) {
     if (target.dims() != scores.dims()) {
       call_error("wants probabilities of the scores' shape {}, got {}", to_string(scores.dims()),

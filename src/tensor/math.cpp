@@ -68,6 +68,7 @@ Tensor exp2(const Tensor& x) {
   const Call call("exp2");
   return unary(brisk::exp2, x);
 }
+Tensor exp2_or_zero(const Tensor& x) { return unary(brisk::exp2_or_zero, x); }
 Tensor exp(const Tensor& x) {
   const Call call("exp");
   return in_float(x, [](const Tensor& y) { return exp2(y * log2e); });
@@ -349,7 +350,7 @@ Tensor tanh(const Tensor& x) {
         const Tensor a = y.abs();
         const Tensor near = a < 0.55;
         const Tensor small = where(near, y, 0);
-        const Tensor e = exp2(a * (-2 * log2e));
+        const Tensor e = exp2_or_zero(a * (-2 * log2e));
         return where(near, small * tanh_ratio(small * small), with_sign((1 - e) / (1 + e), y));
       },
       [](const Tensor&, const Tensor& f) { return 1 - f * f; });

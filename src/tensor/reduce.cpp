@@ -368,7 +368,7 @@ Tensor softmax(const Tensor& x, int axis) {
   return with_own_gradient(
              {wide},
              [&] {
-               const Tensor e = exp2(below_greatest(wide, at) * std::numbers::log2e);
+               const Tensor e = exp2_or_zero(below_greatest(wide, at) * std::numbers::log2e);
                return e * reciprocal(sum(e, at, true));
              },
              [at](const Tensor& y, const std::vector<Tensor>&, const Tensor& g) {
@@ -385,7 +385,7 @@ Tensor log_softmax(const Tensor& x, int axis) {
              {wide},
              [&] {
                const Tensor shifted = below_greatest(wide, at);
-               return shifted - log(sum(exp2(shifted * std::numbers::log2e), at, true));
+               return shifted - log(sum(exp2_or_zero(shifted * std::numbers::log2e), at, true));
              },
              [at](const Tensor& y, const std::vector<Tensor>&, const Tensor& g) {
                return std::vector<Tensor>{g - exp(y) * sum(g, at, true)};
@@ -403,7 +403,7 @@ Tensor logsumexp(const Tensor& x, const Axes& axes, bool keepdim) {
           [&] {
             const Tensor greatest = amax(wide, axes, true);
             const Tensor shift = where(isfinite(greatest), greatest, 0);  // all -inf: the sum is 0
-            return log(sum(exp2((wide - shift) * std::numbers::log2e), axes, true)) + shift;
+            return log(sum(exp2_or_zero((wide - shift) * std::numbers::log2e), axes, true)) + shift;
           },
           [](const Tensor& y, const std::vector<Tensor>& in, const Tensor& g) {
             const Tensor share = where(isfinite(in[0]), exp(in[0] - y), 0);

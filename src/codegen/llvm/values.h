@@ -56,8 +56,8 @@ llvm::Value* shuffle(Emitter& e, const Node& node, std::span<llvm::Value*> srcs)
 std::vector<Node> dot_operands(const Target& target, const Node& node);
 llvm::Value* dot(Emitter& e, const Node& node, std::span<llvm::Value* const> operands);
 
-/// Whether the machine has an exp2 that is right enough; native_exp2 is AVX-512's, by its splitting
-/// and scaling of floats.
+/// Whether the machine has an exp2 that is right enough and faster than decompose.h's; native_exp2
+/// is x86-64's.
 bool has_native_exp2(const Target& target, const Node& node);
 llvm::Value* native_exp2(Emitter& e, llvm::Value* x);
 

@@ -652,8 +652,8 @@ class LoopNest {
     const int lanes = rows ? row_lanes(group) : 1;
     const std::int64_t size = size_of(last);
     const std::int64_t cost = operation_count(group[0].src(0));
-    // Dear terms hide the sums' latency themselves, and need the registers for their constants.
-    const int most = cost < dear_term ? 4 : workshop_.target().vector_registers > 16 ? 2 : 1;
+    // Dear terms hide the sums' latency themselves, and need registers for their constants.
+    const int most = cost < dear_term ? 4 : 2;
     int vectors = lanes == 1 || size < 2L * lanes
                       ? 1
                       : static_cast<int>(std::min<std::int64_t>(most, size / lanes));
@@ -741,7 +741,8 @@ class LoopNest {
                              : vectorise(group[g].src(0), last, base, width, here[i].values);
               if (kept != kept_.end()) {
                 body.push_back(store_to(kept->second, base, splat(value, width)));
-                if (width > 1) fetch_next_row(group[g], last, base, width, here[i], body);
+                if (width > 1 && v == 0)
+                  fetch_next_row(group[g], last, base, count * width, here[i], body);
               }
               const Node& into =
                   width == 1 ? accumulator.narrow
