@@ -98,17 +98,33 @@ class Contraction {
     return total_ == DType::float32 || total_ == DType::int32;
   }
 
-  // The range along which every store is contiguous.
+  // The range along which every store is contiguous. One that is shorter than a vector gives way to
+  // a long one along which stores take steps and operands lie in order.
   bool find_columns() {
+    const std::vector<Node>& stores = part_.stages[0].stores;
+    const auto long_enough = [&](const Node& range) {
+      return Size(range.src(0)).upper() >= workshop_.target().lanes(4);
+    };
+    if (std::any_of(stores.begin(), stores.end(), is_scatter)) return false;
+    Node stepping;
     for (const Node& range : part_.outer) {
-      bool one = true;
-      for (const Node& store : part_.stages[0].stores) {
-        one = one && stride(store.src(1), range) == 1;
-        if (is_scatter(store)) return false;
-      }
-      if (one) contiguous_ = range;
+      const auto all = [&](auto&& fits) {
+        return std::all_of(stores.begin(), stores.end(),
+                           [&](const Node& store) { return fits(stride(store.src(1), range)); });
+      };
+      if (all([](auto step) { return step == 1; })) contiguous_ = range;
+      if (long_enough(range) && all([](auto step) { return step > 1; }) &&
+          contiguous_bytes(sums(), range) > 0)
+        stepping = range;
     }
+    if (contiguous_ && stepping && !long_enough(contiguous_)) contiguous_ = stepping;
     return static_cast<bool>(contiguous_);
+  }
+
+  std::vector<Node> sums() const {
+    std::vector<Node> list;
+    for (const Term& term : terms_) list.push_back(term.product.sum);
+    return list;
   }
 
   bool orient() {
