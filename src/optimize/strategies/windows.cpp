@@ -295,30 +295,43 @@ class Windows {
 
   // ---- results -------------------------------------------------------------------------------
 
+  // Masks are dear: tiles all of whose columns are inside go without.
   Node tiles() {
     const std::int64_t wide = static_cast<std::int64_t>(tile_vectors_) * lanes_;
+    const std::int64_t whole = columns_.results / wide;
     const Node row = workshop_.range(task_rows_ / tile_rows_);
-    const Node column = workshop_.range((columns_.results + wide - 1) / wide);
     const Node tile_row = mul(row, constant_int(tile_rows_));
-    const Node m0 = add(first_row_, tile_row);
-    Node body = tile(tile_row, mul(column, constant_int(wide)));
-    if (rows_.results % task_rows_ != 0)
+    std::vector<Node> statements;
+    if (whole > 0) {
+      const Node column = workshop_.range(whole);
+      const Node body = tile(tile_row, mul(column, constant_int(wide)), tile_vectors_, {});
+      statements.push_back(loop(LoopKind::serial, column, body));
+    }
+    if (const std::int64_t rest = columns_.results - whole * wide; rest > 0) {
+      const Node limit = rest % lanes_ != 0 ? constant_int(columns_.results) : Node();
+      const int vectors = static_cast<int>((rest + lanes_ - 1) / lanes_);
+      statements.push_back(tile(tile_row, constant_int(whole * wide), vectors, limit));
+    }
+    Node body = block(std::move(statements));
+    if (rows_.results % task_rows_ != 0) {
+      const Node m0 = add(first_row_, tile_row);
       body = branch(integer_less(m0, constant_int(rows_.results)), body);
-    return loop(LoopKind::serial, row, loop(LoopKind::serial, column, body));
+    }
+    return loop(LoopKind::serial, row, body);
   }
 
-  // Results from `row` of the task's and `column` on.
-  Node tile(const Node& row, const Node& column) {
+  // Results from `row` of the task's and `column` on, the last of the vectors up to a limit.
+  Node tile(const Node& row, const Node& column, int vectors, const Node& limit) {
     sums_ = workshop_.registers(DType::float32,
                                 static_cast<std::int64_t>(tile_rows_) * tile_vectors_ * lanes_);
     std::vector<Node> statements;
     const Node start = splat(identity_of(op_of(sum_), DType::float32), lanes_);
     for (int r = 0; r < tile_rows_; ++r) {
-      for (int v = 0; v < tile_vectors_; ++v)
-        statements.push_back(store_to(sums_, slot(r, v), start));
+      for (int v = 0; v < vectors; ++v) statements.push_back(store_to(sums_, slot(r, v), start));
     }
-    statements.push_back(over_taps(row, column));
-    for (int r = 0; r < tile_rows_; ++r) statements.push_back(finish(r, row, column));
+    statements.push_back(over_taps(row, column, vectors));
+    for (int r = 0; r < tile_rows_; ++r)
+      statements.push_back(finish(r, row, column, vectors, limit));
     return block(std::move(statements));
   }
 
@@ -326,7 +339,7 @@ class Windows {
     return constant_int((static_cast<std::int64_t>(r) * tile_vectors_ + v) * lanes_);
   }
 
-  Node over_taps(const Node& row, const Node& column) {
+  Node over_taps(const Node& row, const Node& column, int vectors) {
     const Node dy = workshop_.range(rows_.taps);
     const Node dx = workshop_.range(columns_.taps);
     Substitution at = outside_;
@@ -341,7 +354,7 @@ class Windows {
     for (int r = 0; r < tile_rows_; ++r) {
       const Node place = add(mul(add(row, constant_int(r)), constant_int(rows_.step)),
                              mul(dy, constant_int(rows_.apart)));
-      for (int v = 0; v < tile_vectors_; ++v) {
+      for (int v = 0; v < vectors; ++v) {
         const Node from = add(add(mul(place, constant_int(pitch_)), across),
                               constant_int(static_cast<std::int64_t>(v) * lanes_));
         const Node read = load_from(memory_, from, {}, lanes_);
@@ -354,19 +367,17 @@ class Windows {
     return loop(LoopKind::serial, dy, loop(kind, dx, block(std::move(statements))));
   }
 
-  Node finish(int r, const Node& row, const Node& column) const {
+  Node finish(int r, const Node& row, const Node& column, int vectors, const Node& limit) const {
     const Node m = add(first_row_, add(row, constant_int(r)));
-    const bool ragged =
-        columns_.results % lanes_ != 0 || columns_.results / lanes_ % tile_vectors_ != 0;
-    const Node limit = ragged ? constant_int(columns_.results) : Node();
     std::vector<Node> stores;
-    for (int v = 0; v < tile_vectors_; ++v) {
+    for (int v = 0; v < vectors; ++v) {
       Substitution at = outside_;
       if (rows_.result) at[rows_.result] = m;
       at[sum_] = load_from(sums_, slot(r, v), {}, lanes_);
       const Node base = add(column, constant_int(static_cast<std::int64_t>(v) * lanes_));
       for (const Node& store : stores_)
-        stores.push_back(vectorised_store(store, columns_.result, base, lanes_, at, limit));
+        stores.push_back(vectorised_store(store, columns_.result, base, lanes_, at,
+                                          v + 1 == vectors ? limit : Node()));
     }
     const Node body = block(std::move(stores));
     if (r == 0 || rows_.results % tile_rows_ == 0) return body;
