@@ -25,14 +25,19 @@ awk -v device="$device" '
         reason = $(i + 3)
         sub(/,$/, "", reason)
         outside[folder] += $(i - 1)
-        why[folder] = why[folder] " " $(i - 1) " " reason
+        count[folder, reason] += $(i - 1)
+        reasons[reason]
       }
     }
   }
   END {
     printf "%-20s %7s %7s %13s\n", device, "passed", "failed", "out of scope"
     for (folder in passed) {
-      printf "%-20s %7d %7d %13d%s\n", folder, passed[folder], failed[folder], outside[folder], why[folder]
+      printf "%-20s %7d %7d %13d", folder, passed[folder], failed[folder], outside[folder]
+      for (reason in reasons) {
+        if (count[folder, reason] > 0) printf "  %d %s", count[folder, reason], reason
+      }
+      printf "\n"
       p += passed[folder]; f += failed[folder]
     }
     if (p + f > 0) printf "%.1f %% of %d in scope\n", 100 * p / (p + f), p + f
