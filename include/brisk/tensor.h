@@ -28,7 +28,8 @@ class Tensor {
   /// A number without axes that takes the dtype of what it meets (PyTorch's "wrapped number").
   template <typename T>
   requires std::is_arithmetic_v<T> Tensor(T value)  // NOLINT: implicit on purpose
-      : Tensor(from_number(static_cast<double>(value), static_cast<std::int64_t>(value),
+      : Tensor(from_number(static_cast<double>(value),
+                           std::is_floating_point_v<T> ? 0 : static_cast<std::int64_t>(value),
                            std::is_same_v<T, bool>       ? DType::boolean
                            : std::is_floating_point_v<T> ? DType::float32
                                                          : DType::int64)) {}

@@ -193,7 +193,7 @@ Value random_value(const Port& port, const std::map<std::string, std::int64_t>& 
     if (found == sizes.end()) found = sizes.find(fmt::format("{}.{}", port.name, i));
     shape.push_back(size.value >= 0 ? size.value : found != sizes.end() ? found->second : 1);
   }
-  onnx::element_count(shape, quote(port.name));
+  onnx::element_count(shape, "input " + quote(port.name));
   const DType dtype = onnx::stored_dtype(port.type.element);
   if (is_float(dtype)) return of_tensor(rand(shape).realize(), port);
   return of_tensor(randint(0, 2, shape), port);

@@ -154,11 +154,13 @@ Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique
   };
   const auto memory_at = [&](const PlanRecord::Place& place) -> ArgumentMemory {
     const auto number = static_cast<std::size_t>(place.number);
+    const auto offset = static_cast<std::size_t>(place.offset);
     if (place.temporary) {
       const auto& temporary = record.temporaries[number];
       const auto bytes = static_cast<std::size_t>(upper_bytes(temporary.dtype, temporary.shape));
-      if (own[number]) return {own[number], 0, bytes};
-      return {plan.arena, static_cast<std::size_t>(memory.offsets[number]), bytes};
+      if (own[number]) return {own[number], offset, bytes - std::min(offset, bytes)};
+      const auto first = static_cast<std::size_t>(memory.offsets[number]);
+      return {plan.arena, first + offset, bytes - std::min(offset, bytes)};
     }
     auto buffer = std::dynamic_pointer_cast<Buffer>(buffers[number].attr().storage);
     check(buffer != nullptr, "a buffer that lies on a device");
@@ -167,8 +169,9 @@ Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique
                  buffer->device().info().id, engine.device_->info().id, engine.device_->info().id);
     }
     plan.kept.push_back(buffers[number]);
-    const auto bytes = upper_bytes(buffers[number].dtype(), buffers[number].shape());
-    return {std::move(buffer), 0, static_cast<std::size_t>(bytes)};
+    const auto bytes =
+        static_cast<std::size_t>(upper_bytes(buffers[number].dtype(), buffers[number].shape()));
+    return {std::move(buffer), offset, bytes - std::min(offset, bytes)};
   };
   for (std::size_t i = 0; i < record.steps.size(); ++i) {
     Impl::Step step;

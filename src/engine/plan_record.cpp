@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "engine/compile.h"
+#include "engine/offsets.h"
 #include "engine/pack.h"
 #include "graph/rules_simplify.h"
 #include "graph/verify.h"
@@ -19,11 +20,12 @@ namespace {
 
 void pack_place(Packer& packer, const PlanRecord::Place& place) {
   packer.number(place.temporary ? -1 - place.number : place.number);
+  packer.number(place.offset);
 }
 
 PlanRecord::Place unpack_place(Unpacker& unpacker) {
   const std::int64_t value = unpacker.number();
-  return {value < 0, static_cast<int>(value < 0 ? -1 - value : value)};
+  return {value < 0, static_cast<int>(value < 0 ? -1 - value : value), unpacker.number()};
 }
 
 }  // namespace
@@ -109,19 +111,23 @@ PlanRecord schedule_graph(std::span<const Node> given, std::span<const Node> buf
     if (memory.attr().storage) {
       const auto at = std::find(buffers.begin(), buffers.end(), memory);
       check(at != buffers.end(), "a buffer of the graph");
-      return {false, static_cast<int>(at - buffers.begin())};
+      return {false, static_cast<int>(at - buffers.begin()), 0};
     }
     const auto [at, fresh] =
         temporaries.emplace(memory, static_cast<int>(record.temporaries.size()));
     if (fresh) record.temporaries.push_back({memory.dtype(), memory.shape()});
-    return {true, at->second};
+    return {true, at->second, 0};
   };
   for (const ScheduledKernel& kernel : list.kernels) {
     Lowering lowering = lower(kernel.outputs, list.stored);
     verify_kernel(lowering.kernel, "lower");
     PlanRecord::Step step;
+    const std::vector<std::int64_t> offsets = take_offsets(lowering.kernel);
     step.key = kernel_key(lowering.kernel, target);
-    for (const Node& argument : lowering.arguments) step.arguments.push_back(place(argument));
+    for (std::size_t i = 0; i < lowering.arguments.size(); ++i) {
+      step.arguments.push_back(place(lowering.arguments[i]));
+      step.arguments.back().offset = offsets[i];
+    }
     step.variables = lowering.kernel.variables;
     step.work = count_work(lowering.kernel);
     record.steps.push_back(std::move(step));

@@ -20,6 +20,7 @@ struct PlanRecord {
   struct Place {
     bool temporary = false;
     int number = 0;
+    std::int64_t offset = 0;  // bytes, of a kernel's argument (engine/offsets.h)
   };
   struct Temporary {
     DType dtype;

@@ -37,15 +37,16 @@ class Counter {
       summed.insert(node.src(0));
       if (running_range(node)) carried.insert(node.src(0));
     }
+    FreeRanges free;
     for (const Node& node : nodes) {
       if (node.is(Op::load_)) {
-        add_elements(node.src(0), product(free_ranges(node.src(1))));
+        add_elements(node.src(0), product(free.of(node.src(1))));
       } else if (node.is(Op::reduce_)) {
         const Node& term = node.src(0);
-        add_operations(free_ranges(carried.count(term) != 0 ? term.src(2) : term));
+        add_operations(free.of(carried.count(term) != 0 ? term.src(2) : term));
       } else if (info(node.op()).group == OpGroup::arithmetic && carried.count(node) == 0 &&
                  (is_float(node.dtype()) || (node.is(Op::mul_) && summed.count(node) != 0))) {
-        add_operations(free_ranges(node));
+        add_operations(free.of(node));
       }
     }
     for (const Node& store : stores) add_elements(store.src(0), product(part.outer));

@@ -19,4 +19,13 @@ std::string quote(std::string_view text) {
   return out + "'";
 }
 
+std::string one_line(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const bool control = (c >= 0 && c < ' ') || c == '\x7f';
+    out += control ? fmt::format("\\x{:02x}", static_cast<unsigned char>(c)) : std::string(1, c);
+  }
+  return out;
+}
+
 }  // namespace brisk

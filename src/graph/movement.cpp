@@ -18,10 +18,12 @@ Node flatten(const Index& index, const Shape& shape) {
 Index unflatten(const Node& position, const Shape& shape) {
   Index index(shape.size());
   Node rest = position;
+  std::size_t outermost = 0;
+  while (outermost < shape.size() && shape[outermost] == Size(1)) ++outermost;
   for (std::size_t i = shape.size(); i-- > 0;) {
     if (shape[i] == Size(1)) {
       index[i] = constant_int(0);
-    } else if (i == 0) {
+    } else if (i == outermost) {
       index[i] = rest;
     } else {
       index[i] = mod(rest, shape[i].node());

@@ -6,7 +6,6 @@
 #include <bit>
 #include <cmath>
 #include <mutex>
-#include <unordered_set>
 #include <utility>
 
 #include "base/error.h"
@@ -539,26 +538,65 @@ std::string to_string(const Shape& shape) {
   return text + "]";
 }
 
+namespace {
+
+// A set of nodes, without memory of its own for each of them.
+class SeenNodes {
+ public:
+  /// Whether it is new.
+  bool insert(const NodeData* node) {
+    if (2 * count_ >= table_.size()) grow();
+    const NodeData*& slot = find(node);
+    if (slot == node) return false;
+    slot = node;
+    ++count_;
+    return true;
+  }
+
+ private:
+  // Where it is, or would be.
+  const NodeData*& find(const NodeData* node) {
+    const std::size_t mask = table_.size() - 1;
+    const auto bits = reinterpret_cast<std::uintptr_t>(node) / alignof(NodeData);
+    for (std::size_t at = (bits * 0x9E3779B97F4A7C15U >> 20) & mask;; at = (at + 1) & mask) {
+      if (table_[at] == node || table_[at] == nullptr) return table_[at];
+    }
+  }
+
+  void grow() {
+    const std::vector<const NodeData*> old = std::move(table_);
+    table_.assign(2 * old.size(), nullptr);
+    for (const NodeData* node : old) {
+      if (node != nullptr) find(node) = node;
+    }
+  }
+
+  std::vector<const NodeData*> table_ = std::vector<const NodeData*>(64);
+  std::size_t count_ = 0;
+};
+
+}  // namespace
+
 std::vector<Node> topological_order(std::span<const Node> roots) {
   std::vector<Node> order;
-  std::unordered_set<const NodeData*> seen;
+  SeenNodes seen;
   struct Frame {
-    Node node;
+    const Node* node;  // a root, or a source of a node that lives
     std::size_t next;
   };
   std::vector<Frame> stack;
   for (const Node& root : roots) {
-    if (!seen.insert(root.get()).second) continue;
-    stack.push_back({root, 0});
+    if (!seen.insert(root.get())) continue;
+    stack.push_back({&root, 0});
     while (!stack.empty()) {
       Frame& frame = stack.back();
-      if (frame.next == frame.node.srcs().size()) {
-        order.push_back(frame.node);
+      if (frame.next == frame.node->srcs().size()) {
+        order.push_back(*frame.node);
         stack.pop_back();
         continue;
       }
-      const Node src = frame.node.src(frame.next++);
-      if (seen.insert(src.get()).second) stack.push_back({src, 0});
+      const Node& src = frame.node->src(frame.next++);
+      if (seen.insert(src.get())) stack.push_back({&src, 0});
     }
   }
   return order;

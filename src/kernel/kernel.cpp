@@ -182,35 +182,25 @@ std::int64_t scratch_bytes(const Kernel& kernel) {
   return bytes;
 }
 
-namespace {
-
-using RangeSet = std::vector<Node>;
-
-const RangeSet& collect(const Node& node, std::unordered_map<Node, RangeSet, NodeHash>& memo) {
-  if (const auto found = memo.find(node); found != memo.end()) return found->second;
-  RangeSet set;
-  if (node.is(Op::range_)) {
-    set.push_back(node);
+const std::vector<Node>& FreeRanges::of(const Node& expression) {
+  if (const auto found = known_.find(expression); found != known_.end()) return found->second;
+  std::vector<Node> set;
+  if (expression.is(Op::range_)) {
+    set.push_back(expression);
   } else {
-    for (const Node& src : node.srcs()) {
-      for (const Node& range : collect(src, memo)) {
+    for (const Node& src : expression.srcs()) {
+      for (const Node& range : of(src)) {
         if (std::find(set.begin(), set.end(), range) == set.end()) set.push_back(range);
       }
     }
-    if (node.is(Op::reduce_)) {
-      for (std::size_t i = 1; i < node.srcs().size(); ++i) {
-        set.erase(std::remove(set.begin(), set.end(), node.src(i)), set.end());
-      }
+    if (expression.is(Op::reduce_)) {
+      for (std::size_t i = 1; i < expression.srcs().size(); ++i)
+        set.erase(std::remove(set.begin(), set.end(), expression.src(i)), set.end());
     }
   }
-  return memo.emplace(node, std::move(set)).first->second;
+  return known_.emplace(expression, std::move(set)).first->second;
 }
 
-}  // namespace
-
-std::vector<Node> free_ranges(const Node& expression) {
-  std::unordered_map<Node, RangeSet, NodeHash> memo;
-  return collect(expression, memo);
-}
+std::vector<Node> free_ranges(const Node& expression) { return FreeRanges().of(expression); }
 
 }  // namespace brisk

@@ -42,6 +42,7 @@
 #pragma once
 
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "graph/node.h"
@@ -141,5 +142,14 @@ bool is_local(const Node& node, Memory memory);
 std::int64_t local_bytes(const Node& local);
 /// Ranges that the expression depends on and that no reduction inside it binds.
 std::vector<Node> free_ranges(const Node& expression);
+
+/// The same of many expressions that share parts, each of which is looked at once.
+class FreeRanges {
+ public:
+  const std::vector<Node>& of(const Node& expression);
+
+ private:
+  std::unordered_map<Node, std::vector<Node>, NodeHash> known_;
+};
 
 }  // namespace brisk

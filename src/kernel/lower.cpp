@@ -247,7 +247,20 @@ class Lowerer {
         at[axis] = ranges.back();
       }
     }
-    return reduce_over(op, value(node.src(0), at, gate), std::move(ranges));
+    return reduce_over(op, value(node.src(0), at, guarding(gate, at)), std::move(ranges));
+  }
+
+  // The conditions that guard this index. Those over other counters only say when the element is
+  // asked for, and a reduction that knew them would be another one for each of these.
+  static Node guarding(const Node& gate, const Index& at) {
+    if (!gate || gate.is_constant()) return gate;
+    if (gate.is(Op::and_)) return logical_and(guarding(gate.src(0), at), guarding(gate.src(1), at));
+    const std::vector<Node> mine = topological_order(at);
+    for (const Node& node : topological_order({&gate, 1})) {
+      const bool counts = node.is(Op::range_) || node.is(Op::variable_);
+      if (counts && std::find(mine.begin(), mine.end(), node) != mine.end()) return gate;
+    }
+    return {};
   }
 
   // Reductions of one nesting level share ranges of equal size, so that siblings can share a loop.

@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "formats/mapped_file.h"
 #include "formats/quote.h"
+#include "onnx/weights.h"
 
 namespace brisk::onnx {
 
@@ -33,8 +34,8 @@ class Reader {
         owner_(std::move(owner)),
         folders_{std::move(folder), std::move(real_folder)} {}
 
-  HostTensor tensor(const ::onnx::TensorProto& from);
-  Graph graph(const ::onnx::GraphProto& from);
+  HostTensor tensor(const ::onnx::TensorProto& from, const Weight& weight = {});
+  Graph graph(const ::onnx::GraphProto& from, const std::vector<Weight>& weights = {});
   Function function(const ::onnx::FunctionProto& from);
   StoredValue value(const ::onnx_value::Sequence& from);
   StoredValue value(const ::onnx_value::Optional& from);
@@ -188,7 +189,7 @@ std::vector<std::byte> typed_bytes(const ::onnx::TensorProto& from, ElementType 
   }
 }
 
-HostTensor Reader::tensor(const ::onnx::TensorProto& from) {
+HostTensor Reader::tensor(const ::onnx::TensorProto& from, const Weight& weight) {
   HostTensor tensor;
   tensor.name = from.name();
   const std::string what = fmt::format("tensor {}", quote(tensor.name));
@@ -211,6 +212,9 @@ HostTensor Reader::tensor(const ::onnx::TensorProto& from) {
   std::vector<std::byte> own;
   if (from.data_location() == ::onnx::TensorProto_DataLocation_EXTERNAL) {
     raw = external(from, what, wanted, owner);
+  } else if (weight.owner) {
+    raw = weight.bytes;
+    owner = weight.owner;
   } else if (from.has_raw_data()) {
     raw = bytes_of(from.raw_data());
   } else {
@@ -401,7 +405,7 @@ NodeDef Reader::node(const ::onnx::NodeProto& from) {
   return node;
 }
 
-Graph Reader::graph(const ::onnx::GraphProto& from) {
+Graph Reader::graph(const ::onnx::GraphProto& from, const std::vector<Weight>& weights) {
   Graph graph;
   graph.name = from.name();
   for (const auto& input : from.input())
@@ -409,7 +413,8 @@ Graph Reader::graph(const ::onnx::GraphProto& from) {
   for (const auto& output : from.output())
     graph.outputs.push_back({output.name(), type_of(output.type())});
   for (const auto& one : from.initializer()) {
-    graph.initializers.push_back(tensor(one));
+    const std::size_t i = graph.initializers.size();
+    graph.initializers.push_back(tensor(one, i < weights.size() ? weights[i] : Weight()));
     initializer_bytes_ += graph.initializers.back().bytes.size();
   }
   if (from.sparse_initializer_size() > 0) fail("sparse initializers are not supported");
@@ -464,8 +469,15 @@ std::shared_ptr<Message> parse(std::span<const std::byte> bytes, const std::stri
   return message;
 }
 
-ModelDef model_of(const std::shared_ptr<::onnx::ModelProto>& from, const std::string& name,
-                  const std::filesystem::path& folder, const std::filesystem::path& real_folder) {
+struct Folders {
+  std::filesystem::path shown, real;
+};
+
+ModelDef model_of(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner,
+                  const std::string& name, const Folders& folders) {
+  const std::optional<SplitModel> split = split_weights(bytes, owner);
+  const auto from =
+      parse<::onnx::ModelProto>(split ? bytes_of(split->message) : bytes, name, "model");
   ModelDef model;
   model.file = name;
   model.ir_version = from->ir_version();
@@ -474,8 +486,8 @@ ModelDef model_of(const std::shared_ptr<::onnx::ModelProto>& from, const std::st
   for (const auto& entry : from->metadata_props()) model.metadata[entry.key()] = entry.value();
   if (!from->has_graph()) user_error("{}: this is no model of ONNX: it has no graph", name);
   if (model.opsets.empty()) model.opsets[""] = 1;
-  Reader reader(name, from, folder, real_folder);
-  model.graph = reader.graph(from->graph());
+  Reader reader(name, from, folders.shown, folders.real);
+  model.graph = reader.graph(from->graph(), split ? split->weights : std::vector<Weight>());
   for (const auto& one : from->functions()) model.functions.push_back(reader.function(one));
   model.initializer_bytes = reader.initializer_bytes();
   return model;
@@ -485,19 +497,18 @@ ModelDef model_of(const std::shared_ptr<::onnx::ModelProto>& from, const std::st
 
 ModelDef parse_model(std::span<const std::byte> bytes, const std::string& name,
                      const std::filesystem::path& folder) {
-  return model_of(parse<::onnx::ModelProto>(bytes, name, "model"), name, folder, {});
+  return model_of(bytes, nullptr, name, {folder, {}});
 }
 
 // A model in a cache may be a link to a file whose neighbours are linked to likewise; so its data
 // may lie beside either.
 ModelDef read_model(const std::filesystem::path& path) {
-  const MappedFile file = MappedFile::open(path);
+  const auto file = std::make_shared<const MappedFile>(MappedFile::open(path));
   std::error_code error;
   const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
   const auto real = std::filesystem::canonical(path, error);
-  const std::string name = path.string();
-  return model_of(parse<::onnx::ModelProto>(file.bytes(), name, "model"), name, folder,
-                  error ? std::filesystem::path() : real.parent_path());
+  return model_of(file->bytes(), file, path.string(),
+                  {folder, error ? std::filesystem::path() : real.parent_path()});
 }
 
 HostTensor parse_tensor(std::span<const std::byte> bytes, const std::string& name) {

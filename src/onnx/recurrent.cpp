@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "onnx/build.h"
+#include "tensor/node_of.h"
 
 namespace brisk::onnx {
 
@@ -69,6 +70,10 @@ Tensor turned(const Tensor& x, const Tensor& lengths) {
   return x.gather(0, from.broadcast_to(x.dims()));
 }
 
+// A cell, computed and kept before the next step reads it: else steps would compute again what those
+// before them have, and each be another kernel. (What a product reads is kept as it is.)
+Tensor kept(const Tensor& state) { return tensor_of(after(node_of(state), node_of(state))); }
+
 Result run(const Layer& layer, std::vector<Tensor> state, const Step& step) {
   const Tensor x = layer.reverse ? turned(layer.x, layer.lengths) : layer.x;
   std::vector<Tensor> outputs;
@@ -82,6 +87,8 @@ Result run(const Layer& layer, std::vector<Tensor> state, const Step& step) {
     }
     outputs.push_back(output);
     state = std::move(next);
+    if (t + 1 == layer.steps) break;
+    for (std::size_t i = 1; i < state.size(); ++i) state[i] = kept(state[i]);
   }
   Tensor every =
       outputs.empty() ? zeros({0, layer.batch, layer.hidden}, layer.x.dtype()) : stack(outputs);

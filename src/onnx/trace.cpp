@@ -204,7 +204,7 @@ Values Tracer::run_node(const NodeDef& node, Scope& scope) {
     return outputs;
   } catch (const UserError& error) {
     if (std::string_view(error.what()).starts_with(model_.file)) throw;  // an inner node's
-    throw UserError(fmt::format("{}: {}: {}", model_.file, node.text(), error.what()));
+    throw UserError(fmt::format("{}: {}: {}", model_.file, node.text(), one_line(error.what())));
   } catch (const std::out_of_range&) {  // of .at(), on what the operator takes for granted
     user_error("{}: {}: an input has fewer axes or values than the operator needs", model_.file,
                node.text());
@@ -360,7 +360,7 @@ void check_supported(const ModelDef& model) {
   if (missing.empty()) return;
   std::string text;
   for (const Unsupported& one : missing) {
-    text += fmt::format("{}{} ({}", text.empty() ? "" : "; ", one.op, one.nodes.size());
+    text += fmt::format("{}{} ({}", text.empty() ? "" : "; ", one_line(one.op), one.nodes.size());
     text += one.nodes.size() == 1 ? " node: " : " nodes: ";
     for (std::size_t i = 0; i < one.nodes.size() && i < 8; ++i)
       text += (i > 0 ? ", " : "") + quote(one.nodes[i]);

@@ -45,7 +45,11 @@ Apart compute_apart(const Node& value, const std::vector<Node>& ranges, Workshop
   int next_range = workshop.reserve_ranges(2 * static_cast<int>(ranges.size()) + 8);
   merge_ranges(part, next_range);
   std::optional<Schedule> first;  // a map, nearly always
-  if (workshop.target().group_threads > 0) first = group_map(part, workshop);
+  if (workshop.target().group_threads > 0) {
+    first = group_map(part, workshop);
+  } else if (!find_all({value}, Op::reduce_).empty()) {
+    first = contraction(part, workshop);
+  }
   if (!first) first = loops(part, workshop);
   schedule.phases.insert(schedule.phases.end(), first->phases.begin(), first->phases.end());
   return {memory, load_from(memory, at)};
@@ -61,8 +65,8 @@ struct Strategies {
 
 // Where tasks are threads, and where they are groups of them.
 constexpr std::array<Strategy, 1> threads_whole = {attention};
-constexpr std::array<Strategy, 6> threads_part = {interleaved_rows, matrix_vector, contraction,
-                                                  transposition,    ranking,       loops};
+constexpr std::array<Strategy, 7> threads_part = {
+    interleaved_rows, matrix_vector, contraction, windows, transposition, ranking, loops};
 constexpr std::array<Strategy, 4> groups_whole = {tile_attention, tile_contraction, group_attention,
                                                   group_matrix_vector};
 constexpr std::array<Strategy, 6> groups_part = {tile_contraction, group_contraction, group_map,

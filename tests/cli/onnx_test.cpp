@@ -1,4 +1,6 @@
 // The program on ONNX models of ../shared/data.
+#include <algorithm>
+
 #include "cli/program.h"
 #include "formats/npy.h"
 #include "shared_data.h"
@@ -60,6 +62,58 @@ TEST_F(OnnxCommand, inspect_counts_and_bench_times) {
   const Finished timed = run({"bench", model(), "--repeats", "3"});
   EXPECT_EQ(timed.status, 0) << timed.err;
   EXPECT_NE(timed.out.find("a second"), std::string::npos) << timed.out;
+}
+
+// Models of tests/fuzz/corpus/onnx, none of which can run.
+struct Hostile {
+  const char* file;
+  const char* says;
+};
+
+class HostileModel : public testing::TestWithParam<Hostile> {};
+
+TEST_P(HostileModel, is_refused_in_one_line) {
+  const TemporaryFolder folder;
+  folder.write("secret", "12345678");
+  std::filesystem::create_directory(folder.path() / "model");
+  const std::string path = folder.path() / "model" / "m.onnx";
+  std::filesystem::copy(std::string(BRISK_SOURCE_DIR "/tests/fuzz/corpus/onnx/") + GetParam().file,
+                        path);
+  for (const char* command : {"run", "bench"}) {
+    const Finished done = run_brisk({command, path, "--random"});
+    EXPECT_EQ(done.status, 1) << command;
+    EXPECT_TRUE(done.err.starts_with("brisk: ")) << done.err;
+    EXPECT_EQ(std::count(done.err.begin(), done.err.end(), '\n'), 1) << done.err;
+    EXPECT_NE(done.err.find(GetParam().says), std::string::npos) << done.err;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    of_every_kind, HostileModel,
+    testing::Values(Hostile{"cycle", "reads 'z' before it is made: the graph has a cycle"},
+                    Hostile{"missing", "reads 'w', which is no input, no initializer"},
+                    Hostile{"external", "its data at '../secret' lies outside the model's folder"},
+                    Hostile{"huge", "input 'x': a size of 4611686018427387904 is too large"},
+                    Hostile{"rank", "(MaxPool): wants [batch, channels, spatial…], got rank 1"},
+                    Hostile{"axis", "(Softmax): axis 7"},
+                    Hostile{"unprintable", "operators that are not supported"},
+                    Hostile{"unknown", "operators that are not supported"}),
+    [](const auto& info) { return std::string(info.param.file); });
+
+TEST(TornModel, is_refused_in_one_line) {
+  std::ifstream file(BRISK_SOURCE_DIR "/tests/fuzz/corpus/onnx/conv", std::ios::binary);
+  const std::string whole{std::istreambuf_iterator<char>(file), {}};
+  ASSERT_FALSE(whole.empty());
+  const TemporaryFolder folder;
+  for (const std::size_t size :
+       {std::size_t{0}, std::size_t{1}, whole.size() / 2, whole.size() - 1}) {
+    const std::string path = folder.write("torn.onnx", whole.substr(0, size));
+    const Finished done = run_brisk({"run", path, "--random"});
+    EXPECT_EQ(done.status, 1) << size;
+    EXPECT_TRUE(done.err.starts_with("brisk: ")) << done.err;
+    EXPECT_NE(done.err.find(path), std::string::npos) << done.err;
+    EXPECT_EQ(std::count(done.err.begin(), done.err.end(), '\n'), 1) << done.err;
+  }
 }
 
 }  // namespace

@@ -269,6 +269,56 @@ TEST_P(StatementsTest, IndicesWithAStepReadAndWriteEveryFewElements) {
   EXPECT_EQ(back, x);
 }
 
+// out[k] = in[2 k - 3] where that lies inside, 0 elsewhere.
+template <typename T>
+void check_every_other(DType dtype, int lanes, const Target& target) {
+  for (const int n : {1, lanes, 2 * lanes - 1, 6 * lanes + 1}) {
+    const int count = (n + 3) / 2 + 1;
+    const Node i = make_range(0, (count + lanes - 1) / lanes);
+    const Node at = mul(i, number(lanes));
+    const Node index = add(mul(ramp(at, lanes), number(2)), number(-3));
+    const Node inside = bit_and(cmplt(number(-1), index), cmplt(index, number(n)));
+    const Kernel kernel =
+        kernel_of("other", {dtype, dtype},
+                  loop(serial, i,
+                       store_to(make_param(1, dtype), at,
+                                load_from(make_param(0, dtype), index, inside, lanes),
+                                cmplt(ramp(at, lanes), number(count)))));
+    Fenced in(static_cast<std::size_t>(n) * sizeof(T));
+    for (int k = 0; k < n; ++k) in.as<T>()[k] = static_cast<T>(k + 1);
+    std::vector<T> out(static_cast<std::size_t>(count), T{77});
+    test::run(kernel, {{in, out}, {}}, target);
+    for (int k = 0; k < count; ++k) {
+      const int from = 2 * k - 3;
+      ASSERT_EQ(out[static_cast<std::size_t>(k)],
+                static_cast<T>(from < 0 || from >= n ? 0 : from + 1))
+          << lanes << " " << n << " " << k;
+    }
+  }
+}
+
+TEST_P(StatementsTest, EveryOtherElementIsReadWithinItsMemory) {
+  for (const int lanes : {4, 6, 8, 16}) {
+    check_every_other<float>(f32, lanes, target());
+    check_every_other<double>(DType::float64, lanes, target());
+    check_every_other<std::int8_t>(DType::int8, lanes, target());
+    check_every_other<std::int16_t>(DType::int16, lanes, target());
+  }
+  const Node i = make_range(0, 3);
+  const Node index = add(mul(ramp(number(0), 8), number(2)), mul(i, number(15)));
+  const Kernel kernel =
+      kernel_of("last", {f32, f32},
+                loop(serial, i,
+                     store_to(make_param(1, f32), mul(i, number(8)),
+                              load_from(make_param(0, f32), index, cmplt(i, number(2)), 8))));
+  Fenced in(30 * sizeof(float));
+  for (int k = 0; k < 30; ++k) in.as<float>()[k] = static_cast<float>(k);
+  std::vector<float> out(24, -1);
+  run(kernel, {{in, out}, {}});
+  for (int k = 0; k < 24; ++k)
+    ASSERT_EQ(out[static_cast<std::size_t>(k)], k < 16 ? k / 8 * 15 + k % 8 * 2 : 0);
+}
+
 TEST_P(StatementsTest, RegistersHoldAccumulatorsOverALoop) {
   const Node acc = make_local(0, f32, 64, Memory::registers);
   const Node row = make_range(0, 10);

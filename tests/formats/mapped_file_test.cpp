@@ -131,6 +131,7 @@ TEST(FileWriter, says_why_it_cannot_write) {
 TEST(Quote, makes_one_printable_line_of_any_bytes) {
   EXPECT_EQ(quote("blk.0"), "'blk.0'");
   EXPECT_EQ(quote("a\n\x1b\\'"), "'a\\x0a\\x1b\\x5c\\x27'");
+  EXPECT_EQ(one_line("node 'a' (b\n\x1b): …"), "node 'a' (b\\x0a\\x1b): …");
   EXPECT_EQ(quote(std::string(1000, 'a')), "'" + std::string(160, 'a') + "…'");
 }
 

@@ -74,6 +74,15 @@ TEST(KernelCount, ASoftmaxIsOneKernel) {
 
 TEST(KernelCount, ASoftmaxOverColumnsIsOneKernel) { expect_kernels(1, {softmax(rows(), 0)}); }
 
+TEST(KernelCount, ASoftmaxWithinAConcatenationIsComputedOnceARow) {
+  const Tensor boxes = fixed(numbers({50, 4}, 1));
+  const Tensor scores = fixed(numbers({50, 80}, 2));
+  const Plan plan = run_and_compare({cat({boxes, softmax(scores, 1)}, 1)});
+  std::int64_t operations = 0;
+  for (const Plan::KernelInfo& kernel : plan.kernels()) operations += kernel.operations;
+  EXPECT_LE(operations, 50 * 84 * 30) << names(plan);
+}
+
 TEST(KernelCount, NormsAreOneKernelEach) {
   const Tensor scale = numbers({300}, 2), shift = numbers({300}, 3);
   expect_kernels(1, {layer_norm(rows(), scale, shift)});

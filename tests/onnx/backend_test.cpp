@@ -176,8 +176,9 @@ TEST_P(Backend, models_give_what_the_standard_expects) {
     if (only != nullptr && folders[i].filename().string().find(only) == std::string::npos) continue;
     count_case(folders[i], tally);
   }
-  fmt::print("{} {}/{}: {} passed ({} by type and shape: random), {} failed", share.folder,
-             share.part + 1, share.parts, tally.passed, tally.drawn, tally.failed.size());
+  fmt::print("{}: share {} of {} on {}: {} passed ({} by type and shape: random), {} failed",
+             share.folder, share.part + 1, share.parts, Engine::shared().device().info().id,
+             tally.passed, tally.drawn, tally.failed.size());
   for (const auto& [reason, names] : tally.outside)
     fmt::print(", {} out of scope: {}", names.size(), reason);
   fmt::print("\n");

@@ -7,6 +7,7 @@
 #include "brisk/onnx.h"
 #include "formats/temporary_folder.h"
 #include "onnx/session.h"
+#include "onnx/wire.h"
 
 namespace brisk::onnx {
 namespace {
@@ -18,19 +19,6 @@ std::string error_of(const std::function<void()>& work) {
     return error.what();
   }
   return "no error";
-}
-
-// ---- protobuf by hand: a field is its number and kind, then a number or bytes with their length
-// --
-
-std::string varint(std::uint64_t value) {
-  std::string bytes;
-  for (; value >= 128; value >>= 7) bytes += static_cast<char>(value | 128);
-  return bytes + static_cast<char>(value);
-}
-std::string number(int field, std::uint64_t value) { return varint(field << 3) + varint(value); }
-std::string text(int field, const std::string& bytes) {
-  return varint(field << 3 | 2) + varint(bytes.size()) + bytes;
 }
 
 std::string entry(const std::string& key, const std::string& value) {

@@ -9,6 +9,7 @@
 #include <llvm/Support/raw_ostream.h>
 
 #include <algorithm>
+#include <bit>
 #include <map>
 #include <optional>
 #include <unordered_map>
@@ -1455,35 +1456,54 @@ class Renderer {
     return total;
   }
 
-  // ramp(a) < b, b the same in every lane: lane i holds where i < b - a, compared in narrow lanes.
+  // a + s · lane against what is the same in every lane: lanes up to some count hold, or those from
+  // it on, which is compared in narrow lanes.
   bool lane_limit(const Node& node, Rendered& result) {
-    const auto left =
-        node.lanes() > 1 && node.src(0).dtype() == DType::int64 && node.src(0).lanes() > 1
-            ? affine(node.src(0))
-            : std::nullopt;
-    if (!left || left->stride != 1 || node.lanes() > 127) return false;
-    Node right = node.src(1);
-    if (right.is(Op::splat_)) right = right.src(0);
-    if (right.lanes() != 1) return false;
-    const Rendered a = rendered(left->start);
+    if (node.lanes() == 1 || node.lanes() > 127 || node.src(0).dtype() != DType::int64)
+      return false;
+    const auto same = [](const Node& side) { return side.is(Op::splat_) ? side.src(0) : side; };
+    const auto moving = [](const Node& side) {
+      auto found = side.lanes() > 1 ? affine(side) : std::nullopt;
+      if (found && !is_power_of_two(found->stride)) found.reset();
+      return found;
+    };
+    const bool below = same(node.src(1)).lanes() == 1;  // the lanes that hold are the first ones
+    const auto ramp = moving(node.src(below ? 0 : 1));
+    const Node right = same(node.src(below ? 1 : 0));
+    if (!ramp || right.lanes() != 1) return false;
+    const Rendered a = rendered(ramp->start);
     const Rendered limit = rendered(right);
     result = {nullptr, std::max({floor_, a.level, limit.level}), a.reads || limit.reads, 0};
     result.value = emit_at(result.level, [&] {
-      const int lanes = node.lanes();
-      auto* type = e_.target.has_masks ? b_.getInt8Ty() : b_.getInt32Ty();
-      Value* count = b_.CreateSub(limit.value, a.value);
-      count = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smin, count,
-                                       b_.getInt64(static_cast<std::uint64_t>(lanes)));
-      count = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smax, count, b_.getInt64(0));
-      count = broadcast(e_, b_.CreateTrunc(count, type), lanes);
-      std::vector<llvm::Constant*> steps;
-      steps.reserve(static_cast<std::size_t>(lanes));
-      for (int i = 0; i < lanes; ++i) {
-        steps.push_back(llvm::ConstantInt::get(type, static_cast<std::uint64_t>(i)));
-      }
-      return b_.CreateICmpSLT(llvm::ConstantVector::get(steps), count);
+      const Rounding up{ramp->stride, below ? 0 : 1};
+      return first_lanes(b_.CreateSub(limit.value, a.value), up, node.lanes(), below);
     });
     return true;
+  }
+
+  static bool is_power_of_two(std::int64_t number) {
+    return number > 0 && (number & (number - 1)) == 0;
+  }
+
+  // (distance + more) / step, rounded up.
+  struct Rounding {
+    std::int64_t step, more;
+  };
+  // Whether a lane is among the first ones, that many, or not among them.
+  Value* first_lanes(Value* distance, const Rounding& up, int lanes, bool among) {
+    const auto number = [&](std::int64_t n) { return b_.getInt64(static_cast<std::uint64_t>(n)); };
+    auto* type = e_.target.has_masks ? b_.getInt8Ty() : b_.getInt32Ty();
+    Value* count = b_.CreateAdd(distance, number(up.more + up.step - 1));
+    count = b_.CreateAShr(count, number(std::countr_zero(static_cast<std::uint64_t>(up.step))));
+    count = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smin, count, number(lanes));
+    count = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smax, count, number(0));
+    count = broadcast(e_, b_.CreateTrunc(count, type), lanes);
+    std::vector<llvm::Constant*> steps;
+    steps.reserve(static_cast<std::size_t>(lanes));
+    for (int i = 0; i < lanes; ++i)
+      steps.push_back(llvm::ConstantInt::get(type, static_cast<std::uint64_t>(i)));
+    Value* lane = llvm::ConstantVector::get(steps);
+    return among ? b_.CreateICmpSLT(lane, count) : b_.CreateICmpSGE(lane, count);
   }
 
   // ---- memory ------------------------------------------------------------------------------
@@ -1566,6 +1586,13 @@ class Renderer {
       }
       return b_.CreateAlignedLoad(type, from(source, bytes * node.lanes()), align);
     }
+    // Masks of small elements are dear without instructions for them.
+    const bool masks = !each || bytes >= 4 || e_.target.has_masks;
+    if (at && at->stride == 2 && node.lanes() >= 4 && node.lanes() % 2 == 0 && masks) {
+      Value* source = address(pointer, at->start);
+      return every_other(node, type, from(source, bytes * (2L * node.lanes() - 1)),
+                         each ? gate : nullptr);
+    }
     llvm::Type* scalar = type->getScalarType();
     if (at && at->stride == 0 && !each) {
       Value* one = b_.CreateAlignedLoad(scalar, from(address(pointer, at->start), bytes), align);
@@ -1584,6 +1611,25 @@ class Renderer {
     Value* mask = broadcast(e_, gate == nullptr ? b_.getTrue() : gate, node.lanes());
     return b_.CreateMaskedGather(type, addresses(pointer, index), align, mask,
                                  llvm::Constant::getNullValue(type));
+  }
+
+  // Of two vectors, the second of which ends with the last element.
+  Value* every_other(const Node& node, llvm::Type* type, Value* source, Value* mask) {
+    const int lanes = node.lanes();
+    const llvm::Align align(static_cast<std::uint64_t>(byte_size(node.dtype())));
+    const auto from = [&](int first) -> Value* {
+      Value* at = element(node.dtype(), source, first);
+      if (mask == nullptr) return b_.CreateAlignedLoad(type, at, align);
+      std::vector<int> open;  // of each element, the lane that it is for, or none
+      for (int i = first; i < first + lanes; ++i) open.push_back(i % 2 == 0 ? i / 2 : lanes);
+      Value* wide =
+          b_.CreateShuffleVector(mask, llvm::Constant::getNullValue(mask->getType()), open);
+      return b_.CreateMaskedLoad(type, at, align, wide, llvm::Constant::getNullValue(type));
+    };
+    std::vector<int> picked;
+    for (int i = 0; i < lanes; ++i) picked.push_back(i < lanes / 2 ? 2 * i : 2 * i + 1);
+    Value* low = from(0);
+    return b_.CreateShuffleVector(low, from(lanes - 1), picked);
   }
 
   const Kernel& kernel_;

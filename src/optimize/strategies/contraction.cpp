@@ -98,17 +98,33 @@ class Contraction {
     return total_ == DType::float32 || total_ == DType::int32;
   }
 
-  // The range along which every store is contiguous.
+  // The range along which every store is contiguous. One that is shorter than a vector gives way to
+  // a long one along which stores take steps and operands lie in order.
   bool find_columns() {
+    const std::vector<Node>& stores = part_.stages[0].stores;
+    const auto long_enough = [&](const Node& range) {
+      return Size(range.src(0)).upper() >= workshop_.target().lanes(4);
+    };
+    if (std::any_of(stores.begin(), stores.end(), is_scatter)) return false;
+    Node stepping;
     for (const Node& range : part_.outer) {
-      bool one = true;
-      for (const Node& store : part_.stages[0].stores) {
-        one = one && stride(store.src(1), range) == 1;
-        if (is_scatter(store)) return false;
-      }
-      if (one) contiguous_ = range;
+      const auto all = [&](auto&& fits) {
+        return std::all_of(stores.begin(), stores.end(),
+                           [&](const Node& store) { return fits(stride(store.src(1), range)); });
+      };
+      if (all([](auto step) { return step == 1; })) contiguous_ = range;
+      if (long_enough(range) && all([](auto step) { return step > 1; }) &&
+          contiguous_bytes(sums(), range) > 0)
+        stepping = range;
     }
+    if (contiguous_ && stepping && !long_enough(contiguous_)) contiguous_ = stepping;
     return static_cast<bool>(contiguous_);
+  }
+
+  std::vector<Node> sums() const {
+    std::vector<Node> list;
+    for (const Term& term : terms_) list.push_back(term.product.sum);
+    return list;
   }
 
   bool orient() {
@@ -547,7 +563,21 @@ class Contraction {
 
   // ---- what follows the sums -----------------------------------------------------------------
 
+  // Masks are dear: tiles all of whose columns are inside go without.
   void finish(const Node& m0, const Size& m, bool ragged, std::vector<Node>& statements) const {
+    const Node end = add(n0_, constant_int(columns()));
+    const Node whole = limit_ ? integer_less(integer_sub(end, constant_int(1)), limit_) : Node();
+    if (!whole || whole.is_constant()) return finish_rows(m0, m, ragged, limit_, statements);
+    std::vector<Node> inside;
+    finish_rows(m0, m, ragged, {}, inside);
+    statements.push_back(branch(whole, block(std::move(inside))));
+    std::vector<Node> across;
+    finish_rows(m0, m, ragged, limit_, across);
+    statements.push_back(branch(integer_less(limit_, end), block(std::move(across))));
+  }
+
+  void finish_rows(const Node& m0, const Size& m, bool ragged, const Node& limit,
+                   std::vector<Node>& statements) const {
     for (int r = 0; r < mr_; ++r) {
       std::vector<Node> stores;
       const Node row = add(m0, constant_int(r));
@@ -558,7 +588,7 @@ class Contraction {
           at[term.product.sum] = load_from(term.sums, slot(r, v), {}, lanes_);
         const Node base = add(n0_, constant_int(static_cast<std::int64_t>(v) * lanes_));
         for (const Node& store : part_.stages[0].stores)
-          stores.push_back(finish_store(store, at, base));
+          stores.push_back(finish_store(store, at, base, limit));
       }
       const Node inside = ragged && r > 0 ? cmplt(row, m.node()) : Node();
       const Node body = block(std::move(stores));
@@ -566,12 +596,13 @@ class Contraction {
     }
   }
 
-  Node finish_store(const Node& store, const Substitution& at, const Node& base) const {
-    if (n_values_.empty()) return vectorised_store(store, n_.back(), base, lanes_, at, limit_);
+  Node finish_store(const Node& store, const Substitution& at, const Node& base,
+                    const Node& limit) const {
+    if (n_values_.empty()) return vectorised_store(store, n_.back(), base, lanes_, at, limit);
     // N went through memory as one row: the original ranges follow from the flat one.
     Substitution unflat = n_values_;
     for (const Term& term : terms_) unflat[term.product.sum] = term.product.sum;  // finished
-    return vectorised_store(substitute(store, unflat), n_.back(), base, lanes_, at, limit_);
+    return vectorised_store(substitute(store, unflat), n_.back(), base, lanes_, at, limit);
   }
 
   const Part& part_;

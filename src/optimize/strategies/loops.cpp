@@ -65,9 +65,9 @@ class LoopNest {
 
   void find_reductions() {
     free_.clear();
-    for (const Node& reduction : find_all(stores_, Op::reduce_)) {
-      free_[reduction] = free_ranges(reduction);
-    }
+    FreeRanges free;
+    for (const Node& reduction : find_all(stores_, Op::reduce_))
+      free_[reduction] = free.of(reduction);
   }
 
   Node runs_along(const Node& reduction) const {

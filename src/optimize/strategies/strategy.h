@@ -76,6 +76,8 @@ std::optional<Schedule> interleaved_rows(const Part& part, Workshop& workshop);
 std::optional<Schedule> contraction(const Part& part, Workshop& workshop);
 /// The same on matrix units that multiply tiles of shared memory.
 std::optional<Schedule> tile_contraction(const Part& part, Workshop& workshop);
+/// Windows that slide along the results: depthwise convolutions, pooling.
+std::optional<Schedule> windows(const Part& part, Workshop& workshop);
 /// Elementwise work that reads memory across the direction in which it writes.
 std::optional<Schedule> transposition(const Part& part, Workshop& workshop);
 /// Places in the order of a row's keys (graph/idioms.h), and what is stored there: a sort.
