@@ -1,45 +1,104 @@
-// What a step of training costs: three small models, recorded and not, and the kernels that take
-// the time. Input: ../shared/data/train is not needed; batches are random.
+// What a step of training costs: small models, recorded and not, the kernels that take the time,
+// and a first step that nothing was compiled for. Batches are random.
+//
+//   brisk_bench_train [NAME…]     only these; without a cache (BRISK_CACHE=) first steps are cold
 #include "measure.h"
 #include "nn/trajectories.h"
+#include "train_models.h"
 
 #include <algorithm>
+#include <set>
 
 namespace {
 
 using namespace bench;
 using namespace brisk;
 
-struct Batch {
-  Tensor x;
-  Tensor y;
+struct Case {
+  const char* name;
+  Training (*training)();
+  Tensor (*x)();
+  Tensor (*y)();
 };
 
-Batch batch_of(const std::string& name) {
-  if (name == "mlp_sgd") return {rand({32, 20}).realize(), randint(0, 5, {32}).realize()};
-  if (name == "conv_adam") return {rand({16, 1, 14, 14}).realize(), randint(0, 10, {16}).realize()};
-  return {randint(0, 65, {8, 32}).realize(), randint(0, 65, {8, 32}).realize()};
+Training digits() {
+  return run_of(DigitNet(), [](DigitNet& net) {
+    return nn::Optimizer(nn::parameters(net), nn::AdamW{.weight_decay = 0.01});
+  });
+}
+
+Training resnet18() {
+  return run_of(ResNet18(), [](ResNet18& net) {
+    return nn::Optimizer(nn::parameters(net),
+                         nn::Sgd{.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-4});
+  });
+}
+
+template <std::int64_t count, std::int64_t classes>
+Tensor labels() {
+  return randint(0, classes, {count}).realize();
+}
+
+const Case cases[] = {
+    {"mlp_sgd", mlp_sgd,
+     [] {
+       return rand({32, 20}).realize();
+     },
+     labels<32, 5>},
+    {"conv_adam", conv_adam,
+     [] {
+       return rand({16, 1, 14, 14}).realize();
+     },
+     labels<16, 10>},
+    {"gpt_adamw", gpt_adamw,
+     [] {
+       return randint(0, 65, {8, 32}).realize();
+     },
+     [] {
+       return randint(0, 65, {8, 32}).realize();
+     }},
+    {"mnist 128", digits,
+     [] {
+       return rand({128, 1, 28, 28}).realize();
+     },
+     labels<128, 10>},
+    {"resnet18 1", resnet18,
+     [] {
+       return rand({1, 3, 224, 224}).realize();
+     },
+     labels<1, 1000>},
+    {"resnet18 8", resnet18,
+     [] {
+       return rand({8, 3, 224, 224}).realize();
+     },
+     labels<8, 1000>},
+};
+
+void measure(const Case& each, Table& table) {
+  Training training = each.training();
+  const Tensor x = each.x();
+  const Tensor y = each.y();
+  Step recorded([&] { return step(training, x, y).loss; });
+  const double first = seconds([&] { recorded()[0].item<float>(); });
+  const double replayed = one_round([&] { recorded()[0].item<float>(); }, {.seconds_per_side = 1});
+  const double plain =
+      one_round([&] { step(training, x, y).loss.item<float>(); }, {.seconds_per_side = 1});
+  std::vector<Step::KernelTime> times = recorded.timed();
+  const auto ms = [](double s) { return fmt::format("{:.2f}", s * 1e3); };
+  table.add({each.name, fmt::format("{}", times.size()), ms(first), ms(replayed), ms(plain)});
+  std::ranges::sort(times, std::greater(), &Step::KernelTime::seconds);
+  for (std::size_t i = 0; i < std::min<std::size_t>(times.size(), 12); ++i) {
+    table.add({"  " + times[i].name, "", "", ms(times[i].seconds), ""});
+  }
 }
 
 }  // namespace
 
-int main(int, char** argv) {
-  begin(argv, "train: a step of small models, recorded (Step) and not");
-  Table table({"model", "kernels", "µs recorded", "µs not recorded"});
-  for (const Trajectory& trajectory : trajectories) {
-    Training training = trajectory.run();
-    const Batch batch = batch_of(trajectory.name);
-    const double plain = one_round([&] { step(training, batch.x, batch.y).loss.item<float>(); },
-                                   {.seconds_per_side = 1});
-    Step recorded([&] { return step(training, batch.x, batch.y).loss; });
-    const double replayed =
-        one_round([&] { recorded()[0].item<float>(); }, {.seconds_per_side = 1});
-    std::vector<Step::KernelTime> times = recorded.timed();
-    table.add({trajectory.name, fmt::format("{}", times.size()),
-               fmt::format("{:.0f}", replayed * 1e6), fmt::format("{:.0f}", plain * 1e6)});
-    std::ranges::sort(times, std::greater(), &Step::KernelTime::seconds);
-    for (std::size_t i = 0; i < std::min<std::size_t>(times.size(), 8); ++i) {
-      table.add({"  " + times[i].name, "", fmt::format("{:.1f}", times[i].seconds * 1e6), ""});
-    }
+int main(int argc, char** argv) {
+  begin(argv, "train: a step, recorded (Step) and not");
+  const std::set<std::string> chosen(argv + 1, argv + argc);
+  Table table({"model", "kernels", "ms first", "ms recorded", "ms not recorded"});
+  for (const Case& each : cases) {
+    if (chosen.empty() || chosen.count(each.name) != 0) measure(each, table);
   }
 }

@@ -11,6 +11,7 @@
 #include "brisk/nn.h"
 #include "brisk/onnx.h"
 #include "brisk/optim.h"
+#include "brisk/precision.h"
 #include "brisk/step.h"
 #include "brisk/tensor.h"
 #include "brisk/train.h"

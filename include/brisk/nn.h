@@ -36,6 +36,7 @@
 
 #include "brisk/create.h"
 #include "brisk/functional.h"
+#include "brisk/precision.h"
 #include "brisk/tensor.h"
 
 namespace brisk::nn {
@@ -206,11 +207,14 @@ void set(Tensor parameter, const Tensor& value);
 
 struct Linear {
   Linear(std::int64_t in, std::int64_t out, bool with_bias = true);
-  Tensor operator()(const Tensor& x) const { return linear(x, weight, bias); }
+  Tensor operator()(const Tensor& x) const {
+    return scaled ? scaled_linear(x, weight, bias, *scaled) : linear(x, weight, bias);
+  }
   void visit(Fields& fields);
 
   Tensor weight;  // [out, in]
   Tensor bias;
+  std::optional<ScaledOptions> scaled;  // its products in 8 bits
 };
 
 /// Rows of a table. The row `padding` starts as zeros and gets no gradient.

@@ -92,9 +92,12 @@ class Optimizer {
   /// Moves the parameters that have gradients, and computes all that waits to be computed; while a
   /// Step records it leaves that to the Step.
   void step();
+  /// The same, but where `skip` (bool, one element) is true everything stays as it is.
+  void step_unless(const Tensor& skip);
   /// Makes every gradient undefined.
   void zero_grad();
 
+  std::vector<Tensor> parameters() const;  // of all groups
   std::size_t groups() const { return groups_.size(); }
   double lr(std::size_t group = 0) const { return groups_.at(group).lr_value; }
   /// Of every group, or of one.
@@ -122,6 +125,45 @@ class Optimizer {
 
   std::vector<Applied> groups_;
   Tensor count_;  // of steps, float32 (exact to 2^24)
+};
+
+// ---- scaled losses ------------------------------------------------------------------------------
+
+struct GradScalerOptions {
+  double scale = 65536;  // at first
+  double growth = 2;     // of the scale, after so many steps without an overflow:
+  std::int64_t interval = 2000;
+  double backoff = 0.5;  // of the scale, after an overflow
+};
+
+/// PyTorch's GradScaler: gradients in float16 that would vanish are those of a scaled loss, and a
+/// step some of whose gradients are infinite or NaN moves nothing but the scale.
+///
+///   scaler.scale(loss).backward();
+///   scaler.unscale(optimizer);  // only where something is to see the gradients, as clip_grad_norm
+///   scaler.step(optimizer);
+///   scaler.update();
+class GradScaler {
+ public:
+  explicit GradScaler(const GradScalerOptions& options = {});
+  Tensor scale(const Tensor& loss) const;
+  /// Divides the optimizer's gradients by the scale.
+  void unscale(const Optimizer& optimizer);
+  /// Of gradients that it unscales where unscale() did not. Several optimizers: each skips alone.
+  void step(Optimizer& optimizer);
+  /// At the end of a step of the loop.
+  void update();
+  /// The scale now: a number in memory.
+  const Tensor& scale() const { return scale_; }
+  /// "scale" and "growth_tracker".
+  State state() const { return {{"scale", scale_}, {"growth_tracker", tracker_}}; }
+  void load_state(const State& state);
+
+ private:
+  Tensor overflow_of(const Optimizer& optimizer) const;
+  GradScalerOptions options_;
+  Tensor scale_, tracker_;                                      // float32
+  std::vector<std::pair<const Optimizer*, Tensor>> overflows_;  // of what is unscaled
 };
 
 // ---- gradients ----------------------------------------------------------------------------------

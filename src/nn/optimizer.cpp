@@ -49,10 +49,19 @@ void Optimizer::add(const Group& group) {
   set_lr(groups_.size() - 1, std::visit([](const auto& rule) { return rule.lr; }, group.rule));
 }
 
-void Optimizer::step() {
+void Optimizer::step() { step_unless({}); }
+
+void Optimizer::step_unless(const Tensor& skip) {
   const Call call("Optimizer::step");
+  if (skip.defined() && (!is_bool(skip.dtype()) || skip.numel() != Dim(1))) {
+    call_error("wants to skip by one bool, got {} of shape {}", name(skip.dtype()),
+               to_string(skip.dims()));
+  }
   const NoGrad guard;
-  count_.assign(count_ + 1);
+  const auto move = [&](Tensor tensor, const Tensor& next) {
+    tensor.assign(skip.defined() ? where(skip, tensor, next.cast(tensor.dtype())) : next);
+  };
+  move(count_, count_ + 1);
   for (Applied& group : groups_) {
     for (Member& member : group.members) {
       const Tensor grad = member.parameter.grad();
@@ -61,11 +70,19 @@ void Optimizer::step() {
       for (const auto& [name, tensor] : member.kept) kept.push_back(tensor);
       const Update update =
           updated(group.rule, {widen(member.parameter), widen(grad), kept, group.lr, count_});
-      member.parameter.assign(update.parameter);
-      for (std::size_t i = 0; i < kept.size(); ++i) kept[i].assign(update.kept[i]);
+      move(member.parameter, update.parameter);
+      for (std::size_t i = 0; i < kept.size(); ++i) move(kept[i], update.kept[i]);
     }
   }
   if (Capture::current() == nullptr) realize({});
+}
+
+std::vector<Tensor> Optimizer::parameters() const {
+  std::vector<Tensor> result;
+  for (const Applied& group : groups_) {
+    for (const Member& member : group.members) result.push_back(member.parameter);
+  }
+  return result;
 }
 
 void Optimizer::zero_grad() {

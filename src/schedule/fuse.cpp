@@ -296,7 +296,7 @@ class Fuser {
       if (at.is(Op::mul_) || at.is(Op::add_) || at.is(Op::cast_) || is_movement(at.op()))
         stack.insert(stack.end(), at.srcs().begin(), at.srcs().end());
     }
-    return is_sum_of_products(node) ? node : Node();
+    return sums_products(node) ? node : Node();
   }
 
   // False where the operand of a product is the same all along the axis.
@@ -339,13 +339,15 @@ class Fuser {
   }
 
   // How many different indices there are: over the ranges they depend on, or, where an axis is a
-  // mere digit of one range (i / 32, i % 16), over the digit's values. An index that moves with a
-  // summed range is met again for every point around that sum, unless the value is an operand that
-  // a matrix product packs (products themselves never are).
+  // mere digit of one range (i / 32, i % 16), over the digit's values; nobody keeps what was
+  // reduced for as long as the digit stays, though. An index that moves with a summed range is met
+  // again for every point around that sum, unless the value is an operand that a matrix product
+  // packs (products themselves never are).
   double evaluations(const Node& value, const Use& use) const {
     NodeSet digits;
     NodeSet ranges;
     const bool product = products_.count(value) != 0;
+    const bool reduced = heavy_.at(value);
     std::vector<Node> open;
     for (const Node& node : topological_order(use.index)) {
       if (node.is(Op::range_)) open.push_back(node);
@@ -363,7 +365,7 @@ class Fuser {
     for (const Node& at : use.index) {
       const Node* inner = &at;
       while (inner->is(Op::idiv_) || inner->is(Op::mod_)) inner = &inner->src(0);
-      if (inner->is(Op::range_)) {
+      if (inner->is(Op::range_) && !reduced) {
         digits.insert(at);
         continue;
       }

@@ -5,6 +5,7 @@
 
 #include "brisk/autograd.h"
 #include "brisk/functional.h"
+#include "tensor/autocast.h"
 #include "tensor/contract.h"
 
 namespace brisk {
@@ -84,7 +85,7 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
         "key heads dividing heads, got {}, {} and {}",
         to_string(query.dims()), to_string(key.dims()), to_string(value.dims()));
   }
-  const DType dtype = promote(promote(query.dtype(), key.dtype()), value.dtype());
+  const DType dtype = product_operands(promote(promote(query.dtype(), key.dtype()), value.dtype()));
   if (!is_float(dtype)) call_error("wants floating point, got {}", name(dtype));
   const auto of = [=](const std::vector<Tensor>& in) {
     return attended(in[0], in[1], in[2], dtype, options);

@@ -1,6 +1,7 @@
 // Convolutions as contractions over views: windows of the input × the weight, summed over channels
 // and kernel. Nothing is copied: padding, strides and dilation are index arithmetic.
 #include "brisk/functional.h"
+#include "tensor/autocast.h"
 #include "tensor/contract.h"
 #include "tensor/own_gradient.h"
 
@@ -79,7 +80,7 @@ struct Input {
 Input input_of(const Tensor& x, const Tensor& weight, int axes) {
   want_rank(x, "an input", axes + 1, axes + 2);
   want_rank(weight, "a weight", axes + 2, axes + 2);
-  const DType dtype = promote(x.dtype(), weight.dtype());
+  const DType dtype = product_operands(promote(x.dtype(), weight.dtype()));
   return {lead(to_dtype(node_of(x), dtype), axes + 2), to_dtype(node_of(weight), dtype), dtype,
           x.rank() == axes + 2};
 }

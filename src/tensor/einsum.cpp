@@ -4,6 +4,7 @@
 #include <map>
 
 #include "brisk/functions.h"
+#include "tensor/autocast.h"
 #include "tensor/contract.h"
 
 namespace brisk {
@@ -125,6 +126,7 @@ Tensor einsum(const std::string& equation, const std::vector<Tensor>& operands) 
     want_defined(operand, "an operand");
     dtype = dtype == DType::none ? operand.dtype() : promote(dtype, operand.dtype());
   }
+  dtype = product_operands(dtype);
   std::vector<Term> terms;
   std::map<char, Size> sizes;
   std::map<char, int> uses;

@@ -3,6 +3,7 @@
 #include <numbers>
 
 #include "brisk/functional.h"
+#include "tensor/autocast.h"
 #include "tensor/build.h"
 #include "tensor/own_gradient.h"
 
@@ -28,7 +29,7 @@ struct Pair {
 Pair pair_of(const Tensor& x, const Tensor& target) {
   want_defined(x, "the input");
   want_defined(target, "the target");
-  return {widen(x), widen(target), float_result(x.dtype())};
+  return {widen(x), widen(target), loss_dtype(x.dtype())};
 }
 
 // Class numbers under scores [batch, classes, …] (or [classes]).
@@ -80,7 +81,7 @@ Tensor cross_entropy(const Tensor& scores, const Tensor& target, const ClassOpti
   const Call call("cross_entropy");
   want_rank(scores, "scores", 1, 100);
   want_defined(target, "the target");
-  const DType dtype = float_result(scores.dtype());
+  const DType dtype = loss_dtype(scores.dtype());
   const Tensor x = widen(scores);
   const int axis = scores.rank() == 1 ? 0 : 1;
   const Dim classes = scores.size(axis);
@@ -131,7 +132,7 @@ Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target,
   const Tensor own = gather(widen(log_probabilities), chosen.axis, chosen.number);
   const Tensor weights = weight_of(options.weight, chosen, own);
   return finished(options.weight.defined() ? -own * weights : -own, weights, chosen, options,
-                  float_result(log_probabilities.dtype()));
+                  loss_dtype(log_probabilities.dtype()));
 }
 
 // Logarithms of 0 count as -100, as PyTorch's.

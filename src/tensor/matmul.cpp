@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "brisk/functional.h"
+#include "tensor/autocast.h"
 #include "tensor/contract.h"
 
 namespace brisk {
@@ -26,7 +27,7 @@ Node product_by_rows(const Node& a, const Node& b) {
 
 namespace {
 
-// Both in the promoted dtype.
+// Both in the dtype of the product.
 struct Operands {
   Node a;
   Node b;
@@ -34,7 +35,7 @@ struct Operands {
 Operands operands(const Tensor& a, const Tensor& b, const char* first, const char* second) {
   want_rank(a, first, 1, 100);
   want_rank(b, second, 1, 100);
-  const DType dtype = promote(a.dtype(), b.dtype());
+  const DType dtype = product_operands(promote(a.dtype(), b.dtype()));
   if (is_bool(dtype)) call_error("wants numbers, got bool");
   return {to_dtype(node_of(a), dtype), to_dtype(node_of(b), dtype)};
 }

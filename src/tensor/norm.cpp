@@ -2,6 +2,7 @@
 // shift.
 #include "brisk/functional.h"
 #include "tensor/build.h"
+#include "tensor/own_gradient.h"
 
 namespace brisk {
 
@@ -22,6 +23,33 @@ Moments moments(const Tensor& x, const std::vector<int>& axes) {
   const Tensor average = mean(x, axes, true);
   const Tensor centred = x - average;
   return {centred, average, mean(square(centred), axes, true)};
+}
+
+Tensor unit(const Tensor& x, const std::vector<int>& axes, double eps) {
+  const Moments m = moments(x, axes);
+  return m.centred * rsqrt(m.variance + eps);
+}
+
+// The gradient of y, what is normal, needs two sums, of g and of g·y: those that a shift and a
+// scale behind it need too.
+Tensor normal(const Tensor& x, const std::vector<int>& axes, double eps) {
+  return with_own_gradient(
+      {x}, [&] { return unit(x, axes, eps); },
+      [=](const Tensor& y, const std::vector<Tensor>& in, const Tensor& g) {
+        const Tensor scale = rsqrt(moments(in[0], axes).variance + eps);
+        const Tensor along = mean(g, axes, true) + y * mean(g * y, axes, true);
+        return std::vector<Tensor>{(g - along) * scale};
+      });
+}
+
+// x / sqrt(mean square + eps) over the axes.
+Tensor of_unit_square(const Tensor& x, const std::vector<int>& axes, double eps) {
+  const auto scale = [=](const Tensor& of) { return rsqrt(mean(square(of), axes, true) + eps); };
+  return with_own_gradient(
+      {x}, [&] { return x * scale(x); },
+      [=](const Tensor& y, const std::vector<Tensor>& in, const Tensor& g) {
+        return std::vector<Tensor>{(g - y * mean(g * y, axes, true)) * scale(in[0])};
+      });
 }
 
 Tensor scaled(Tensor x, const Tensor& weight, const Tensor& bias, DType dtype) {
@@ -54,8 +82,8 @@ void want_last(const Tensor& x, const Dims& shape, const char* what) {
 
 Tensor normed(const Tensor& x, int axes, const Tensor& weight, const Tensor& bias, double eps) {
   const Tensor wide = widen(x);
-  const Moments m = moments(wide, last_axes(x.rank(), axes));
-  return scaled(m.centred * rsqrt(m.variance + eps), weight, bias, float_result(x.dtype()));
+  const std::vector<int> over = last_axes(x.rank(), axes);
+  return scaled(normal(wide, over, eps), weight, bias, float_result(x.dtype()));
 }
 
 }  // namespace
@@ -80,8 +108,7 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   if (weight.defined()) want_last(x, weight.dims(), "weight");
   const Tensor wide = widen(x);
   const std::vector<int> axes = last_axes(x.rank(), weight.defined() ? weight.rank() : 1);
-  const Tensor scale = rsqrt(mean(square(wide), axes, true) + eps);
-  return scaled(wide * scale, weight, {}, float_result(x.dtype()));
+  return scaled(of_unit_square(wide, axes, eps), weight, {}, float_result(x.dtype()));
 }
 
 Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias,
@@ -94,18 +121,16 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, co
   }
   const Tensor wide = widen(x);
   const Tensor rows = wide.reshape({x.size(0), groups, -1});
-  const Moments m = moments(rows, {2});
-  const Tensor normal = (m.centred * rsqrt(m.variance + eps)).reshape(x.dims());
-  return scaled(normal, by_channel(weight, x, "weight"), by_channel(bias, x, "bias"),
-                float_result(x.dtype()));
+  return scaled(normal(rows, {2}, eps).reshape(x.dims()), by_channel(weight, x, "weight"),
+                by_channel(bias, x, "bias"), float_result(x.dtype()));
 }
 
 Tensor instance_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
   const Call call("instance_norm");
   want_rank(x, "an input", 3, 100);
-  const Moments m = moments(widen(x), last_axes(x.rank(), x.rank() - 2));
-  return scaled(m.centred * rsqrt(m.variance + eps), by_channel(weight, x, "weight"),
-                by_channel(bias, x, "bias"), float_result(x.dtype()));
+  return scaled(normal(widen(x), last_axes(x.rank(), x.rank() - 2), eps),
+                by_channel(weight, x, "weight"), by_channel(bias, x, "bias"),
+                float_result(x.dtype()));
 }
 
 Tensor batch_norm(const Tensor& x, const Tensor& mean, const Tensor& variance, const Tensor& weight,
@@ -126,8 +151,9 @@ BatchNorm batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& 
   want_rank(x, "an input", 2, 100);
   std::vector<int> axes = {0};
   for (int i = 2; i < x.rank(); ++i) axes.push_back(i);
-  const Moments m = moments(widen(x), axes);
-  return {scaled(m.centred * rsqrt(m.variance + eps), by_channel(weight, x, "weight"),
+  const Tensor wide = widen(x);
+  const Moments m = moments(wide, axes);
+  return {scaled(normal(wide, axes, eps), by_channel(weight, x, "weight"),
                  by_channel(bias, x, "bias"), float_result(x.dtype())),
           flatten(m.mean), flatten(m.variance)};
 }

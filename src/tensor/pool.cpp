@@ -61,10 +61,24 @@ Node pool_windows(Node node, const std::vector<Axis>& axes, const Node& fill) {
   return node;
 }
 
-Node reduced(ReduceOp op, const Node& view, std::size_t axes) {
+Node reduced(ReduceOp op, const Node& view, std::size_t axes, bool keepdim = false) {
   std::vector<int> over;
   for (std::size_t i = axes; i > 0; --i) over.push_back(view.rank() - static_cast<int>(i));
-  return reduce_axes(op, view, over, false);
+  return reduce_axes(op, view, over, keepdim);
+}
+
+// Where each window's first element is that equals its greatest (or is NaN). Which one it is takes
+// a byte a window to keep, where that is enough.
+Node first_of_greatest(const Node& windows, const Node& greatest, std::size_t axes) {
+  const Shape& shape = windows.shape();
+  const Shape kernel(shape.end() - static_cast<std::ptrdiff_t>(axes), shape.end());
+  const std::int64_t size = fixed(element_count(kernel));
+  const DType dtype = size < 256 ? DType::uint8 : DType::int32;
+  const Node counted = node_of((size - arange(size)).cast(dtype));  // from the end, 1 the last
+  const Node places = expand_to(reshape(counted, kernel), shape);
+  const Node found = bit_or(equal(windows, expand_to(greatest, shape)), cmpne(windows, windows));
+  const Node candidates = where(found, places, constant_int(0, dtype));
+  return equal(places, expand_to(reduced(ReduceOp::max, candidates, axes, true), shape));
 }
 
 Tensor max_pool(const char* name, const Tensor& x, const Spatial& kernel,
@@ -74,13 +88,13 @@ Tensor max_pool(const char* name, const Tensor& x, const Spatial& kernel,
   const auto view = [&](const Tensor& y) {
     return pool_windows(node_of(y), plan, lowest(y.dtype()));
   };
-  const Tensor values = tensor_of(reduced(ReduceOp::max, view(x.detach()), plan.size()));
+  const Node windows = view(x.detach());
+  const Node greatest = reduced(ReduceOp::max, windows, plan.size(), true);
+  const Tensor values = tensor_of(reduced(ReduceOp::max, windows, plan.size()));
   return with_gradient_of(values, x, [&] {
-    // Of equal ones the first, so each window as one axis.
-    const Node windows = view(x);
-    Shape shape(windows.shape().begin(), windows.shape().end() - axes);
-    shape.push_back(element_count({windows.shape().end() - axes, windows.shape().end()}));
-    return max(tensor_of(brisk::reshape(windows, std::move(shape))), -1).values;
+    const Node chosen = where(first_of_greatest(windows, greatest, plan.size()), view(x),
+                              constant_like(0, x.dtype()));
+    return tensor_of(reduced(ReduceOp::add, chosen, plan.size()));
   });
 }
 

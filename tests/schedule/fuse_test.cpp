@@ -89,6 +89,28 @@ TEST(Fuse, AReductionIsStoredBeforeAProductOfMatricesReadsItsResults) {
   EXPECT_EQ(fuse({{root}}).stored, (NodeSet{greatest, root}));
 }
 
+TEST(Fuse, AProductIsStoredBeforeEachOfItsResultsIsReadTwice) {
+  const Node a = memory({256, 256, 1});
+  const Node b = memory({1, 256, 256});
+  const Node product = sum(mul(expand(a, {256, 256, 256}), expand(b, {256, 256, 256})), {1});
+  const Node twice = expand(reshape(product, {256, 1, 256}), {256, 2, 256});
+  const Node root = mul(reshape(twice, {512, 256}), memory({512, 256}));
+  EXPECT_EQ(fuse({{root}}).stored, (NodeSet{product, root}));
+}
+
+TEST(Fuse, WhatIsPooledIsStoredBeforeAConvolutionReadsItsWindows) {
+  const Node pooled = reduce(ReduceOp::max, memory({8, 16, 32, 33, 4}), {4});
+  const Node image = reshape(pooled, {8, 1, 16, 32, 33, 1});
+  const Node row = shrink(image, {0, 8, 0, 1, 0, 16, 0, 32, 0, 32, 0, 1});
+  const Node next = shrink(image, {0, 8, 0, 1, 0, 16, 0, 32, 1, 33, 0, 1});
+  const Node windows = add(pad(row, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}),
+                           pad(next, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0}));
+  const Shape all = {8, 32, 16, 32, 32, 2};
+  const Node weight = expand(memory({1, 32, 16, 1, 1, 2}), all);
+  const Node root = sum(mul(expand(windows, all), weight), {2, 5});
+  EXPECT_EQ(fuse({{root}}).stored, (NodeSet{pooled, root}));
+}
+
 TEST(Fuse, WhatIsPaddedWithANumberIsStoredWithoutItsPadding) {
   const Node product = product_of_rows(memory({256, 64}), memory({256, 64}));
   const Node image = reshape(product, {256, 256});

@@ -1,0 +1,97 @@
+// Products in few bits: which dtype an Autocast gives them, and those whose rows have scales.
+#include "brisk/precision.h"
+
+#include "tensor/autocast.h"
+#include "tensor/contract.h"
+#include "tensor/own_gradient.h"
+
+namespace brisk {
+
+namespace {
+thread_local DType products_in = DType::float32;
+}
+
+Autocast::Autocast(DType dtype) : before_(products_in) {
+  const Call call("Autocast");
+  if (dtype != DType::float16 && dtype != DType::bfloat16 && dtype != DType::float32) {
+    call_error("wants float16, bfloat16 or float32, got {}", name(dtype));
+  }
+  products_in = dtype;
+}
+Autocast::~Autocast() { products_in = before_; }
+
+DType product_operands(DType dtype) { return dtype == DType::float32 ? products_in : dtype; }
+
+DType loss_dtype(DType dtype) {
+  const DType plain = float_result(dtype);
+  return products_in == DType::float32 ? plain : promote(plain, DType::float32);
+}
+
+namespace {
+
+// Rows, each a multiple of what `values` has.
+struct Rows {
+  Tensor values;
+  Tensor scale;  // [rows, 1]
+};
+
+Rows scaled_rows(const Tensor& x, DType dtype) {
+  const double greatest = dtype == DType::int8 ? 127 : dtype == DType::float8_e4m3 ? 448 : 57344;
+  const Tensor most = amax(x.abs(), -1, true);
+  const Tensor scale = where(most > 0, most / greatest, 1);
+  const Tensor units = clamp(x / scale, -greatest, greatest);
+  return {dtype == DType::int8 ? units.round().cast(dtype) : units.cast(dtype), scale};
+}
+
+// a[M, K] · b[N, K]ᵀ of rows that are rounded to these dtypes, in float32.
+Tensor product(const Tensor& a, DType a_dtype, const Tensor& b, DType b_dtype) {
+  const Rows left = scaled_rows(a, a_dtype);
+  const Rows right = scaled_rows(b, b_dtype);
+  const DType sum = a_dtype == DType::int8 ? DType::int32 : DType::float32;
+  const Tensor sums =
+      tensor_of(product_by_rows(node_of(left.values.cast(sum)), node_of(right.values.cast(sum))));
+  return sums.cast(DType::float32) * left.scale * right.scale.transpose(0, 1);
+}
+
+Tensor scaled_product(const Tensor& x, const Tensor& weight, const ScaledOptions& options) {
+  const bool bytes = options.format == Scaled::int8;
+  const DType values = bytes ? DType::int8 : DType::float8_e4m3;
+  const DType gradients = bytes ? DType::int8 : DType::float8_e5m2;
+  return with_own_gradient(
+      {x, weight}, [&] { return product(x, values, weight, values); },
+      [=](const Tensor&, const std::vector<Tensor>& in, const Tensor& g) {
+        const Tensor by_input = product(g, gradients, in[1].transpose(0, 1), values);
+        const DType half = DType::bfloat16;
+        const Tensor by_weight =
+            options.bfloat16_weight_gradient
+                ? tensor_of(product_by_rows(node_of(g.transpose(0, 1).cast(half)),
+                                            node_of(in[0].transpose(0, 1).cast(half))))
+                : product(g.transpose(0, 1), gradients, in[0].transpose(0, 1), values);
+        return std::vector<Tensor>{by_input, by_weight};
+      });
+}
+
+}  // namespace
+
+Tensor scaled_linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                     const ScaledOptions& options) {
+  const Call call("scaled_linear");
+  want_rank(x, "an input", 1, 100);
+  want_rank(weight, "a weight", 2, 2);
+  if (!is_float(x.dtype()) || !is_float(weight.dtype())) {
+    call_error("wants floating point, got {} and {}", name(x.dtype()), name(weight.dtype()));
+  }
+  if (x.size(-1) != weight.size(1)) {
+    call_error("shapes {} and {} do not multiply: inner sizes {} and {} differ",
+               to_string(x.dims()), to_string(weight.dims()), to_string(x.size(-1)),
+               to_string(weight.size(1)));
+  }
+  const Tensor rows = x.cast(DType::float32).reshape({-1, x.size(-1)});
+  Dims shape = x.dims();
+  shape.back() = weight.size(0);
+  Tensor y = scaled_product(rows, weight.cast(DType::float32), options).reshape(shape);
+  if (bias.defined()) y = y + bias.cast(DType::float32);
+  return y.cast(x.dtype());
+}
+
+}  // namespace brisk
