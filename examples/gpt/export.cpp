@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <list>
 #include <string_view>
+#include <vector>
 
 #include "formats/gguf.h"
 #include "formats/quantise.h"
@@ -33,6 +35,7 @@ void export_gguf(const std::filesystem::path& path, Llama& model,
   file.add("llama.attention.layer_norm_rms_epsilon", static_cast<float>(c.norm_epsilon));
   brisk::write_tokenizer(file, tokenizer);
 
+  std::list<std::vector<std::byte>> all;  // until the file is written
   for (const auto& [tensor_name, tensor] : brisk::nn::named_parameters(model)) {
     const std::vector<std::int64_t> shape = tensor.shape();
     const std::vector<float> values = tensor.to_vector<float>();
@@ -42,7 +45,8 @@ void export_gguf(const std::filesystem::path& path, Llama& model,
                                                                               : type;
     const brisk::BlockInfo& info = brisk::block_info(stored);
     const auto count = static_cast<std::int64_t>(values.size());
-    std::vector<std::byte> blocks(static_cast<std::size_t>(count / info.values * info.bytes));
+    std::vector<std::byte>& blocks =
+        all.emplace_back(static_cast<std::size_t>(count / info.values * info.bytes));
     brisk::encode_block_row(stored, values.data(), blocks.data(), count);
     file.add_tensor(tensor_name, shape, stored, blocks);
   }

@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 namespace {
 
 struct Options {
-  std::vector<fs::path> text = {"../shared/data/text-small"};
+  std::vector<fs::path> text = {"text"};
   fs::path out = "gpt-run";
   LlamaConfig model;
   std::int64_t steps = 1000, rows = 16, warm_up = 50, every = 100;

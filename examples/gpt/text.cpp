@@ -26,6 +26,8 @@ std::vector<fs::path> text_files(const std::vector<fs::path>& given) {
         files.push_back(entry.path());
     }
   }
+  if (files.empty())
+    throw brisk::UserError("no .txt files there: give --text files, or folders of them (unpacked)");
   std::sort(files.begin(), files.end());
   return files;
 }
