@@ -42,8 +42,9 @@ class Interpreted : public Executor {
       return (place.temporary ? temporaries : buffers)[static_cast<std::size_t>(place.number)];
     };
     for (std::size_t i = 0; i < kernels.size(); ++i) {
-      std::vector<Node> arguments;
-      for (const auto& place : record.steps[i].arguments) arguments.push_back(memory(place));
+      std::vector<Argument> arguments;
+      for (const auto& place : record.steps[i].arguments)
+        arguments.push_back({memory(place), static_cast<std::size_t>(place.offset)});
       std::vector<std::int64_t> variables;
       for (const Node& variable : record.steps[i].variables)
         variables.push_back(evaluate_size(Size(variable), values));
@@ -79,7 +80,11 @@ class Interpreted : public Executor {
   const std::vector<std::string>& names() const { return names_; }
 
  private:
-  void run(const LoweredKernel& lowered, const std::vector<Node>& arguments,
+  struct Argument {
+    Node buffer;
+    std::size_t offset;  // bytes
+  };
+  void run(const LoweredKernel& lowered, const std::vector<Argument>& arguments,
            std::span<const std::int64_t> variables) {
     const Kernel kernel = optimize(lowered, target_);
     verify_kernel(kernel, "optimize");
@@ -87,13 +92,14 @@ class Interpreted : public Executor {
     if (look_) look_(kernel, target_);
     std::vector<std::vector<std::byte>> memory;
     std::vector<HostBuffer> buffers;
-    for (const Node& argument : arguments) {
-      memory.push_back(read(argument));
+    for (const Argument& argument : arguments) {
+      const auto bytes = host_storage(argument.buffer)->bytes().subspan(argument.offset);
+      memory.emplace_back(bytes.begin(), bytes.end());
       buffers.push_back({memory.back().data(), static_cast<std::int64_t>(memory.back().size())});
     }
     interpret(kernel, buffers, variables);
     for (std::size_t i = 0; i < arguments.size(); ++i) {
-      if (lowered.params[i].written) write(arguments[i], memory[i], 0);
+      if (lowered.params[i].written) write(arguments[i].buffer, memory[i], arguments[i].offset);
     }
   }
 
