@@ -1,7 +1,8 @@
 // What a step of training costs: small models, recorded and not, the kernels that take the time,
 // and a first step that nothing was compiled for. Batches are random.
 //
-//   brisk_bench_train [NAME…]     only these; without a cache (BRISK_CACHE=) first steps are cold
+//   brisk_bench_train [NAME…]     only these; first steps are cold where BRISK_CACHE is a new
+//   folder
 #include "measure.h"
 #include "nn/trajectories.h"
 #include "train_models.h"

@@ -70,8 +70,8 @@ Tensor turned(const Tensor& x, const Tensor& lengths) {
   return x.gather(0, from.broadcast_to(x.dims()));
 }
 
-// A cell, computed and kept before the next step reads it: else steps would compute again what those
-// before them have, and each be another kernel. (What a product reads is kept as it is.)
+// A cell, computed and kept before the next step reads it: else steps would compute again what
+// those before them have, and each be another kernel. (What a product reads is kept as it is.)
 Tensor kept(const Tensor& state) { return tensor_of(after(node_of(state), node_of(state))); }
 
 Result run(const Layer& layer, std::vector<Tensor> state, const Step& step) {
