@@ -77,7 +77,7 @@ Value* looked_up(Emitter& e, Value* given) {
   Value* powers = llvm::ConstantDataVector::get(b.getContext(), table);
   Value* eighths = b.CreateBitCast(shifted, bits);
   Value* power = b.CreateIntrinsic(llvm::Intrinsic::x86_avx2_permd, {}, {powers, eighths});
-  Value* scale = b.CreateAdd(power, b.CreateShl(eighths, b.getInt32(20)));
+  Value* scale = b.CreateAdd(power, b.CreateShl(eighths, 20));
   return b.CreateFMul(polynomial(e, rest, c), b.CreateBitCast(scale, x->getType()));
 }
 
