@@ -1,7 +1,8 @@
 // Elementwise work over two ranges, where what is stored lies along one (V) and something that is
 // read along the other (U): a transposed matrix, permuted axes. Squares of lanes × lanes elements
-// are read along U, turned in registers and used along V; a task takes a block of squares that fits
-// the first cache both ways, so that every line that is touched is used whole.
+// are read along U, turned in registers and used along V. As many of them are taken together as
+// make whole lines of the cache both ways: rows that lie a power of two apart share few places in
+// it, so that a line does not stay there until the next square wants the rest of it.
 #include <algorithm>
 
 #include "optimize/analysis.h"
@@ -12,7 +13,8 @@ namespace brisk {
 
 namespace {
 
-constexpr std::int64_t block_bytes = 512;  // of a block along either range
+constexpr std::int64_t block_bytes = 512;  // of a task's block along either range
+constexpr int line_bytes = 64;
 
 class Transposition {
  public:
@@ -29,6 +31,7 @@ class Transposition {
     if (!v_ || !find_across()) return false;
     lanes_ = std::min(workshop_.target().lanes(byte_size(across_[0].dtype())), 16);
     if ((lanes_ & (lanes_ - 1)) != 0 || lanes_ < 4) return false;
+    side_ = std::clamp(line_bytes / (lanes_ * byte_size(across_[0].dtype())), 1, 2) * lanes_;
     for (const Node& store : stores_) {
       // Squares at the edges overlap their neighbours: what is read must not be written.
       const bool read = std::any_of(part_.outer.begin(), part_.outer.end(), [&](const Node& range) {
@@ -36,12 +39,14 @@ class Transposition {
       });
       if (is_scatter(store) || read || workshop_.params()[store.src(0).ints(0)].read) return false;
     }
-    return Size(u_.src(0)).lower() >= lanes_ && Size(v_.src(0)).lower() >= lanes_;
+    while (side_ > lanes_ && (Size(u_.src(0)).lower() < side_ || Size(v_.src(0)).lower() < side_))
+      side_ /= 2;
+    return Size(u_.src(0)).lower() >= side_ && Size(v_.src(0)).lower() >= side_;
   }
 
   Schedule run() {
     const std::int64_t block =
-        std::max<std::int64_t>(lanes_, block_bytes / byte_size(across_[0].dtype()));
+        std::max<std::int64_t>(side_, block_bytes / byte_size(across_[0].dtype()));
     std::vector<Node> points;
     for (const Node& range : part_.outer) {
       if (!(range == u_) && !(range == v_)) points.push_back(range);
@@ -57,11 +62,11 @@ class Transposition {
     Substitution values;
     place(values, points, idiv(rest, v_blocks.node()));
 
-    const Node i = workshop_.range(block / lanes_);
-    const Node j = workshop_.range(block / lanes_);
-    const Node u0 = add(mul(u_block, constant_int(block)), mul(i, constant_int(lanes_)));
-    const Node v0 = add(mul(v_block, constant_int(block)), mul(j, constant_int(lanes_)));
-    Node body = square(values, edge(u_, u0), edge(v_, v0));
+    const Node i = workshop_.range(block / side_);
+    const Node j = workshop_.range(block / side_);
+    const Node u0 = add(mul(u_block, constant_int(block)), mul(i, constant_int(side_)));
+    const Node v0 = add(mul(v_block, constant_int(block)), mul(j, constant_int(side_)));
+    Node body = squares(values, edge(u_, u0), edge(v_, v0));
     body = branch(logical_and(integer_less(u0, u_.src(0)), integer_less(v0, v_.src(0))), body);
     body = loop(LoopKind::serial, i, loop(LoopKind::serial, j, body));
     Schedule schedule;
@@ -92,15 +97,42 @@ class Transposition {
     return !across_.empty();
   }
 
-  // The last square is moved back to where it is whole.
+  // The last squares are moved back to where they are whole.
   Node edge(const Node& range, const Node& first) const {
     const Size size(range.src(0));
-    if (size.is_constant() && size.value() % lanes_ == 0) return first;
-    return integer_min(first, (size - lanes_).node());
+    if (size.is_constant() && size.value() % side_ == 0) return first;
+    return integer_min(first, (size - side_).node());
   }
 
-  Node square(const Substitution& outside, const Node& u0, const Node& v0) {
+  // Reads side × side elements line by line, and then stores them line by line.
+  Node squares(const Substitution& outside, const Node& u0, const Node& v0) {
     std::vector<Node> statements;
+    const auto further = [](const Node& first, int by) { return add(first, constant_int(by)); };
+    std::vector<std::vector<Node>> turned;  // of each square, V's turn last, each load
+    for (int v = 0; v < side_; v += lanes_) {
+      for (int u = 0; u < side_; u += lanes_)
+        turned.push_back(turn(outside, further(u0, u), further(v0, v), statements));
+    }
+    const auto lanes = static_cast<std::size_t>(lanes_);
+    const std::size_t squares = static_cast<std::size_t>(side_) / lanes;
+    for (int u = 0; u < side_; ++u) {
+      for (std::size_t v = 0; v < squares; ++v) {
+        const std::vector<Node>& here =
+            turned.at(v * squares + static_cast<std::size_t>(u) / lanes);
+        Substitution at = outside;
+        at[u_] = further(u0, u);
+        for (std::size_t l = 0; l < across_.size(); ++l)
+          at[across_[l]] = load_from(here[l], slot(u % lanes_), {}, lanes_);
+        for (const Node& store : stores_)
+          statements.push_back(store_along(store, at, further(v0, static_cast<int>(v) * lanes_)));
+      }
+    }
+    return block(std::move(statements));
+  }
+
+  // What each load reads of a square, in registers along V.
+  std::vector<Node> turn(const Substitution& outside, const Node& u0, const Node& v0,
+                         std::vector<Node>& statements) {
     std::vector<Node> turned;
     for (const Node& load : across_) {
       Node rows = workshop_.registers(load.dtype(), static_cast<std::int64_t>(lanes_) * lanes_);
@@ -111,14 +143,7 @@ class Transposition {
       }
       turned.push_back(turn_words(rows, lanes_, lanes_, 1, workshop_, statements));
     }
-    for (int i = 0; i < lanes_; ++i) {
-      Substitution at = outside;
-      at[u_] = add(u0, constant_int(i));
-      for (std::size_t l = 0; l < across_.size(); ++l)
-        at[across_[l]] = load_from(turned[l], slot(i), {}, lanes_);
-      for (const Node& store : stores_) statements.push_back(store_along(store, at, v0));
-    }
-    return block(std::move(statements));
+    return turned;
   }
 
   Node store_along(const Node& store, const Substitution& at, const Node& v0) const {
@@ -138,6 +163,7 @@ class Transposition {
   Node u_, v_;
   std::vector<Node> across_;  // the loads along U
   int lanes_ = 1;
+  int side_ = 1;  // of the squares that are taken together
 };
 
 }  // namespace

@@ -379,7 +379,7 @@ class Windows {
         stores.push_back(vectorised_store(store, columns_.result, base, lanes_, at,
                                           v + 1 == vectors ? limit : Node()));
     }
-    const Node body = block(std::move(stores));
+    Node body = block(std::move(stores));
     if (r == 0 || rows_.results % tile_rows_ == 0) return body;
     return branch(integer_less(m, constant_int(rows_.results)), body);
   }
