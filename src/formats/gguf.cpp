@@ -1,6 +1,7 @@
 #include "formats/gguf.h"
 
 #include "base/error.h"
+#include "base/power_of_two.h"
 #include "formats/quote.h"
 
 #include <algorithm>
@@ -331,7 +332,7 @@ void GgufFile::read(std::span<const std::byte> bytes) {
   metadata_by_key_ = order_by(metadata_, &GgufEntry::key, "metadata");
   if (const GgufValue* alignment = find("general.alignment")) {
     const std::int64_t value = alignment->integer();
-    if (value <= 0 || value > std::int64_t{1} << 31 || (value & (value - 1)) != 0) {
+    if (value > std::int64_t{1} << 31 || !is_power_of_two(value)) {
       user_error("general.alignment is {}, a power of two is wanted", value);
     }
     alignment_ = static_cast<std::uint32_t>(value);

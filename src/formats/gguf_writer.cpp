@@ -1,4 +1,5 @@
 #include "base/error.h"
+#include "base/power_of_two.h"
 #include "formats/file_writer.h"
 #include "formats/gguf.h"
 #include "formats/quote.h"
@@ -25,7 +26,7 @@ void append_string(std::vector<std::byte>& out, std::string_view text) {
 }  // namespace
 
 GgufWriter::GgufWriter(std::uint32_t alignment) : alignment_(alignment) {
-  check(alignment > 0 && (alignment & (alignment - 1)) == 0, "an alignment is a power of two");
+  check(is_power_of_two(alignment), "an alignment is a power of two");
   if (alignment != 32) add("general.alignment", alignment);
 }
 

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "base/power_of_two.h"
 #include "graph/print.h"
 #include "graph/verify.h"
 #include "kernel/print.h"
@@ -238,7 +239,7 @@ class Checker {
   void group(const Node& node, const Node& pointer) const {
     if (!is_local(pointer, Memory::registers)) fail(node, "a group combines registers");
     const std::int64_t width = node.ints(2);
-    if (width < 1 || (width & (width - 1)) != 0 || node.ints(3) % width != 0)
+    if (!is_power_of_two(width) || node.ints(3) % width != 0)
       fail(node, "the width is no power of two that divides the threads");
     if (!node.src(1).is_constant() || node.src(1).int_value() < 0 || node.ints(1) < 1 ||
         node.src(1).int_value() + node.ints(1) > pointer.ints(1)) {

@@ -1,7 +1,5 @@
 #include "onnx/weights.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -10,6 +8,8 @@
 #include <new>
 #include <thread>
 
+#include "base/host_block.h"
+
 namespace brisk::onnx {
 
 namespace {
@@ -17,7 +17,6 @@ namespace {
 using Bytes = std::span<const std::byte>;
 
 constexpr std::size_t least_bytes = 1024;  // of data that is worth it
-constexpr std::size_t huge_page = std::size_t{2} << 20;
 constexpr std::size_t copied_at_once = std::size_t{4} << 20;
 constexpr std::uint64_t graph_of_model = 7, initializer_of_graph = 5, raw_data_of_tensor = 9;
 
@@ -128,11 +127,8 @@ bool split_graph(Bytes graph, std::string& to, std::vector<Weight>& weights) {
 }
 
 std::shared_ptr<std::byte> allocate(std::size_t bytes) {
-  const std::size_t unit = bytes < huge_page ? 64 : huge_page;
-  const std::size_t rounded = (bytes + unit - 1) / unit * unit;
-  auto* memory = static_cast<std::byte*>(std::aligned_alloc(unit, rounded));
+  auto* memory = static_cast<std::byte*>(allocate_block(bytes));
   if (memory == nullptr) throw std::bad_alloc();
-  if (unit == huge_page) ::madvise(memory, rounded, MADV_HUGEPAGE);  // a hint
   return {memory, [](std::byte* block) { std::free(block); }};
 }
 

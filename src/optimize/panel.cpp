@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/power_of_two.h"
 #include "optimize/analysis.h"
 
 namespace brisk {
@@ -105,7 +106,7 @@ Node PanelPacker::pack(const Node& panel, const Node& value, const std::vector<N
 // along N in memory; 0 where it does not.
 int PanelPacker::turned_width(const Node& value, const Node& last) const {
   const Size size(last.src(0));
-  if (!size.is_constant() || (form_.lanes & (form_.lanes - 1)) != 0) return 0;
+  if (!size.is_constant() || !is_power_of_two(form_.lanes)) return 0;
   int width = form_.lanes * form_.group;
   while (width > form_.group && size.value() % width != 0) width /= 2;
   if (width == form_.group) return 0;

@@ -15,6 +15,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "base/power_of_two.h"
 #include "codegen/decompose.h"
 #include "codegen/llvm/group.h"
 #include "codegen/llvm/streaming.h"
@@ -1479,10 +1480,6 @@ class Renderer {
       return first_lanes(b_.CreateSub(limit.value, a.value), up, node.lanes(), below);
     });
     return true;
-  }
-
-  static bool is_power_of_two(std::int64_t number) {
-    return number > 0 && (number & (number - 1)) == 0;
   }
 
   // (distance + more) / step, rounded up.

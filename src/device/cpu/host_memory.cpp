@@ -9,12 +9,12 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/host_block.h"
 
 namespace brisk {
 
 namespace {
 
-constexpr std::size_t huge_page = 2 << 20;
 // Below, asking the system how much there is would cost more than the allocation.
 constexpr std::size_t worth_asking = 64 << 20;
 
@@ -42,19 +42,6 @@ std::string in_units(std::size_t bytes) {
   }
   if (bytes >= 1 << 20) return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
   return fmt::format("{} bytes", bytes);
-}
-
-std::size_t rounded(std::size_t bytes) {
-  if (bytes >= huge_page) return (bytes + huge_page - 1) / huge_page * huge_page;
-  if (bytes >= 4096) return (bytes + 4095) / 4096 * 4096;
-  return std::max<std::size_t>(64, (bytes + 63) / 64 * 64);
-}
-
-void* from_system(std::size_t bytes) {
-  if (bytes < huge_page) return std::aligned_alloc(64, bytes);
-  void* memory = std::aligned_alloc(huge_page, bytes);
-  if (memory != nullptr) madvise(memory, bytes, MADV_HUGEPAGE);  // a hint: failure costs only speed
-  return memory;
 }
 
 }  // namespace
@@ -92,7 +79,7 @@ void HostMemory::want_available(std::size_t bytes) {
 
 std::shared_ptr<void> HostMemory::allocate_zeros(std::size_t wanted) {
   if (wanted > std::numeric_limits<std::size_t>::max() / 2) fail(wanted, available_memory());
-  const std::size_t bytes = rounded(std::max<std::size_t>(wanted, 4096));
+  const std::size_t bytes = block_bytes(std::max<std::size_t>(wanted, 4096));
   want_available(bytes);
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) fail(wanted, available_memory());
@@ -101,7 +88,7 @@ std::shared_ptr<void> HostMemory::allocate_zeros(std::size_t wanted) {
 
 HostMemory::Block HostMemory::allocate(std::size_t wanted) {
   if (wanted > std::numeric_limits<std::size_t>::max() / 2) fail(wanted, available_memory());
-  const std::size_t bytes = rounded(wanted);
+  const std::size_t bytes = block_bytes(wanted);
   {
     const std::lock_guard lock(mutex_);
     const auto found = kept_.lower_bound(bytes);
@@ -113,10 +100,10 @@ HostMemory::Block HostMemory::allocate(std::size_t wanted) {
     }
   }
   want_available(bytes);
-  void* memory = from_system(bytes);
+  void* memory = allocate_block(bytes);
   if (memory == nullptr) {
     release_kept();
-    memory = from_system(bytes);
+    memory = allocate_block(bytes);
   }
   if (memory == nullptr) fail(wanted, available_memory());
   return {memory, bytes};

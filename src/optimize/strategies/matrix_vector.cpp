@@ -12,6 +12,7 @@
 #include <array>
 #include <bit>
 
+#include "base/power_of_two.h"
 #include "optimize/analysis.h"
 #include "optimize/product.h"
 #include "optimize/strategies/strategy.h"
@@ -312,7 +313,7 @@ class MatrixVector {
     const Size blocks(ranges[0].src(0));
     if (!groups.is_constant() || !blocks.is_constant()) return;
     const std::int64_t count = groups.value();
-    if (count < 4 || count > 16 || (count & (count - 1)) != 0) return;
+    if (count < 4 || count > 16 || !is_power_of_two(count)) return;
     lane_of_groups_ = workshop_.range(groups);
     for (std::size_t p = 0; p < products_.size(); ++p) {
       if (operation_count(products_[p].scale) < dear_scale || !first_merged(scales_of(p)) ||

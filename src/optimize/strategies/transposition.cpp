@@ -5,6 +5,7 @@
 // it, so that a line does not stay there until the next square wants the rest of it.
 #include <algorithm>
 
+#include "base/power_of_two.h"
 #include "optimize/analysis.h"
 #include "optimize/panel.h"
 #include "optimize/strategies/strategy.h"
@@ -30,8 +31,7 @@ class Transposition {
     }
     if (!v_ || !find_across()) return false;
     lanes_ = std::min(workshop_.target().lanes(byte_size(across_[0].dtype())), 16);
-    if ((lanes_ & (lanes_ - 1)) != 0 || lanes_ < 4) return false;
-    side_ = std::clamp(line_bytes / (lanes_ * byte_size(across_[0].dtype())), 1, 2) * lanes_;
+    if (!is_power_of_two(lanes_) || lanes_ < 4) return false;
     for (const Node& store : stores_) {
       // Squares at the edges overlap their neighbours: what is read must not be written.
       const bool read = std::any_of(part_.outer.begin(), part_.outer.end(), [&](const Node& range) {
@@ -39,9 +39,10 @@ class Transposition {
       });
       if (is_scatter(store) || read || workshop_.params()[store.src(0).ints(0)].read) return false;
     }
-    while (side_ > lanes_ && (Size(u_.src(0)).lower() < side_ || Size(v_.src(0)).lower() < side_))
-      side_ /= 2;
-    return Size(u_.src(0)).lower() >= side_ && Size(v_.src(0)).lower() >= side_;
+    const std::int64_t least = std::min(Size(u_.src(0)).lower(), Size(v_.src(0)).lower());
+    const bool two = line_bytes >= 2 * lanes_ * byte_size(across_[0].dtype());
+    side_ = two && least >= 2 * lanes_ ? 2 * lanes_ : lanes_;
+    return least >= side_;
   }
 
   Schedule run() {

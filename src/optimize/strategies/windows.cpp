@@ -9,6 +9,7 @@
 // the taps go by, each tap a vector times one weight.
 #include <algorithm>
 
+#include "base/power_of_two.h"
 #include "optimize/analysis.h"
 #include "optimize/product.h"
 #include "optimize/strategies/strategy.h"
@@ -167,9 +168,7 @@ class Windows {
     return false;
   }
 
-  static bool is_step(std::int64_t step) {
-    return step >= 1 && step <= most_step && (step & (step - 1)) == 0;
-  }
+  static bool is_step(std::int64_t step) { return step <= most_step && is_power_of_two(step); }
 
   // What is read, over places instead of results and taps.
   bool places_only() {
