@@ -6,33 +6,11 @@
 #include <vector>
 
 #include "brisk/brisk.h"
+#include "examples/mnist/net.h"
 
 namespace bench {
 
 using namespace brisk;
-
-struct DigitNet {
-  nn::Conv2d conv1{1, 16, 3, {.padding = 1}};
-  nn::BatchNorm2d norm1{16};
-  nn::Conv2d conv2{16, 32, 3, {.padding = 1}};
-  nn::BatchNorm2d norm2{32};
-  nn::Dropout dropout{0.25};
-  nn::Linear fc{32 * 7 * 7, 10};
-
-  void visit(nn::Fields& fields) {
-    fields("conv1", conv1);
-    fields("norm1", norm1);
-    fields("conv2", conv2);
-    fields("norm2", norm2);
-    fields("dropout", dropout);
-    fields("fc", fc);
-  }
-  Tensor operator()(const Tensor& images) const {
-    Tensor x = max_pool2d(relu(norm1(conv1(images))), 2);
-    x = max_pool2d(relu(norm2(conv2(x))), 2);
-    return fc(dropout(x.flatten(1)));
-  }
-};
 
 inline nn::Conv2d conv(std::int64_t in, std::int64_t out, std::int64_t kernel,
                        std::int64_t stride) {

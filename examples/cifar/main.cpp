@@ -8,13 +8,13 @@
 // bytes a picture, its label and 32 × 32 values of red, green and blue.
 #include <brisk/brisk.h>
 
-#include <array>
 #include <chrono>
 #include <cstdio>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
+
+#include "../packed_file.h"
 
 using namespace brisk;
 
@@ -69,20 +69,6 @@ struct Net {
 
 // ---- the data -----------------------------------------------------------------------------------
 
-std::string read_file(const std::string& path) {
-  std::string quoted;
-  for (const char c : path) quoted += c == '\'' ? "'\\''" : std::string(1, c);
-  const std::string program = path.ends_with(".xz") ? "xz -dc" : "cat";
-  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(
-      popen((program + " '" + quoted + "'").c_str(), "r"), pclose);
-  std::string bytes;
-  std::array<char, 1 << 16> part;
-  while (const std::size_t n = pipe ? fread(part.data(), 1, part.size(), pipe.get()) : 0) {
-    bytes.append(part.data(), n);
-  }
-  return bytes;
-}
-
 struct Pictures {
   Tensor values;  // [count, 3, 32, 32], uint8
   Tensor labels;  // [count], uint8
@@ -95,7 +81,7 @@ struct Pictures {
 
 Pictures read_pictures(const std::string& path) {
   constexpr std::size_t size = 1 + 3 * 32 * 32;
-  const std::string bytes = read_file(path);
+  const std::string bytes = read_packed(path);
   const auto count = static_cast<std::int64_t>(bytes.size() / size);
   if (count < 10 || bytes.size() % size != 0) {
     throw UserError(path + " is no file of CIFAR-10's binary form: " +

@@ -7,60 +7,24 @@
 // (.gz, .xz: gzip and xz are called).
 #include <brisk/brisk.h>
 
-#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <memory>
 #include <string>
 
+#include "../packed_file.h"
+#include "net.h"
+
 using namespace brisk;
-
-// ---- the model ----------------------------------------------------------------------------------
-
-struct Net {
-  nn::Conv2d conv1{1, 16, 3, {.padding = 1}};
-  nn::BatchNorm2d norm1{16};
-  nn::Conv2d conv2{16, 32, 3, {.padding = 1}};
-  nn::BatchNorm2d norm2{32};
-  nn::Dropout dropout{0.25};
-  nn::Linear fc{32 * 7 * 7, 10};
-
-  void visit(nn::Fields& fields) {
-    fields("conv1", conv1);
-    fields("norm1", norm1);
-    fields("conv2", conv2);
-    fields("norm2", norm2);
-    fields("dropout", dropout);
-    fields("fc", fc);
-  }
-
-  Tensor operator()(const Tensor& images) const {
-    Tensor x = max_pool2d(relu(norm1(conv1(images))), 2);
-    x = max_pool2d(relu(norm2(conv2(x))), 2);
-    return fc(dropout(x.flatten(1)));
-  }
-};
 
 // ---- the data -----------------------------------------------------------------------------------
 
 // A file of the folder, decompressed.
-std::string read_file(const std::filesystem::path& folder, const std::string& name) {
-  for (const auto& [ending, program] :
-       {std::pair{"", "cat"}, {".gz", "gzip -dc"}, {".xz", "xz -dc"}}) {
+std::string read_part(const std::filesystem::path& folder, const std::string& name) {
+  for (const char* ending : {"", ".gz", ".xz"}) {
     const std::filesystem::path path = folder / (name + ending);
-    if (!std::filesystem::exists(path)) continue;
-    std::string quoted;
-    for (const char c : path.string()) quoted += c == '\'' ? "'\\''" : std::string(1, c);
-    const std::unique_ptr<FILE, int (*)(FILE*)> pipe(
-        popen((std::string(program) + " '" + quoted + "'").c_str(), "r"), pclose);
-    std::string bytes;
-    std::array<char, 1 << 16> part;
-    while (const std::size_t n = pipe ? fread(part.data(), 1, part.size(), pipe.get()) : 0) {
-      bytes.append(part.data(), n);
-    }
-    return bytes;
+    if (std::filesystem::exists(path)) return read_packed(path);
   }
   throw UserError("no " + name + " (.gz, .xz) in " + folder.string() +
                   ": pass the folder of MNIST's four files as --data");
@@ -68,7 +32,7 @@ std::string read_file(const std::filesystem::path& folder, const std::string& na
 
 // IDX: a magic number that ends with the count of axes, sizes as big-endian u32, bytes.
 Tensor read_idx(const std::filesystem::path& folder, const std::string& name) {
-  const std::string bytes = read_file(folder, name);
+  const std::string bytes = read_part(folder, name);
   const std::size_t rank = bytes.size() < 4 ? 0 : static_cast<unsigned char>(bytes[3]);
   Dims shape;
   std::size_t count = 1;
@@ -109,7 +73,7 @@ void copy_part(Tensor& to, const std::vector<std::int64_t>& from, std::int64_t b
   to.copy_from(std::as_bytes(std::span(from).subspan(begin, to.shape()[0])));
 }
 
-void train(Net& net, const Digits& digits, std::int64_t epochs) {
+void train(DigitNet& net, const Digits& digits, std::int64_t epochs) {
   constexpr std::int64_t batch = 128;
   nn::train(net);
   nn::Optimizer optimizer(nn::parameters(net), nn::AdamW{.weight_decay = 0.01});
@@ -140,7 +104,7 @@ void train(Net& net, const Digits& digits, std::int64_t epochs) {
   }
 }
 
-double accuracy(Net& net, const Digits& digits) {
+double accuracy(DigitNet& net, const Digits& digits) {
   constexpr std::int64_t batch = 500;  // divides 10,000
   nn::eval(net);
   Tensor index = empty({batch}, DType::int64);
@@ -179,7 +143,7 @@ int main(int argc, char** argv) {
     const Digits training = read_digits(data, "train");
     const Digits test = read_digits(data, "t10k");
     manual_seed(1);
-    Net net;
+    DigitNet net;
     train(net, training, epochs);
     std::printf("test accuracy %.2f %%\n", 100 * accuracy(net, test));
     if (!file.empty()) nn::save(net, file);
