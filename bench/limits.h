@@ -119,40 +119,35 @@ class Bandwidth {
   Bandwidth() : from_(allocate()), to_(allocate()) {}
 
   /// Bytes read a second, with or without hints, whichever is faster.
-  double read(int threads_) const { return std::max(read(threads_, 0), read(threads_, 1024)); }
+  double read(int threads_) const {
+    return std::max(max_of(reads(threads_, 0)), max_of(reads(threads_, 1024)));
+  }
   /// The same as passes usually are, not as the best is: for shares of work whose usual round
   /// counts.
   double usual_read(int threads_) const {
-    std::vector<double> passes;
-    for (const std::size_t ahead : {0, 1024}) {
-      for (int pass = 0; pass < 3; ++pass) passes.push_back(read_once(threads_, ahead));
-    }
-    return std::max(median({passes.begin(), passes.begin() + 3}),
-                    median({passes.begin() + 3, passes.end()}));
+    return std::max(median(reads(threads_, 0)), median(reads(threads_, 1024)));
   }
   /// Bytes read plus bytes written a second, with streaming stores or memcpy, whichever is faster.
   double copy(int threads_) const {
     return std::max(streaming_copy(threads_), plain_copy(threads_));
   }
   double streaming_copy(int threads_) const {
-    return best(threads_, 2, [&](std::size_t at, std::size_t n) {
+    return max_of(rates(threads_, 2, [&](std::size_t at, std::size_t n) {
       limits::stream(to_.get() + at, from_.get() + at, n);
-    });
+    }));
   }
   double plain_copy(int threads_) const {
-    return best(threads_, 2, [&](std::size_t at, std::size_t n) {
+    return max_of(rates(threads_, 2, [&](std::size_t at, std::size_t n) {
       limits::copy(to_.get() + at, from_.get() + at, n);
-    });
+    }));
   }
 
  private:
-  double read(int threads_, std::size_t ahead) const {
-    double most = 0;
-    for (int pass = 0; pass < passes; ++pass) most = std::max(most, read_once(threads_, ahead));
-    return most;
+  static double max_of(const std::vector<double>& all) {
+    return *std::max_element(all.begin(), all.end());
   }
-  double read_once(int threads_, std::size_t ahead) const {
-    return once(threads_, 1, [&](std::size_t at, std::size_t n) {
+  std::vector<double> reads(int threads_, std::size_t ahead) const {
+    return rates(threads_, 1, [&](std::size_t at, std::size_t n) {
       volatile float sink = limits::read(from_.get() + at, n, ahead);
       static_cast<void>(sink);
     });
@@ -164,20 +159,17 @@ class Bandwidth {
     for (std::size_t i = 0; i < count; ++i) data[i] = static_cast<float>(random.bits() >> 40);
     return {data, &std::free};
   }
-  static constexpr int passes = 5;
+  // Of each of several passes; each thread takes its part.
   template <typename F>
-  static double best(int threads_, int streams, const F& work) {
-    double most = 0;
-    for (int pass = 0; pass < passes; ++pass) most = std::max(most, once(threads_, streams, work));
-    return most;
-  }
-  // Each thread takes its part.
-  template <typename F>
-  static double once(int threads_, int streams, const F& work) {
+  static std::vector<double> rates(int threads_, int streams, const F& work) {
     const std::size_t part = count / static_cast<std::size_t>(threads_);
-    const double took =
-        limits::together(threads_, [&](int t) { work(static_cast<std::size_t>(t) * part, part); });
-    return static_cast<double>(count * sizeof(float)) * streams / took;
+    std::vector<double> result;
+    for (int pass = 0; pass < 5; ++pass) {
+      const double took = limits::together(
+          threads_, [&](int t) { work(static_cast<std::size_t>(t) * part, part); });
+      result.push_back(static_cast<double>(count * sizeof(float)) * streams / took);
+    }
+    return result;
   }
   Memory from_, to_;
 };
