@@ -2,9 +2,16 @@
 // and a first step that nothing was compiled for. Batches are random.
 //
 //   brisk_bench_train [NAME…]     only these; first steps are cold where BRISK_CACHE is a new
-//   folder
+//                                 folder
+//   brisk_bench_train --target sm_90a NAME…
+//                                 which kernels another machine would run, and with what work
+//   brisk_bench_train --show KERNEL --target sm_90a NAME…
+//                                 and what each kernel of this name computes
+// With --list first, every kernel in the order of launches too.
+#include "kernel/print.h"
 #include "measure.h"
 #include "nn/trajectories.h"
+#include "planned.h"
 #include "train_models.h"
 
 #include <algorithm>
@@ -20,6 +27,7 @@ struct Case {
   Training (*training)();
   Tensor (*x)();
   Tensor (*y)();
+  bool for_gpu = false;  // left out unless named
 };
 
 Training digits() {
@@ -33,6 +41,33 @@ Training resnet18() {
     return nn::Optimizer(nn::parameters(net),
                          nn::Sgd{.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-4});
   });
+}
+
+// The loss is computed in bfloat16 where products are.
+Training half(Training training) {
+  return {[loss = training.loss](const Tensor& x, const Tensor& y) {
+            const Autocast narrow(DType::bfloat16);
+            return loss(x, y);
+          },
+          training.fields, training.optimizer, training.clip, training.lr};
+}
+
+Training gpt2() {
+  return half(run_of(Gpt2(), [](Gpt2& net) {
+    return nn::Optimizer(nn::parameters(net), nn::AdamW{.lr = 3e-4, .weight_decay = 0.1});
+  }));
+}
+
+Training resnet50() {
+  return half(run_of(ResNet50(), [](ResNet50& net) {
+    return nn::Optimizer(nn::parameters(net),
+                         nn::Sgd{.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-4});
+  }));
+}
+
+template <std::int64_t rows, std::int64_t length>
+Tensor tokens() {
+  return randint(0, 50257, {rows, length}).realize();
 }
 
 template <std::int64_t count, std::int64_t classes>
@@ -73,7 +108,57 @@ const Case cases[] = {
        return rand({8, 3, 224, 224}).realize();
      },
      labels<8, 1000>},
+    {"gpt2 2x64", gpt2, tokens<2, 64>, tokens<2, 64>, true},
+    {"gpt2 8x1024", gpt2, tokens<8, 1024>, tokens<8, 1024>, true},
+    {"gpt2 32x1024", gpt2, tokens<32, 1024>, tokens<32, 1024>, true},
+    {"resnet50 256", resnet50,
+     [] {
+       return rand({256, 3, 224, 224}).realize();
+     },
+     labels<256, 1000>, true},
 };
+
+bool listing = false;
+std::string shown;
+
+// The kernels of a step on a target that may not be here, the same ones together.
+void plan(const Case& each, Planned& planned) {
+  Training training = each.training();
+  const Tensor x = each.x();
+  const Tensor y = each.y();
+  Step recorded([&] { return step(training, x, y).loss; });
+  planned.clear();
+  const double took = seconds([&] { recorded(); });
+  struct Sum {
+    int count = 0;
+    double operations = 0, bytes = 0, most = 0;
+  };
+  std::map<std::string, Sum> sums;
+  Sum all;
+  for (std::size_t i = 0; i < planned.kernels().size(); ++i) {
+    const Planned::Kernel& kernel = planned.kernels()[i];
+    if (kernel.name == shown) fmt::print("{}\n", print(planned.lowered()[i]));
+    if (listing) {
+      fmt::print("{:10.3f} GFLOP {:10.3f} MB {:10.3f} counted  {}\n", kernel.operations * 1e-9,
+                 kernel.bytes * 1e-6, kernel.most * 1e-6, kernel.name);
+    }
+    for (Sum* sum : {&sums[kernel.name], &all}) {
+      ++sum->count;
+      sum->operations += kernel.operations;
+      sum->bytes += kernel.bytes;
+      sum->most += kernel.most;
+    }
+  }
+  Table table({each.name, "kernels", "GFLOP", "MB", "MB counted"});
+  const auto row = [&](const std::string& name, const Sum& sum) {
+    table.add({name, fmt::format("{}", sum.count), fmt::format("{:.1f}", sum.operations * 1e-9),
+               fmt::format("{:.1f}", sum.bytes * 1e-6), fmt::format("{:.1f}", sum.most * 1e-6)});
+  };
+  for (const auto& [name, sum] : sums) row(name, sum);
+  row("all", all);
+  fmt::print("planned in {:.2f} s; temporary memory {:.1f} MB\n", took,
+             planned.temporary_bytes() * 1e-6);
+}
 
 void measure(const Case& each, Table& table) {
   Training training = each.training();
@@ -87,19 +172,47 @@ void measure(const Case& each, Table& table) {
   std::vector<Step::KernelTime> times = recorded.timed();
   const auto ms = [](double s) { return fmt::format("{:.2f}", s * 1e3); };
   table.add({each.name, fmt::format("{}", times.size()), ms(first), ms(replayed), ms(plain)});
-  std::ranges::sort(times, std::greater(), &Step::KernelTime::seconds);
-  for (std::size_t i = 0; i < std::min<std::size_t>(times.size(), 12); ++i) {
-    table.add({"  " + times[i].name, "", "", ms(times[i].seconds), ""});
+  std::map<std::string, std::pair<int, double>> sums;
+  for (const Step::KernelTime& time : times) {
+    if (listing) fmt::print("{:10.4f} ms  {}\n", time.seconds * 1e3, time.name);
+    auto& [count, sum] = sums[time.name];
+    ++count;
+    sum += time.seconds;
   }
+  std::vector<std::pair<std::string, std::pair<int, double>>> dearest(sums.begin(), sums.end());
+  std::ranges::sort(dearest, std::greater(), [](const auto& sum) { return sum.second.second; });
+  if (dearest.size() > 20) dearest.resize(20);
+  for (const auto& [name, sum] : dearest)
+    table.add({"  " + name, fmt::format("{}", sum.first), "", ms(sum.second), ""});
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   begin(argv, "train: a step, recorded (Step) and not");
+  if (argc > 1 && argv[1] == std::string_view("--list")) {
+    listing = true;
+    ++argv;
+    --argc;
+  }
+  if (argc > 2 && argv[1] == std::string_view("--show")) {
+    shown = argv[2];
+    argv += 2;
+    argc -= 2;
+  }
+  if (argc > 2 && argv[1] == std::string_view("--target")) {
+    Planned planned(argv[2]);
+    use_executor(&planned);
+    const std::set<std::string> named(argv + 3, argv + argc);
+    for (const Case& each : cases) {
+      if (named.count(each.name) != 0) plan(each, planned);
+    }
+    use_executor(nullptr);
+    return 0;
+  }
   const std::set<std::string> chosen(argv + 1, argv + argc);
   Table table({"model", "kernels", "ms first", "ms recorded", "ms not recorded"});
   for (const Case& each : cases) {
-    if (chosen.empty() || chosen.count(each.name) != 0) measure(each, table);
+    if (chosen.empty() ? !each.for_gpu : chosen.count(each.name) != 0) measure(each, table);
   }
 }

@@ -1,7 +1,8 @@
 # BRISK_GPU_PACK: the programs that tools/gpu_pack.sh carries to a machine with a GPU, in the build's
 # folder pack/. All of brisk with LLVM in it is one library, so that the programs on it are small:
-# brisk, brisk_gpu_test (what a device must pass: devices, engine, table of operations, tiny models)
-# and the benchmarks. They look for their libraries in pack/lib.
+# brisk, brisk_gpu_test (what a device must pass: devices, engine, table of operations, gradients,
+# layers, tiny models), brisk_onnx_test (those of ONNX, which may be built from other sources with the
+# same names of tests), the benchmarks and examples/gpt. They look for their libraries in pack/lib.
 option(BRISK_GPU_PACK "have the programs for a machine with a GPU (tools/gpu_pack.sh)" OFF)
 if(NOT BRISK_GPU_PACK)
   return()
@@ -20,13 +21,15 @@ foreach(module ${modules})
     list(APPEND objects $<TARGET_OBJECTS:${module}>)
   endif()
 endforeach()
+# Debian's archive of protobuf cannot be part of a library.
+find_library(BRISK_PROTOBUF_SHARED NAMES protobuf-lite REQUIRED)
 add_library(brisk_whole SHARED EXCLUDE_FROM_ALL ${objects})
 set_target_properties(brisk_whole PROPERTIES LINKER_LANGUAGE CXX
   LIBRARY_OUTPUT_DIRECTORY ${pack}/lib)
 target_include_directories(brisk_whole INTERFACE ${PROJECT_SOURCE_DIR}/src
   ${PROJECT_SOURCE_DIR}/include)
 target_link_libraries(brisk_whole PUBLIC fmt::fmt Threads::Threads
-  PRIVATE brisk_llvm SQLite::SQLite3 pcre2-8 ${CMAKE_DL_LIBS})
+  PRIVATE brisk_llvm SQLite::SQLite3 pcre2-8 ${BRISK_PROTOBUF_SHARED} ${CMAKE_DL_LIBS})
 # What comes from archives (LLVM) is seen inside alone, so the linker drops what brisk does not use.
 target_link_options(brisk_whole PRIVATE -Wl,--exclude-libs,ALL)
 
@@ -47,16 +50,26 @@ brisk_gpu_program(brisk SOURCES ${cli})
 
 file(GLOB tests CONFIGURE_DEPENDS tests/device/*_test.cpp tests/engine/*_test.cpp
   tests/tensor/devices_test.cpp
-  tests/ops/*_test.cpp tests/tiny/*_test.cpp tests/llm/model*_test.cpp)
-brisk_gpu_program(brisk_gpu_test SOURCES ${tests} LINK GTest::gtest_main
-  SQLite::SQLite3)
-target_include_directories(brisk_pack_brisk_gpu_test PRIVATE tests)
-target_compile_definitions(brisk_pack_brisk_gpu_test PRIVATE
-  BRISK_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  tests/ops/*_test.cpp tests/tiny/*_test.cpp tests/llm/model*_test.cpp
+  tests/nn/*_test.cpp tests/autograd/*_test.cpp tests/tensor/autograd_test.cpp)
+list(FILTER tests EXCLUDE REGEX kill_test)  # it needs a file system that outlives it
+brisk_gpu_program(brisk_gpu_test SOURCES ${tests} LINK GTest::gtest_main SQLite::SQLite3)
 
-foreach(name gpu replay launch_overhead llm compile)
+file(GLOB tests CONFIGURE_DEPENDS tests/onnx/*_test.cpp)
+brisk_gpu_program(brisk_onnx_test SOURCES ${tests} LINK GTest::gtest_main ZLIB::ZLIB)
+foreach(name gpu onnx)
+  target_include_directories(brisk_pack_brisk_${name}_test PRIVATE tests)
+  target_compile_definitions(brisk_pack_brisk_${name}_test PRIVATE
+    BRISK_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+endforeach()
+
+foreach(name gpu replay launch_overhead llm compile train)
   brisk_gpu_program(brisk_bench_${name} SOURCES bench/${name}.cpp)
 endforeach()
+target_include_directories(brisk_pack_brisk_bench_train PRIVATE ${PROJECT_SOURCE_DIR} tests)
+
+file(GLOB example CONFIGURE_DEPENDS examples/gpt/*.cpp)
+brisk_gpu_program(example_gpt SOURCES ${example})
 
 # For bench/gpu_peer.py, which measures in its own process.
 add_library(brisk_pack_gpu_library SHARED EXCLUDE_FROM_ALL bench/peer/gpu_library.cpp)

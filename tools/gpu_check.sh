@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Checks brisk on a machine's GPU, then times it: tools/gpu_check.sh [STAGE…], in the folder that
 # tools/gpu_pack.sh makes, or in a clone where it has been made. Stages, all by default:
-#   device engine ops models   tests, each in a process of its own, BRISK_JOBS at once
+#   device engine ops gradients training models onnx
+#                              tests, each in a process of its own, BRISK_JOBS at once
 #   text                       what a small model writes, against the CPU's text
 #   verify                     the same with every kernel held to the interpreter
 #   timing                     brisk bench, replay of small kernels, and tools/gpu_bench.sh
@@ -25,14 +26,14 @@ say() { printf '%s\n' "$*" | tee -a "$logs/summary.txt"; }
 
 row() { say "$(printf '%-10s %7s %7s %7s %7s  %s' "$@")"; }
 
-# One test, alone: its log and a line "VERDICT NAME SECONDS".
+# One test of the program $1, alone: its log and a line "VERDICT NAME SECONDS".
 run_test() {
-  local name=$1 log=$work/$$.log start=$SECONDS verdict=passed status
-  timeout 120 "$programs/brisk_gpu_test" --gtest_filter="$name" > "$log" 2>&1
+  local name=$2 log=$work/$$.log start=$SECONDS verdict=passed status
+  timeout 240 "$programs/$1" --gtest_filter="$name" > "$log" 2>&1
   status=$?
   if ((status == 124)); then
     verdict=failed
-    echo "stopped after 120 s" >> "$log"
+    echo "stopped after 240 s" >> "$log"
   elif ((status != 0)); then
     verdict=failed
     ((status > 1)) && echo "exit status $status" >> "$log"
@@ -48,13 +49,13 @@ run_test() {
 }
 export -f run_test
 
-# Every test of the filter $2 as the stage $1.
+# Every test of the filter $2 as the stage $1, of the program $3 where it is named.
 tests() {
-  local stage=$1 start=$SECONDS names
+  local stage=$1 program=${3:-brisk_gpu_test} start=$SECONDS names
   : > "$work/verdicts"
-  names=$("$programs/brisk_gpu_test" --gtest_list_tests --gtest_filter="$2" |
+  names=$("$programs/$program" --gtest_list_tests --gtest_filter="$2" |
     awk '/^[^ ]/ { suite = $1; next } suite ~ /\.$/ { print suite $1 }')
-  [[ -n $names ]] && xargs -P "$jobs" -I{} bash -c 'run_test {}' <<< "$names"
+  [[ -n $names ]] && xargs -P "$jobs" -I{} bash -c "run_test $program {}" <<< "$names"
   count() { grep -c "^$1 " "$work/verdicts"; }
   local failed first
   failed=$(count failed)
@@ -67,6 +68,12 @@ tests() {
 device() { tests device '*Cuda*:Backends.*'; }
 engine() { tests engine 'Plan*:Realize*:Strategies.*:Devices.*'; }
 ops() { tests ops 'OperatorData.*:*Operators.*/engine_*'; }
+gradients() { tests gradients '*Gradients.*/engine_*'; }
+training() { tests training '*Trajectories*:Layers.*:Optimizer.*:Precision.*:GradScaler.*:Autograd*'; }
+onnx() {
+  [[ -d $programs/data/onnx ]] && export BRISK_ONNX_TESTDATA=$programs/data/onnx
+  tests onnx 'onnx/*:Models.*' brisk_onnx_test
+}
 models() { tests models 'Tiny.*:*TinyModelTest.*/engine_*:*StoriesTest.*/engine:ModelMemory*'; }
 
 # The text of the device $1 as the file $2.
@@ -118,11 +125,11 @@ touch "$work/tests.log" "$work/failures.log"
 "$programs/brisk" devices 2>&1 | tee -a "$logs/summary.txt"
 [[ ${PIPESTATUS[0]} == 0 ]] || exit 1
 stages=("$@")
-[[ ${#stages[@]} -gt 0 ]] || stages=(device engine ops models text verify timing)
+[[ ${#stages[@]} -gt 0 ]] || stages=(device engine ops gradients training models onnx text verify timing)
 row "$BRISK_DEVICE" passed failed skipped s "first failure"
 for stage in "${stages[@]}"; do
   case $stage in
-    device | engine | ops | models | text | verify | timing) "$stage" ;;
+    device | engine | ops | gradients | training | models | onnx | text | verify | timing) "$stage" ;;
     *) echo "gpu_check: there is no stage $stage" >&2; exit 2 ;;
   esac
   cp "$work/tests.log" "$work/failures.log" "$logs"

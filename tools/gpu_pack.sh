@@ -16,7 +16,7 @@ cmake --build build/gpu --parallel "$(nproc)" --target brisk_gpu_pack
 
 rm -rf "$pack"
 mkdir -p "$pack/lib" "$pack/data/models"
-cp "$built"/brisk "$built"/brisk_* tools/gpu_*.sh bench/gpu_peer.py \
+cp "$built"/brisk "$built"/brisk_* tools/gpu_*.sh bench/gpu_peer.py bench/train_peer.py \
   src/cli/bench_torch.py "$pack"
 rm "$pack/gpu_pack.sh"
 cp "$built"/lib/*.so "$pack/lib"
@@ -30,6 +30,10 @@ for model in llama llama3_rope mistral qwen2 qwen3 mixtral gemma2 gpt2; do
 done
 mkdir "$pack/data/stories260K"
 cp "$data"/stories260K/{stories260K-F32.gguf,expected.txt} "$pack/data/stories260K"
+cp -r "$data"/{train,onnx-light-models,tract-cases,fastestdet,silero-vad,magika-v3_3,gtcrn-denoise} \
+  "$data"/{super-resolution,mnist-onnx,mnist} "$pack/data"
+testdata=${BRISK_ONNX_TESTDATA:-/usr/share/libonnx-testdata/data}
+if [[ -d $testdata ]]; then cp -r "$testdata" "$pack/data/onnx"; fi
 chmod -R u+w "$pack"
 
 printf '%s: %s bytes, %s as tar.xz\n' "$pack" "$(du -sb "$pack" | cut -f1)" \
