@@ -413,11 +413,13 @@ class Statements {
     ranges_.pop_back();
   }
 
-  // Conditions and sizes around the threads of a group: what threads change is not read there.
+  // Conditions and sizes around the threads of a group: what each thread has of its own is not read
+  // there.
   void same_everywhere(const Node& expression) const {
     if (!grouped_ || in_thread_) return;
     for (const Node& node : topological_order({&expression, 1})) {
-      if (node.is(Op::local_)) checker_.fail(expression, "threads of a group may differ here");
+      if (node.is(Op::local_) && !is_local(node, Memory::shared))
+        checker_.fail(expression, "threads of a group may differ here");
     }
   }
 

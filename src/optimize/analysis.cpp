@@ -1,6 +1,7 @@
 #include "optimize/analysis.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <unordered_set>
 
@@ -56,6 +57,37 @@ std::optional<std::int64_t> stride(const Node& index, const Node& range) {
     if (depends_on(node, range)) return std::nullopt;
   }
   return difference.int_value();
+}
+
+Node place_of(const Node& store) {
+  const Node& index = store.src(1);
+  if (!index.is(Op::where_)) return index;
+  const auto is_none = [](const Node& node) { return node.is_constant() && node.int_value() < 0; };
+  if (is_none(index.src(2))) return index.src(1);
+  return is_none(index.src(1)) ? index.src(2) : index;
+}
+
+bool reads_place_by(const Node& store, const Node& range) {
+  const std::vector<Node> loads = find_all({place_of(store)}, Op::load_);
+  return std::any_of(loads.begin(), loads.end(),
+                     [&](const Node& load) { return depends_on(load, range); });
+}
+
+bool places_overlap(const Node& store, const std::vector<Node>& ranges) {
+  std::vector<std::array<std::int64_t, 2>> digits;  // step, greatest counter
+  for (const Node& range : ranges) {
+    if (reads_place_by(store, range)) continue;
+    const auto step = stride(place_of(store), range);
+    if (!step) return true;
+    digits.push_back({std::abs(*step), Size(range.src(0)).upper() - 1});
+  }
+  std::sort(digits.begin(), digits.end());
+  std::int64_t reach = 0;
+  for (const auto& [step, greatest] : digits) {
+    if (step <= reach) return true;
+    reach += step * greatest;
+  }
+  return false;
 }
 
 int contiguous_bytes(const std::vector<Node>& expressions, const Node& range) {

@@ -25,6 +25,15 @@ std::vector<Node> ranges_of(const Node& reduction);
 /// How far `index` moves when the range's counter goes up by one, if that is a constant.
 std::optional<std::int64_t> stride(const Node& index, const Node& range);
 
+/// Where a store writes, if it writes: of a scatter's choice between a place and a negative number,
+/// which no gate lets through, the place.
+Node place_of(const Node& store);
+/// Whether that place is read from memory by the range.
+bool reads_place_by(const Node& store, const Node& range);
+/// False where those of the ranges by which no place is read step like the digits of a number: then
+/// no two of their points share a place.
+bool places_overlap(const Node& store, const std::vector<Node>& ranges);
+
 /// Bytes of the elements of loads that go on to the next one as the range's counter does, less
 /// those of loads that go elsewhere.
 int contiguous_bytes(const std::vector<Node>& expressions, const Node& range);

@@ -48,6 +48,24 @@ Node store_apart(const Node& value, const std::vector<Node>& outer, Workshop& wo
   return load_from(memory, position(outer));
 }
 
+// What is stored once for several points, and is computed in front now: in parts of its own.
+void store_rows_apart(Part& part, std::vector<Part>& parts) {
+  std::vector<Node>& stores = part.stages[0].stores;
+  const auto is_apart = [&](const Node& store) {
+    return !is_scatter(store) && find_all({store}, Op::reduce_).empty() &&
+           outer_ranges(part, free_ranges(store)).size() < part.outer.size();
+  };
+  if (std::all_of(stores.begin(), stores.end(), is_apart)) return;
+  for (const Node& store : stores) {
+    if (!is_apart(store)) continue;
+    Part row;
+    row.outer = outer_ranges(part, free_ranges(store));
+    row.stages.push_back({{}, {store}});
+    parts.push_back(std::move(row));
+  }
+  std::erase_if(stores, is_apart);
+}
+
 // Contiguous from result to result, and not along what is summed.
 bool lies_across(const Node& reduction, const std::vector<Node>& results) {
   const int along = contiguous_bytes({reduction.src(0)}, ranges_of(reduction).back());
@@ -111,6 +129,7 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
       }
     }
   }
+  store_rows_apart(part, before);
   // Large reductions to few results: partial results first.
   std::vector<Part> result;
   before.push_back(part);

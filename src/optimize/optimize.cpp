@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 
 #include "base/error.h"
 #include "graph/integer.h"
 #include "kernel/tile.h"
 #include "optimize/analysis.h"
 #include "optimize/hoist.h"
+#include "optimize/product.h"
 #include "optimize/spread.h"
 #include "optimize/strategies/strategy.h"
 
@@ -69,8 +71,9 @@ constexpr std::array<Strategy, 7> threads_part = {
     interleaved_rows, matrix_vector, contraction, windows, transposition, ranking, loops};
 constexpr std::array<Strategy, 4> groups_whole = {tile_attention, tile_contraction, group_attention,
                                                   group_matrix_vector};
-constexpr std::array<Strategy, 6> groups_part = {tile_contraction, group_contraction, group_map,
-                                                 group_columns,    group_rows,        loops};
+constexpr std::array<Strategy, 7> groups_part = {
+    tile_contraction, group_contraction, group_map, group_scatter,
+    group_columns,    group_rows,        loops};
 
 Strategies strategies_for(const Target& target) {
   if (target.group_threads > 0) return {groups_whole, groups_part};
@@ -91,6 +94,18 @@ std::optional<Schedule> schedule_part(std::span<const Strategy> strategies, cons
     return schedule;
   }
   return std::nullopt;
+}
+
+// Of different operands: matrix units make one after the other.
+bool has_several_products(const Part& part, const Target& target) {
+  const std::vector<Node>& stores = part.stages[0].stores;
+  const auto is_product = [&](const Node& store) {
+    const std::vector<Node> sums = find_all({store}, Op::reduce_);
+    return std::any_of(sums.begin(), sums.end(),
+                       [&](const Node& sum) { return is_contraction(sum, part.outer); });
+  };
+  return target.copying_threads > 0 && stores.size() > 1 && part.stages.size() == 1 &&
+         std::all_of(stores.begin(), stores.end(), is_product);
 }
 
 std::vector<Node> shared_locals(const Node& phase) {
@@ -142,11 +157,22 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
   Workshop workshop(lowered, target);
   Kernel kernel;
   std::vector<Node> phases;
-  for (Part part : lowered.parts) {
+  std::deque<Part> parts(lowered.parts.begin(), lowered.parts.end());
+  while (!parts.empty()) {
+    Part part = std::move(parts.front());
+    parts.pop_front();
     int next_range = workshop.reserve_ranges(1000);
     split_ranges(part, next_range);
     merge_ranges(part, next_range);
     std::optional<Schedule> whole = schedule_part(strategies.of_whole, part, workshop);
+    if (!whole && has_several_products(part, target)) {
+      for (const Node& store : part.stages[0].stores) {
+        Part one = part;
+        one.stages[0].stores = {store};
+        parts.push_front(std::move(one));
+      }
+      continue;
+    }
     std::vector<Part> sequence;
     if (!whole) sequence = hoist_reductions(part, workshop);
     sequence.push_back(part);

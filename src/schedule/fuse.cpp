@@ -34,6 +34,10 @@ double elements(const Shape& shape) {
   return count;
 }
 
+std::int64_t axes(const Shape& shape) {
+  return std::count_if(shape.begin(), shape.end(), [](const Size& size) { return !(size == 1); });
+}
+
 bool is_leaf(const Node& node) {
   switch (node.op()) {
     case Op::constant_:
@@ -85,7 +89,7 @@ class Fuser {
       if (node.is(Op::after_)) want_events(node);
       heavy_[node] = below;
       if (node.is(Op::store_) || node.is(Op::copy_)) wanted_.insert(node);
-      if (node.is(Op::load_) && heavy_[node.src(0)]) want_whole(node.src(0));
+      if (node.is(Op::load_) && heavy_[node.src(0)]) want_table(node.src(0));
       if (node.is(Op::store_) && reads_target(node)) wanted_.insert(node.srcs().back());
     }
   }
@@ -138,6 +142,13 @@ class Fuser {
       while (is_movement(event->op())) event = &event->src(0);
       want_whole(*event);
     }
+  }
+
+  // What is loaded from at computed places: in memory it is as narrow as it was.
+  void want_table(const Node& table) {
+    const Node* at = &table;
+    while (widens(*at)) at = &at->src(0);
+    want_whole(*at);
   }
 
   void want_whole(const Node& node) {
@@ -395,7 +406,12 @@ class Fuser {
     for (const Use& use : uses) total += std::max(1.0, evaluations(node, use));
     if (total <= own * 1.01) return false;
     if (chained_.at(node) >= 2) return true;
-    const double again = (total - own) * cone_cost(node);
+    // What several kernels compute, each reads from memory what it takes.
+    NodeSet kernels;
+    for (const Use& use : uses) kernels.insert(use.kernel);
+    const Cone cone = cone_of(node);
+    const double again = (total - own) * cone.operations +
+                         (static_cast<double>(kernels.size()) - 1) * cone.bytes * cost_per_byte;
     const double bytes = own * byte_size(node.dtype()) * 2 + total * byte_size(node.dtype());
     return again > bytes * cost_per_byte + cost_of_kernel;
   }
@@ -461,11 +477,15 @@ class Fuser {
     }
   }
 
-  // Operations per element to compute the node from memory, everything in between virtual. Of
-  // memory counts what is read: of a table behind a gather or a window no more than the reader's
-  // elements.
-  double cone_cost(const Node& node) const {
-    double total = 0;
+  // To compute the node from memory, everything in between virtual: operations per element, and
+  // bytes that are read for all of them. Of memory counts what is read: of a table behind a gather
+  // or a window no more than the reader's elements.
+  struct Cone {
+    double operations = 0;
+    double bytes = 0;
+  };
+  Cone cone_of(const Node& node) const {
+    Cone cone;
     NodeSet seen = {node};
     std::vector<Node> stack = {node};
     while (!stack.empty() && seen.size() < 400) {
@@ -473,17 +493,20 @@ class Fuser {
       stack.pop_back();
       if (is_leaf(at)) continue;
       const double read = elements(at.is(Op::reduce_) ? at.src(0).shape() : at.shape());
-      total += at.is(Op::reduce_) ? read : read * operation_cost(at);
+      cone.operations += at.is(Op::reduce_) ? read : read * operation_cost(at);
       for (const Node& src : at.srcs()) {
         if (src.is(Op::constant_) || !seen.insert(src).second) continue;
         if (is_leaf(src) || wanted_.count(src) != 0 || split_.count(src) != 0) {
-          total += std::min(read, elements(src.shape()));
+          const double loaded = std::min(read, elements(src.shape()));
+          cone.operations += loaded;
+          cone.bytes += loaded * byte_size(src.dtype());
         } else {
           stack.push_back(src);
         }
       }
     }
-    return total / std::max(1.0, elements(node.shape()));
+    cone.operations /= std::max(1.0, elements(node.shape()));
+    return cone;
   }
 
   // Where each node's value ends up: the reductions and stored nodes that it reaches through
@@ -650,13 +673,14 @@ class Fuser {
   }
 
   // A value that a kernel computes on its way, once for each of its rows, and that others read too:
-  // it becomes an output of that kernel. It leaves the list by having no output of its own.
+  // it becomes an output of that kernel. It leaves the list by having no output of its own. Last
+  // ones first: then what they are made of is on the way too.
   void absorb(std::vector<Node>& outputs, std::vector<std::vector<Node>>& inputs,
               std::vector<std::vector<std::size_t>>& before) {
-    for (std::size_t a = 0; a < outputs.size(); ++a) {
-      if (!outputs[a].is(Op::reduce_)) continue;
+    for (std::size_t a = outputs.size(); a-- > 0;) {
+      if (!heavy_.at(outputs[a])) continue;
       for (std::size_t b = a + 1; b < outputs.size(); ++b) {
-        if (!computes_on_its_way(outputs[b], outputs[a])) continue;
+        if (!outputs[b] || !computes_on_its_way(outputs[b], outputs[a])) continue;
         std::vector<std::vector<std::size_t>> others = before;
         std::erase(others[b], a);
         if (reaches(others, b, a)) continue;
@@ -694,6 +718,7 @@ class Fuser {
       only = &use;
     }
     if (only == nullptr || has_matrix_product(output)) return false;
+    if (elements(value.shape()) == 1 && axes(output.shape()) > 1) return false;  // of no row
     bool within = false;
     for (std::size_t axis = 0; axis < space->second.size(); ++axis) {
       if (!within && only->index[axis] == space->second[axis] &&

@@ -68,6 +68,19 @@ Tensor finished(const Tensor& loss, const Tensor& weights, const Classes& classe
   return (sum(kept) / sum(where(classes.counts, weights, 0))).cast(dtype);
 }
 
+// x at each class number; its gradient is one comparison an element, no scatter.
+Tensor of_class(const Tensor& x, const Classes& classes) {
+  const int axis = classes.axis;
+  return with_own_gradient(
+      {x}, [&] { return gather(x, axis, classes.number); },
+      [number = classes.number, axis](const Tensor&, const std::vector<Tensor>& in,
+                                      const Tensor& g) {
+        Dims shape(in[0].rank(), Dim(1));
+        shape[axis] = in[0].size(axis);
+        return std::vector<Tensor>{where(arange(in[0].size(axis)).reshape(shape) == number, g, 0)};
+      });
+}
+
 Tensor weight_of(const Tensor& weight, const Classes& classes, const Tensor& like) {
   if (!weight.defined()) return ones_like(like);
   return tensor_of(take_axis(node_of(weight.cast(like.dtype())), 0, node_of(classes.number), true));
@@ -112,7 +125,7 @@ Tensor cross_entropy(const Tensor& scores, const Tensor& target, const ClassOpti
     return mean(loss).cast(dtype);
   }
   const Classes chosen = classes_of(scores, target, options);
-  const Tensor own = gather(x, axis, chosen.number) - greatest;
+  const Tensor own = of_class(x, chosen) - greatest;
   const Tensor weights = weight_of(options.weight, chosen, total);
   Tensor loss = total - own;
   if (options.weight.defined()) loss = loss * weights;

@@ -1112,6 +1112,7 @@ class Renderer {
         return keeping_pending(accesses_of(node), [&] { loop(node); });
       case Op::branch_:
         if (!has_threads(node)) return branch(node);
+        meet_before(accesses_of(node.src(0)));
         return keeping_pending({}, [&] { branch(node); });
       case Op::group_reduce_: return group_reduce(node);
       case Op::load_tile_:

@@ -136,31 +136,8 @@ class LoopNest {
   // scatter reads the index from memory by it or computes it so that steps overlap.
   bool collides(const Node& store, const Node& range) const {
     if (!depends_on(store.src(1), range)) return true;
-    return is_scatter(store) && (reads_by(store, range) || overlaps(store));
-  }
-
-  static bool reads_by(const Node& store, const Node& range) {
-    const std::vector<Node> loads = find_all({store.src(1)}, Op::load_);
-    return std::any_of(loads.begin(), loads.end(),
-                       [&](const Node& load) { return depends_on(load, range); });
-  }
-
-  // Whether the ranges by which no index is read step like the digits of a number.
-  bool overlaps(const Node& store) const {
-    std::vector<std::array<std::int64_t, 2>> digits;  // step, greatest counter
-    for (const Node& range : part_.outer) {
-      if (reads_by(store, range)) continue;
-      const auto step = stride(store.src(1), range);
-      if (!step) return true;
-      digits.push_back({std::abs(*step), size_of(range) - 1});
-    }
-    std::sort(digits.begin(), digits.end());
-    std::int64_t reach = 0;
-    for (const auto& [step, greatest] : digits) {
-      if (step <= reach) return true;
-      reach += step * greatest;
-    }
-    return false;
+    return is_scatter(store) &&
+           (reads_place_by(store, range) || places_overlap(store, part_.outer));
   }
 
   static int contiguous_loads(const std::vector<Node>& expressions, const Node& range) {
