@@ -16,7 +16,7 @@ cmake --build build/gpu --parallel "$(nproc)" --target brisk_gpu_pack
 
 rm -rf "$pack"
 mkdir -p "$pack/lib" "$pack/data/models"
-cp "$built"/brisk "$built"/brisk_* tools/gpu_*.sh bench/gpu_peer.py bench/train_peer.py \
+cp "$built"/{brisk,brisk_*,example_*} tools/gpu_*.sh bench/gpu_peer.py bench/train_peer.py \
   src/cli/bench_torch.py "$pack"
 rm "$pack/gpu_pack.sh"
 cp "$built"/lib/*.so "$pack/lib"

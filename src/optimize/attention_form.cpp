@@ -46,18 +46,18 @@ bool find_scores(AttentionForm& form) {
 bool classify_ranges(AttentionForm& form, const Part& part) {
   const Node& store = part.stages[0].stores[0];
   for (const Node& range : part.outer) {
-    if (range == part.outer.back()) {
+    if (form.weighted && range == part.outer.back()) {
       if (depends_on(form.weight, range) || !depends_on(form.value, range)) return false;
       if (stride(store.src(1), range) != 1) return false;
       form.column = range;
-    } else if (depends_on(form.value, range) || depends_on(form.keys, range)) {
+    } else if ((form.value && depends_on(form.value, range)) || depends_on(form.keys, range)) {
       form.batch.push_back(range);
     } else {
       form.rows.push_back(range);
     }
   }
-  return static_cast<bool>(form.column) && Size(form.column.src(0)).is_constant() &&
-         Size(form.width.src(0)).is_constant();
+  if (form.weighted && !(form.column && Size(form.column.src(0)).is_constant())) return false;
+  return Size(form.width.src(0)).is_constant();
 }
 
 // The argument's condition that hides keys, and which of its sides it takes for those seen.
@@ -117,6 +117,33 @@ std::optional<AttentionForm> attention_form(const Part& part) {
     return std::nullopt;
   if (!find_softmax(form) || !find_scores(form) || !classify_ranges(form, part))
     return std::nullopt;
+  return form;
+}
+
+std::optional<AttentionForm> softmax_form(const Part& part) {
+  if (part.stages[0].stores.size() != 1) return std::nullopt;
+  const Node& store = part.stages[0].stores[0];
+  if (store.srcs().size() != 3 || is_scatter(store)) return std::nullopt;
+  AttentionForm form;
+  const std::vector<Node> all = find_all({store.src(2)}, Op::reduce_);
+  for (const Node& node : all) {
+    if (node.srcs().size() != 2 || node.dtype() != DType::float32) return std::nullopt;
+    if (op_of(node) == ReduceOp::max) form.greatest = node;
+  }
+  if (!form.greatest || op_of(all.back()) != ReduceOp::add) return std::nullopt;
+  form.total = all.back();
+  form.key = form.total.src(1);
+  form.exponential = form.total.src(0);
+  form.argument = with(form.greatest.src(0), form.greatest.src(1), form.key);
+  const Node known = constant_float(0);
+  Substitution first = {{form.argument, known}, {form.greatest, known}};
+  Substitution last = {{form.total, known}, {form.greatest, known}};
+  if (!depends_on(form.exponential, form.argument) ||
+      !find_all({substitute(form.exponential, first)}, Op::reduce_).empty() ||
+      !find_all({substitute(store.src(2), last)}, Op::reduce_).empty() || !find_scores(form) ||
+      !classify_ranges(form, part)) {
+    return std::nullopt;
+  }
   return form;
 }
 

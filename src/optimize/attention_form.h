@@ -29,5 +29,8 @@ struct AttentionForm {
 };
 
 std::optional<AttentionForm> attention_form(const Part& part);
+/// The softmax alone: the store's value, one for each row, holds `total` and `greatest` of an
+/// attention without weighted, weight, value and column.
+std::optional<AttentionForm> softmax_form(const Part& part);
 
 }  // namespace brisk

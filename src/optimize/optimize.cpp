@@ -69,8 +69,8 @@ struct Strategies {
 constexpr std::array<Strategy, 1> threads_whole = {attention};
 constexpr std::array<Strategy, 7> threads_part = {
     interleaved_rows, matrix_vector, contraction, windows, transposition, ranking, loops};
-constexpr std::array<Strategy, 4> groups_whole = {tile_attention, tile_contraction, group_attention,
-                                                  group_matrix_vector};
+constexpr std::array<Strategy, 5> groups_whole = {tile_attention, tile_chain, tile_contraction,
+                                                  group_attention, group_matrix_vector};
 constexpr std::array<Strategy, 7> groups_part = {
     tile_contraction, group_contraction, group_map, group_scatter,
     group_columns,    group_rows,        loops};
@@ -96,16 +96,22 @@ std::optional<Schedule> schedule_part(std::span<const Strategy> strategies, cons
   return std::nullopt;
 }
 
-// Of different operands: matrix units make one after the other.
+// Stores without an outermost sum in common, some of which are products of matrices, or of other
+// sums: matrix units make one after the other.
 bool has_several_products(const Part& part, const Target& target) {
   const std::vector<Node>& stores = part.stages[0].stores;
-  const auto is_product = [&](const Node& store) {
-    const std::vector<Node> sums = find_all({store}, Op::reduce_);
-    return std::any_of(sums.begin(), sums.end(),
-                       [&](const Node& sum) { return is_contraction(sum, part.outer); });
-  };
-  return target.copying_threads > 0 && stores.size() > 1 && part.stages.size() == 1 &&
-         std::all_of(stores.begin(), stores.end(), is_product);
+  if (target.copying_threads == 0 || stores.size() < 2 || part.stages.size() > 1) return false;
+  bool product = false;
+  std::vector<Node> all;
+  for (const Node& store : stores) {
+    for (const Node& sum : outermost_reductions({store})) {
+      if (contains(all, sum)) return false;
+      all.push_back(sum);
+      product = product || is_contraction(sum, part.outer) ||
+                !find_all({sum.src(0)}, Op::reduce_).empty();
+    }
+  }
+  return product;
 }
 
 std::vector<Node> shared_locals(const Node& phase) {

@@ -75,7 +75,10 @@ class Fuser {
     find_products();
     find_chains();
     find_attention();
-    if (copies_tiles_) force_operands();
+    if (copies_tiles_) {
+      find_chained_products();
+      force_operands();
+    }
     for (auto node = order_.rbegin(); node != order_.rend(); ++node) visit(*node);
     return arrange();
   }
@@ -546,6 +549,106 @@ class Fuser {
         virtual_.insert(inside.begin(), inside.end());
       }
     }
+  }
+
+  // Where matrix units take the result of one product, through elementwise operations, as an
+  // operand of the next, everything between the two stays virtual, though several kernels make it
+  // again: the gradients of attention, whose scores would be larger than all that is stored. What
+  // it takes by row or by column is in memory.
+  void find_chained_products() {
+    for (const Node& node : order_) {
+      if (!multiplies_halves(node) || !is_of_heads(node)) continue;
+      for (const Node& operand : node.src(0).srcs()) {
+        const auto chain = chain_of_products(operand);
+        if (!chain) continue;
+        virtual_.insert(chain->inside.begin(), chain->inside.end());
+        wanted_.insert(chain->edge.begin(), chain->edge.end());
+        for (const Node& row : chain->edge) keep_softmax_virtual(row, chain->products);
+      }
+    }
+  }
+
+  struct Chain {
+    std::vector<Node> inside;
+    std::vector<Node> products;  // one or two of them
+    std::vector<Node> edge;      // reductions along its rows or columns, to be stored
+  };
+  std::optional<Chain> chain_of_products(const Node& operand) const {
+    constexpr double least_length = 16;
+    const Node* weight = &operand;
+    while (is_movement(weight->op()) || weight->is(Op::cast_)) weight = &weight->src(0);
+    if (virtual_.count(*weight) != 0) return {};  // an attention's, or part of another chain
+    Chain chain;
+    NodeSet seen;
+    std::vector<Node> stack = {operand};
+    while (!stack.empty()) {
+      const Node at = stack.back();
+      stack.pop_back();
+      if (is_leaf(at) || !seen.insert(at).second || wanted_.count(at) != 0) continue;
+      if (elements(at.shape()) * least_length <= elements(weight->shape())) {
+        if (heavy_.at(at)) chain.edge.push_back(at);
+        continue;
+      }
+      if (multiplies_halves(at) && is_of_heads(at)) {
+        chain.products.push_back(at);
+        chain.inside.push_back(at.src(0));  // the products; their operands may be stored
+      } else if (is_movement(at.op()) || is_elementwise(at.op())) {
+        stack.insert(stack.end(), at.srcs().begin(), at.srcs().end());
+      } else {
+        return {};
+      }
+      chain.inside.push_back(at);
+    }
+    if (chain.products.empty() || chain.products.size() > 2) return {};
+    return chain;
+  }
+
+  // A product of matrices of 16 bits that could be one of a chain.
+  static bool multiplies_halves(const Node& node) {
+    if (!is_sum_of_products(node) || !keeps_operands(node)) return false;
+    const auto is_half = [](const Node& factor) {
+      const Node* at = &factor;
+      while (is_movement(at->op())) at = &at->src(0);
+      return widens(*at) && is_float(at->src(0).dtype()) && byte_size(at->src(0).dtype()) == 2;
+    };
+    return is_half(node.src(0).src(0)) && is_half(node.src(0).src(1));
+  }
+
+  // One matrix of results for each of several heads, narrow in what is summed or in its columns.
+  static bool is_of_heads(const Node& node) {
+    constexpr double widest = 256;
+    const Shape& shape = node.shape();
+    bool batched = false;
+    double columns = 1;
+    for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+      if (shape[axis] == Size(1)) continue;
+      const bool left = moves(node.src(0).src(0), axis);
+      const bool right = moves(node.src(0).src(1), axis);
+      batched = batched || (left && right);
+      columns = static_cast<double>(shape[axis].upper());
+    }
+    return batched && std::min(columns, elements(node.src(0).shape()) / elements(shape)) <= widest;
+  }
+
+  // Of a value by row that is made of the greatest score and the sum of exponentials.
+  void keep_softmax_virtual(const Node& row, const std::vector<Node>& products) {
+    NodeSet inside;
+    std::vector<Node> stack = {row};
+    bool of_products = false;
+    while (!stack.empty()) {
+      const Node at = stack.back();
+      stack.pop_back();
+      if (std::find(products.begin(), products.end(), at) != products.end()) {
+        of_products = true;
+        continue;
+      }
+      if (is_leaf(at) || (wanted_.count(at) != 0 && !(at == row)) || !inside.insert(at).second)
+        continue;
+      stack.insert(stack.end(), at.srcs().begin(), at.srcs().end());
+    }
+    if (!of_products) return;
+    inside.erase(row);
+    virtual_.insert(inside.begin(), inside.end());
   }
 
   static bool is_sum_of_products(const Node& node) {

@@ -44,8 +44,9 @@ inline std::string assemble(const Kernel& kernel, const Target& target) {
   const auto file =
       std::filesystem::temp_directory_path() / ("brisk_" + std::to_string(getpid()) + ".ptx");
   std::ofstream(file) << text;
-  // As the driver does: relocatable, but for kernels that share out registers (device/cuda).
-  const char* how = text.find("setmaxnreg") == std::string::npos ? " -c" : "";
+  // As the driver does: relocatable, with exceptions (device/cuda).
+  const auto has = [&](const char* part) { return text.find(part) != std::string::npos; };
+  const char* how = has("setmaxnreg") || (has("wgmma") && has("rcp.rn")) ? "" : " -c";
   const std::string command = ptxas() + how + " -v --warning-as-error -arch=" + target.cpu +
                               " -o /dev/null " + file.string() + " 2>&1";
   FILE* pipe = popen(command.c_str(), "r");

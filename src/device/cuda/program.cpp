@@ -24,11 +24,13 @@ bool is_machine_code(std::span<const std::byte> object) {
   return object.size() > magic.size() && std::memcmp(object.data(), magic.data(), 4) == 0;
 }
 
-// What the driver's linker makes is relocatable, and registers cannot be shared out there: such a
-// kernel is assembled as it is loaded, and only the driver's own cache remembers how.
+// What the driver's linker makes is relocatable, and there registers cannot be shared out, nor do
+// matrix units run beside what is a call (an exact reciprocal): such a kernel is assembled as it is
+// loaded, and only the driver's own cache remembers how.
 bool is_whole(std::span<const std::byte> text) {
   const std::string_view view(reinterpret_cast<const char*>(text.data()), text.size());
-  return view.find("setmaxnreg") != std::string_view::npos;
+  const auto has = [&](std::string_view part) { return view.find(part) != std::string_view::npos; };
+  return has("setmaxnreg") || (has("wgmma") && has("rcp.rn"));
 }
 
 }  // namespace

@@ -68,6 +68,9 @@ using Strategy = std::optional<Schedule> (*)(const Part&, Workshop&);
 std::optional<Schedule> attention(const Part& part, Workshop& workshop);
 /// The same on matrix units that multiply tiles of shared memory.
 std::optional<Schedule> tile_attention(const Part& part, Workshop& workshop);
+/// Products of a function of other products with a third operand, on the same units: gradients of
+/// attention.
+std::optional<Schedule> tile_chain(const Part& part, Workshop& workshop);
 /// Products of few rows with a matrix that lies along the summed ranges, quantised or not.
 std::optional<Schedule> matrix_vector(const Part& part, Workshop& workshop);
 /// The same for some vectors at once and a quantised matrix: rows of it side by side in lanes.

@@ -14,7 +14,9 @@
 #include "base/error.h"
 #include "optimize/analysis.h"
 #include "optimize/attention_form.h"
+#include "optimize/fragments.h"
 #include "optimize/tile_array.h"
+#include "optimize/tile_order.h"
 
 namespace brisk {
 
@@ -25,8 +27,7 @@ constexpr std::int64_t widest = 256;             // head
 constexpr std::int64_t section_bytes = 8 << 20;  // of keys and values that tasks in turn share
 constexpr std::int64_t slack_bytes = 4 << 10;    // of shared memory
 constexpr std::int64_t most_stages = 4;
-constexpr std::int64_t threads_of_row = 4;  // in fragments
-constexpr double least_greatest = -1e30;    // of no arguments: finite, and so are its products
+constexpr double least_greatest = -1e30;  // of no arguments: finite, and so are its products
 
 Node number(std::int64_t value) { return constant_int(value); }
 Node either(const Node& a, const Node& b) {
@@ -47,7 +48,7 @@ class TileAttention {
       : form_(form), workshop_(workshop), store_(part.stages[0].stores[0]) {}
 
   bool fits() {
-    if (form_.rows.empty() || !dtypes_fit() || !is_weight_of_softmax()) return false;
+    if (form_.rows.empty() || !dtypes_fit() || (weighs() && !is_weight_of_softmax())) return false;
     row_ =
         *std::max_element(form_.rows.begin(), form_.rows.end(), [](const Node& a, const Node& b) {
           return Size(a.src(0)).upper() <= Size(b.src(0)).upper();  // the last of the longest
@@ -56,22 +57,21 @@ class TileAttention {
     for (const Node& range : form_.rows) {
       if (!(range == row_)) outer_.push_back(range);
     }
-    return width() % 16 == 0 && columns() % 16 == 0 && width() <= widest && columns() <= widest &&
-           Size(row_.src(0)).upper() >= least_rows &&
+    find_rate();
+    return (weighs() || rate_ != 0) && width() % 16 == 0 && columns() % 16 == 0 &&
+           width() <= widest && columns() <= widest && Size(row_.src(0)).upper() >= least_rows &&
            Size(form_.key.src(0)).upper() >= least_rows && later_rows_see_more();
   }
 
   Schedule run() {
     Schedule schedule;
-    schedule.name = "tiles_attention";
+    schedule.name = weighs() ? "tiles_attention" : "tiles_softmax";
     choose_tile();
     query_ = prepare(narrow(form_.query), row_, form_.width, tile_rows_, schedule);
     keys_ = prepare(narrow(form_.keys), form_.key, form_.width, block_keys_, schedule);
-    values_ = prepare(narrow(form_.value), form_.key, form_.column, block_keys_, schedule);
+    if (weighs())
+      values_ = prepare(narrow(form_.value), form_.key, form_.column, block_keys_, schedule);
     choose_stages();
-    whole_ = form_.last_key() ? form_.seen() : form_.argument;
-    masked_ = form_.argument;
-    find_rate();
     schedule.phases.push_back(main_phase());
     return schedule;
   }
@@ -84,9 +84,16 @@ class TileAttention {
 
   // ---- recognition ---------------------------------------------------------------------------
 
+  // Whether there are values; else the sum of exponentials is what is wanted.
+  bool weighs() const { return static_cast<bool>(form_.weighted); }
+
   bool dtypes_fit() const {
     const Node query = narrow(form_.query);
     const Node keys = narrow(form_.keys);
+    if (!weighs()) {
+      return query && keys && query.dtype() == keys.dtype() &&
+             find_all({query, keys}, Op::reduce_).empty();
+    }
     const Node value = narrow(form_.value);
     return query && keys && value && query.dtype() == keys.dtype() &&
            keys.dtype() == value.dtype() && narrow(form_.weight) &&
@@ -112,7 +119,7 @@ class TileAttention {
   // ---- decisions -----------------------------------------------------------------------------
 
   std::int64_t width() const { return Size(form_.width.src(0)).value(); }
-  std::int64_t columns() const { return Size(form_.column.src(0)).value(); }
+  std::int64_t columns() const { return weighs() ? Size(form_.column.src(0)).value() : 0; }
   Size length() const { return Size(form_.key.src(0)); }
 
   // Registers: rows · (keys + columns) / threads sums, and half as many for the weights.
@@ -135,18 +142,19 @@ class TileAttention {
   }
 
   void choose_stages() {
-    staging_ = make_tile(store_.src(0).dtype(), tile_rows_, columns(), workshop_);
-    const std::int64_t room = workshop_.target().tile_bytes - slack_bytes - local_bytes(staging_) -
-                              query_stages_ * local_bytes(query_.tile);
-    const std::int64_t stage = local_bytes(keys_.tile) + local_bytes(values_.tile);
+    std::int64_t room =
+        workshop_.target().tile_bytes - slack_bytes - query_stages_ * local_bytes(query_.tile);
+    std::int64_t stage = local_bytes(keys_.tile);
+    if (weighs()) {
+      staging_ = make_tile(store_.src(0).dtype(), tile_rows_, columns(), workshop_);
+      room -= local_bytes(staging_);
+      stage += local_bytes(values_.tile);
+    }
     stages_ = std::clamp<std::int64_t>(room / stage, 1, most_stages);
   }
 
   // ---- tasks ---------------------------------------------------------------------------------
 
-  // Sections of heads whose keys and values stay in the cache. A causal mask leaves later tiles of
-  // queries more keys: they come first in one section and last in the next, so that groups, which
-  // take every n-th task, get as much of one as of the other.
   Node main_phase() {
     const Size rows = Size(row_.src(0));
     const Size tiles = (rows + (tile_rows_ - 1)) / tile_rows_;
@@ -154,22 +162,20 @@ class TileAttention {
     const Node task = workshop_.range(heads * tiles);
     const std::int64_t head_bytes =
         length().upper() * (width() + columns()) * byte_size(narrow(form_.keys).dtype());
-    const std::int64_t section = std::max<std::int64_t>(1, section_bytes / head_bytes);
-    const Node section_tasks = (tiles * section).node();
-    const Node first = mul(idiv(task, section_tasks), number(section));
-    const Node side =
-        integer_max(number(1), integer_min(integer_sub(heads.node(), first), number(section)));
-    const Node in_section = mod(task, section_tasks);
-    place(outside_, outer_, add(first, mod(in_section, side)));
-    const Node up = idiv(in_section, side);
-    const Node down = integer_sub((tiles - 1).node(), up);
-    const Node odd = mod(idiv(task, section_tasks), number(2));
-    const Node tile = add(down, mul(odd, integer_sub(up, down)));
-    row0_ = mul(tile, number(tile_rows_));
+    const TileOfHead task_of =
+        tile_of_head(task, tiles, heads, std::max<std::int64_t>(1, section_bytes / head_bytes));
+    place(outside_, outer_, task_of.head);
+    row0_ = mul(task_of.tile, number(tile_rows_));
 
     make_registers();
-    std::vector<Node> statements = {with_query(blocks_of_tile()), last_sum()};
-    finish(statements);
+    std::vector<Node> statements;
+    if (weighs()) {
+      statements = {with_query(blocks_of_tile()), last_sum()};
+      finish(statements);
+    } else {
+      statements = {totals(blocks_of_tile())};
+      store_totals(statements);
+    }
     return loop(LoopKind::parallel, task, block(std::move(statements)));
   }
 
@@ -178,40 +184,31 @@ class TileAttention {
       return workshop_.registers(DType::float32, count);
     };
     scores_ = floats(tile_rows_ * block_keys_ / threads_);
-    sums_ = floats(tile_rows_ * columns() / threads_);
-    weights_ =
-        workshop_.registers(narrow(form_.value).dtype(), tile_rows_ * block_keys_ / threads_);
-    greatest_ = floats(halves);
-    fresh_ = floats(halves);
-    scale_ = floats(halves);
-    total_ = floats(halves);
-    pairs_ = floats(2 * halves);
+    if (weighs()) {
+      sums_ = floats(tile_rows_ * columns() / threads_);
+      weights_ =
+          workshop_.registers(narrow(form_.value).dtype(), tile_rows_ * block_keys_ / threads_);
+    }
+    greatest_ = floats(halves_of_fragment);
+    fresh_ = floats(halves_of_fragment);
+    scale_ = floats(halves_of_fragment);
+    total_ = floats(halves_of_fragment);
+    pairs_ = floats(2 * halves_of_fragment);
   }
 
   // ---- what a thread holds -------------------------------------------------------------------
-
-  static constexpr std::int64_t halves = 2;  // rows of a thread: r and r + 8 of its warp's
 
   Node threads_loop(const Node& thread, std::vector<Node> statements) const {
     return loop(LoopKind::threads, thread, block(std::move(statements)));
   }
 
-  static Node at(const Node& registers, std::int64_t index, int lanes = 1) {
-    return load_from(registers, number(index), {}, lanes);
-  }
-  static Node set(const Node& registers, std::int64_t index, const Node& value) {
-    return store_to(registers, number(index), value);
-  }
-  static std::int64_t half_of(std::int64_t index) { return index % 4 / 2; }
-
   Node begin() {
     std::vector<Node> statements;
-    for (std::int64_t i = 0; i < sums_.ints(1); i += 2)
-      statements.push_back(set(sums_, i, splat(constant_float(0), 2)));
-    for (std::int64_t half = 0; half < halves; ++half) {
+    if (weighs()) clear(sums_, statements);
+    for (std::int64_t half = 0; half < halves_of_fragment; ++half) {
       // Not -inf, so that the difference of two of them is a number.
-      statements.push_back(set(greatest_, half, constant_float(least_greatest)));
-      statements.push_back(set(total_, half, constant_float(0)));
+      statements.push_back(hold(greatest_, half, constant_float(least_greatest)));
+      statements.push_back(hold(total_, half, constant_float(0)));
     }
     return threads_loop(workshop_.range(threads_), std::move(statements));
   }
@@ -265,6 +262,38 @@ class TileAttention {
                     workshop_.target().copying_threads);
   }
 
+  // Block after block, without values.
+  Node totals(const Size& blocks) {
+    const Node round = workshop_.range(blocks);
+    key0_ = mul(round, number(block_keys_));
+    std::vector<Node> inside = {load_keys(key0_), scores(false)};
+    weigh(inside);
+    return pipeline(workshop_.range(1),
+                    block({load_of(query_.tile, query_.array, row0_, number(0), outside_), begin(),
+                           in_ring(round, std::move(inside))}),
+                    query_stages_, workshop_.target().copying_threads);
+  }
+
+  // By the first of the threads that share a row.
+  void store_totals(std::vector<Node>& statements) {
+    statements.push_back(
+        group_reduce(ReduceOp::add, total_, 0, halves_of_fragment, threads_of_row, threads_));
+    const Node thread = workshop_.range(threads_);
+    std::vector<Node> stores;
+    for (std::int64_t half = 0; half < halves_of_fragment; ++half) {
+      const FragmentElement element = fragment_element(threads_, block_keys_, thread, 2 * half);
+      const Node row = add(row0_, element.row);
+      Substitution values = outside_;
+      values[row_] = row;
+      values[form_.total] = held(total_, half);
+      values[form_.greatest] = mul(held(greatest_, half), constant_float(factor_));
+      const Node store = substitute(store_, values);
+      stores.push_back(branch(integer_less(row, row_.src(0)),
+                              branch(integer_less(element.column, number(2)), store)));
+    }
+    statements.push_back(threads_loop(thread, std::move(stores)));
+  }
+
   Node last_sum() {
     const Node last = mul((count_ - 1).node(), number(block_keys_));
     return in_ring(workshop_.range(1), {load_values(last), sum(false)});
@@ -310,6 +339,8 @@ class TileAttention {
   // Usually exponential = 2^((argument - greatest) · rate), and the argument is the score times a
   // factor, masked or not. Then scores stay as they are, and the rate takes the factor in.
   void find_rate() {
+    whole_ = form_.last_key() ? form_.seen() : form_.argument;
+    masked_ = form_.argument;
     if (!form_.exponential.is(Op::exp2_)) return;
     const auto [below, rate] = without_factor(form_.exponential.src(0));
     const auto is_below = [&](std::size_t i) {
@@ -321,6 +352,7 @@ class TileAttention {
     const auto [score, factor] = without_factor(whole_);
     if (!(score == form_.score) || factor <= 0) return;
     rate_ *= factor;
+    factor_ = factor;
     masked_ = with(form_.argument, std::exchange(whole_, form_.score), form_.score);
   }
 
@@ -358,7 +390,7 @@ class TileAttention {
     for (std::int64_t i = 0; i < scores_.ints(1); i += 2) {
       const FragmentElement element = fragment_element(threads_, block_keys_, thread, i);
       Substitution values = row_values(add(row0_, element.row));
-      values[form_.score] = at(scores_, i, 2);
+      values[form_.score] = held(scores_, i, 2);
       const Node key = add(key0_, element.column);
       Node value = splat(vectorise(expression, form_.key, key, 2, values, limit), 2);
       if (up_to_length) {
@@ -366,23 +398,24 @@ class TileAttention {
         const Node none = constant_float(-std::numeric_limits<double>::infinity());
         value = make_node(Op::where_, DType::float32, {inside, value, none}, {}, 2);
       }
-      statements.push_back(set(scores_, i, value));
+      statements.push_back(hold(scores_, i, value));
     }
     return threads_loop(thread, std::move(statements));
   }
 
   void greatest(std::vector<Node>& statements) {
     std::vector<Node> mine;
-    for (std::int64_t half = 0; half < halves; ++half)
-      mine.push_back(set(pairs_, 2 * half, splat(at(greatest_, half), 2)));
+    for (std::int64_t half = 0; half < halves_of_fragment; ++half)
+      mine.push_back(hold(pairs_, 2 * half, splat(held(greatest_, half), 2)));
     for (std::int64_t i = 0; i < scores_.ints(1); i += 2) {
       const std::int64_t pair = 2 * half_of(i);
-      mine.push_back(set(pairs_, pair, max(at(pairs_, pair, 2), at(scores_, i, 2))));
+      mine.push_back(hold(pairs_, pair, max(held(pairs_, pair, 2), held(scores_, i, 2))));
     }
-    for (std::int64_t half = 0; half < halves; ++half)
-      mine.push_back(set(fresh_, half, horizontal(ReduceOp::max, at(pairs_, 2 * half, 2))));
+    for (std::int64_t half = 0; half < halves_of_fragment; ++half)
+      mine.push_back(hold(fresh_, half, horizontal(ReduceOp::max, held(pairs_, 2 * half, 2))));
     statements.push_back(threads_loop(workshop_.range(threads_), std::move(mine)));
-    statements.push_back(group_reduce(ReduceOp::max, fresh_, 0, halves, threads_of_row, threads_));
+    statements.push_back(
+        group_reduce(ReduceOp::max, fresh_, 0, halves_of_fragment, threads_of_row, threads_));
   }
 
   // Exponentials in place of the scores, their sum, and by what earlier ones are too great.
@@ -391,25 +424,25 @@ class TileAttention {
     const auto exponential = [&](const Node& argument, std::int64_t half, int lanes) -> Node {
       if (rate_ != 0) {
         const Node by = splat(constant_float(rate_), lanes);
-        const Node shift = mul(at(fresh_, half), constant_float(-rate_));
+        const Node shift = mul(held(fresh_, half), constant_float(-rate_));
         return exp2_or_zero(add(mul(argument, by), splat(shift, lanes)));
       }
-      Substitution values = {{form_.argument, argument}, {form_.greatest, at(fresh_, half)}};
+      Substitution values = {{form_.argument, argument}, {form_.greatest, held(fresh_, half)}};
       return splat(vectorise(form_.exponential, form_.key, key0_, lanes, values), lanes);
     };
-    for (std::int64_t half = 0; half < halves; ++half) {
-      mine.push_back(set(scale_, half, exponential(at(greatest_, half), half, 1)));
-      mine.push_back(set(greatest_, half, at(fresh_, half)));
-      mine.push_back(set(pairs_, 2 * half, splat(constant_float(0), 2)));
+    for (std::int64_t half = 0; half < halves_of_fragment; ++half) {
+      mine.push_back(hold(scale_, half, exponential(held(greatest_, half), half, 1)));
+      mine.push_back(hold(greatest_, half, held(fresh_, half)));
+      mine.push_back(hold(pairs_, 2 * half, splat(constant_float(0), 2)));
     }
     for (std::int64_t i = 0; i < scores_.ints(1); i += 2) {
       const std::int64_t pair = 2 * half_of(i);
-      mine.push_back(set(scores_, i, exponential(at(scores_, i, 2), half_of(i), 2)));
-      mine.push_back(set(pairs_, pair, add(at(pairs_, pair, 2), at(scores_, i, 2))));
+      mine.push_back(hold(scores_, i, exponential(held(scores_, i, 2), half_of(i), 2)));
+      mine.push_back(hold(pairs_, pair, add(held(pairs_, pair, 2), held(scores_, i, 2))));
     }
-    for (std::int64_t half = 0; half < halves; ++half) {
-      const Node here = horizontal(ReduceOp::add, at(pairs_, 2 * half, 2));
-      mine.push_back(set(total_, half, add(mul(at(total_, half), at(scale_, half)), here)));
+    for (std::int64_t half = 0; half < halves_of_fragment; ++half) {
+      const Node here = horizontal(ReduceOp::add, held(pairs_, 2 * half, 2));
+      mine.push_back(hold(total_, half, add(mul(held(total_, half), held(scale_, half)), here)));
     }
     statements.push_back(threads_loop(workshop_.range(threads_), std::move(mine)));
   }
@@ -418,30 +451,31 @@ class TileAttention {
   Node pack(bool has_sums) {
     std::vector<Node> mine;
     for (std::int64_t i = 0; i < scores_.ints(1); i += 2)
-      mine.push_back(set(weights_, i, cast(at(scores_, i, 2), weights_.dtype())));
+      mine.push_back(hold(weights_, i, cast(held(scores_, i, 2), weights_.dtype())));
     for (std::int64_t i = 0; has_sums && i < sums_.ints(1); i += 2)
-      mine.push_back(set(sums_, i, mul(at(sums_, i, 2), splat(at(scale_, half_of(i)), 2))));
+      mine.push_back(hold(sums_, i, mul(held(sums_, i, 2), splat(held(scale_, half_of(i)), 2))));
     return threads_loop(workshop_.range(threads_), std::move(mine));
   }
 
   // ---- what follows the sum ------------------------------------------------------------------
 
   void finish(std::vector<Node>& statements) {
-    statements.push_back(group_reduce(ReduceOp::add, total_, 0, halves, threads_of_row, threads_));
+    statements.push_back(
+        group_reduce(ReduceOp::add, total_, 0, halves_of_fragment, threads_of_row, threads_));
     const Node thread = workshop_.range(threads_);
     const int bytes = byte_size(staging_.dtype());
     std::vector<Node> fill;
     std::vector<Node> inverse;
-    for (std::int64_t half = 0; half < halves; ++half) {
+    for (std::int64_t half = 0; half < halves_of_fragment; ++half) {
       const Node kept = workshop_.registers(DType::float32, 1);
-      fill.push_back(set(kept, 0, near_recip(at(total_, half))));
-      inverse.push_back(at(kept, 0));
+      fill.push_back(hold(kept, 0, near_recip(held(total_, half))));
+      inverse.push_back(held(kept, 0));
     }
     for (std::int64_t i = 0; i < sums_.ints(1); i += 2) {
       const FragmentElement element = fragment_element(threads_, columns(), thread, i);
       Substitution values = row_values(add(row0_, element.row));
       const Node& by = inverse[static_cast<std::size_t>(half_of(i))];
-      values[form_.weighted] = mul(at(sums_, i, 2), splat(by, 2));
+      values[form_.weighted] = mul(held(sums_, i, 2), splat(by, 2));
       const Node value =
           splat(vectorise(store_.src(2), form_.column, element.column, 2, values), 2);
       fill.push_back(
@@ -486,6 +520,7 @@ class TileAttention {
   Substitution outside_;
   Node row0_, key0_;
   Size count_;           // of blocks
+  double factor_ = 1;    // from what stands for scores to arguments
   double rate_ = 0;      // 0 where exponentials are not of that form
   Node whole_, masked_;  // the argument, of blocks that no mask cuts and of others
   Node scores_, sums_, weights_, greatest_, fresh_, total_, pairs_, scale_;
@@ -495,7 +530,8 @@ class TileAttention {
 
 std::optional<Schedule> tile_attention(const Part& part, Workshop& workshop) {
   if (workshop.target().copying_threads == 0) return std::nullopt;
-  const std::optional<AttentionForm> form = attention_form(part);
+  std::optional<AttentionForm> form = attention_form(part);
+  if (!form) form = softmax_form(part);
   if (!form) return std::nullopt;
   TileAttention strategy(*form, part, workshop);
   if (!strategy.fits()) return std::nullopt;

@@ -1,0 +1,445 @@
+// Products of what other products make, on matrix units that multiply tiles of shared memory:
+//   result[row, column] = Σ over key of weight[row, key] · value[key, column]
+// where a weight is any function of one or two sums over a head's width
+//   Σ over width of a[row, width] · b[key, width]
+// and of what lies in memory by row or by key. The gradients of attention are of that form. The
+// weights of a tile of rows and a block of keys are made in fragments, rounded, and multiplied from
+// there; sums that a condition hides from a whole block are left out with it.
+#include <algorithm>
+
+#include "optimize/analysis.h"
+#include "optimize/fragments.h"
+#include "optimize/strategies/strategy.h"
+#include "optimize/tile_array.h"
+#include "optimize/tile_order.h"
+
+namespace brisk {
+
+namespace {
+
+constexpr std::int64_t least_rows = 32;
+constexpr std::int64_t widest = 256;
+constexpr std::int64_t section_bytes = 8 << 20;  // of keys that tasks in turn share
+constexpr std::int64_t slack_bytes = 4 << 10;    // of shared memory
+constexpr std::int64_t most_stages = 4;
+
+// The value of 16 bits that is converted for a product.
+Node narrow(const Node& factor) {
+  if (!factor.is(Op::cast_)) return {};
+  const DType dtype = factor.src(0).dtype();
+  return is_float(dtype) && byte_size(dtype) == 2 ? factor.src(0) : Node();
+}
+
+// A sum over one range of products of narrow values; factors as they are before the conversion.
+struct NarrowSum {
+  Node sum, range, a, b;
+};
+std::optional<NarrowSum> narrow_sum(const Node& sum) {
+  if (op_of(sum) != ReduceOp::add || sum.srcs().size() != 2 || sum.dtype() != DType::float32 ||
+      !sum.src(0).is(Op::mul_)) {
+    return std::nullopt;
+  }
+  const NarrowSum result = {sum, sum.src(1), narrow(sum.src(0).src(0)), narrow(sum.src(0).src(1))};
+  if (!result.a || !result.b || result.a.dtype() != result.b.dtype()) return std::nullopt;
+  return result;
+}
+
+bool is_of_head(const Node& range) {
+  const Size size(range.src(0));
+  return size.is_constant() && size.value() % 16 == 0 && size.value() <= widest;
+}
+
+Node number(std::int64_t value) { return constant_int(value); }
+Node either(const Node& a, const Node& b) {
+  if (!a || !b) return a ? a : b;
+  return make_node(Op::or_, DType::boolean, {a, b});
+}
+
+class TileChain {
+ public:
+  TileChain(const Part& part, Workshop& workshop)
+      : part_(part), workshop_(workshop), store_(part.stages[0].stores[0]) {}
+
+  bool fits() { return find_product() && find_sums() && classify_ranges() && find_hidden(); }
+
+  Schedule run() {
+    Schedule schedule;
+    schedule.name = "tiles_chain";
+    const std::int64_t wide = std::max(width_of_sums(), columns());
+    block_keys_ = wide <= 64 ? 128 : wide <= 128 ? 64 : 32;
+    for (Sum& sum : sums_) {
+      sum.rows = prepare(sum.narrow.a, row_, sum.narrow.range, tile_rows_, schedule);
+      sum.keys = prepare(sum.narrow.b, key_, sum.narrow.range, block_keys_, schedule);
+    }
+    value_ = prepare(product_.b, key_, column_, block_keys_, schedule);
+    share_tiles();
+    choose_stages();
+    schedule.phases.push_back(main_phase());
+    return schedule;
+  }
+
+ private:
+  struct Operand {
+    TileArray array;
+    Node tile;
+  };
+  struct Sum {
+    NarrowSum narrow;  // `a` by row, `b` by key
+    Operand rows, keys;
+    Node fragments;
+  };
+
+  // ---- recognition ---------------------------------------------------------------------------
+
+  // The outermost sum: sources come first.
+  bool find_product() {
+    const std::vector<Node> all = find_all({store_.src(2)}, Op::reduce_);
+    if (all.size() < 2 || all.size() > 3) return false;
+    const auto product = narrow_sum(all.back());
+    if (!product) return false;
+    product_ = *product;
+    key_ = product_.range;
+    const auto has_sums = [](const Node& node) { return !find_all({node}, Op::reduce_).empty(); };
+    if (!has_sums(product_.a)) std::swap(product_.a, product_.b);
+    // What is made of the result asks for no other reduction.
+    Substitution known = {{product_.sum, constant_float(0)}};
+    return has_sums(product_.a) && !has_sums(product_.b) &&
+           !has_sums(substitute(store_.src(2), known));
+  }
+
+  bool find_sums() {
+    for (const Node& node : find_all({product_.a}, Op::reduce_)) {
+      auto sum = narrow_sum(node);
+      if (!sum || !is_of_head(sum->range) || sum->a.dtype() != product_.b.dtype()) return false;
+      if (depends_on(sum->a, key_)) std::swap(sum->a, sum->b);
+      if (depends_on(sum->a, key_) || !depends_on(sum->b, key_)) return false;
+      if (!find_all({sum->a, sum->b}, Op::reduce_).empty()) return false;
+      sums_.push_back({*sum, {}, {}, {}});
+    }
+    return true;
+  }
+
+  bool classify_ranges() {
+    if (part_.outer.empty() || Size(key_.src(0)).upper() < least_rows) return false;
+    column_ = part_.outer.back();
+    if (!is_of_head(column_) || stride(store_.src(1), column_) != 1 || is_scatter(store_) ||
+        depends_on(product_.a, column_) || !depends_on(product_.b, column_)) {
+      return false;
+    }
+    for (const Node& range : part_.outer) {
+      const auto is_row = [&](const Sum& sum) {
+        return depends_on(sum.narrow.a, range) && !depends_on(sum.narrow.b, range);
+      };
+      if (!(range == column_) && !depends_on(product_.b, range) &&
+          std::all_of(sums_.begin(), sums_.end(), is_row) &&
+          (!row_ || Size(range.src(0)).upper() >= Size(row_.src(0)).upper())) {
+        row_ = range;
+      }
+    }
+    if (!row_ || Size(row_.src(0)).upper() < least_rows) return false;
+    for (const Node& range : part_.outer) {
+      if (!(range == row_) && !(range == column_)) outer_.push_back(range);
+    }
+    return true;
+  }
+
+  // A condition of the form a < b that makes weights 0, one side of it the key.
+  bool find_hidden() {
+    Node weight = product_.a;
+    while (weight.is(Op::cast_)) weight = weight.src(0);
+    seen_ = weight;
+    if (!weight.is(Op::where_)) return true;
+    Node condition = weight.src(0);
+    const bool negated = condition.is(Op::cmpne_) && condition.src(1).is_constant(1);
+    if (negated) condition = condition.src(0);
+    const Node& hidden = weight.src(negated ? 2 : 1);
+    if (!condition.is(Op::cmplt_) || !hidden.is_constant() || hidden.float_value() != 0 ||
+        !is_integer(condition.src(0).dtype())) {
+      return true;
+    }
+    const bool ends = condition.src(1) == key_;
+    const Node& bound = condition.src(ends ? 0 : 1);
+    if ((!ends && !(condition.src(0) == key_)) || depends_on(bound, key_) ||
+        stride(bound, row_).value_or(-1) < 0 || bounds(bound).least < 0) {
+      return true;
+    }
+    (ends ? last_ : first_) = bound;
+    seen_ = weight.src(negated ? 1 : 2);
+    return true;
+  }
+
+  // ---- decisions -----------------------------------------------------------------------------
+
+  std::int64_t columns() const { return Size(column_.src(0)).value(); }
+  std::int64_t width_of_sums() const {
+    std::int64_t width = 0;
+    for (const Sum& sum : sums_) width = std::max(width, Size(sum.narrow.range.src(0)).value());
+    return width;
+  }
+  Size length() const { return Size(key_.src(0)); }
+
+  Operand prepare(const Node& value, const Node& row, const Node& column, std::int64_t rows,
+                  Schedule& schedule) {
+    const std::optional<TileArray> plain = tile_array(value, row, column);
+    Operand operand;
+    operand.array =
+        plain ? *plain : compute_array(value, outer_, {row}, {column}, workshop_, schedule);
+    operand.array.view.rows = rows;
+    operand.array.view.columns = Size(column.src(0)).value();
+    operand.tile = make_tile(value.dtype(), rows, operand.array.view.columns, workshop_);
+    return operand;
+  }
+
+  // What is the same part of the same array is loaded once.
+  void share_tiles() {
+    const auto same = [](const Operand& a, const Operand& b) {
+      return a.array.view == b.array.view && a.array.outside == b.array.outside;
+    };
+    std::vector<Operand*> by_key;
+    for (Sum& sum : sums_) by_key.push_back(&sum.keys);
+    by_key.push_back(&value_);
+    for (Operand* operand : by_key) {
+      for (const Operand* other : by_key) {
+        if (other == operand) break;
+        if (same(*operand, *other)) operand->tile = other->tile;
+      }
+    }
+  }
+
+  // Of the operands by key, each tile once.
+  std::vector<const Operand*> block_operands() const {
+    std::vector<const Operand*> result;
+    const auto add_new = [&](const Operand& operand) {
+      const bool there = std::any_of(result.begin(), result.end(), [&](const Operand* other) {
+        return other->tile == operand.tile;
+      });
+      if (!there) result.push_back(&operand);
+    };
+    for (const Sum& sum : sums_) add_new(sum.keys);
+    add_new(value_);
+    return result;
+  }
+
+  void choose_stages() {
+    staging_ = make_tile(store_.src(0).dtype(), tile_rows_, columns(), workshop_);
+    std::int64_t room = workshop_.target().tile_bytes - slack_bytes - local_bytes(staging_);
+    for (const Sum& sum : sums_) room -= local_bytes(sum.rows.tile);
+    std::int64_t stage = 0;
+    for (const Operand* operand : block_operands()) stage += local_bytes(operand->tile);
+    stages_ = std::clamp<std::int64_t>(room / stage, 1, most_stages);
+  }
+
+  // ---- tasks ---------------------------------------------------------------------------------
+
+  Node main_phase() {
+    const Size tiles = (Size(row_.src(0)) + (tile_rows_ - 1)) / tile_rows_;
+    const Size heads = extent(outer_);
+    const Node task = workshop_.range(heads * tiles);
+    std::int64_t head_bytes = 0;
+    for (const Operand* operand : block_operands())
+      head_bytes += usual(length()) * operand->array.view.columns * byte_size(value_dtype());
+    const TileOfHead at =
+        tile_of_head(task, tiles, heads, std::max<std::int64_t>(1, section_bytes / head_bytes));
+    place(outside_, outer_, at.head);
+    row0_ = mul(at.tile, number(tile_rows_));
+
+    const auto floats = [&](std::int64_t count) {
+      return workshop_.registers(DType::float32, count);
+    };
+    for (Sum& sum : sums_) sum.fragments = floats(tile_rows_ * block_keys_ / threads_);
+    results_ = floats(tile_rows_ * columns() / threads_);
+    weights_ = workshop_.registers(value_dtype(), tile_rows_ * block_keys_ / threads_);
+    std::vector<Node> statements = {over_blocks(), fill(), write()};
+    return loop(LoopKind::parallel, task, block(std::move(statements)));
+  }
+
+  DType value_dtype() const { return product_.b.dtype(); }
+
+  Substitution row_values(const Node& row) const {
+    Substitution values = outside_;
+    values[row_] = integer_min(row, (Size(row_.src(0)) - 1).node());
+    return values;
+  }
+  Node bound_of(const Node& bound, const Node& row) const {
+    Substitution values = row_values(row);
+    return substitute(bound, values);
+  }
+  Node last_row() const { return add(row0_, number(tile_rows_ - 1)); }
+
+  Node over_blocks() {
+    const Node begin = first_ ? idiv(bound_of(first_, row0_), number(block_keys_)) : number(0);
+    Size keys = length();
+    if (last_) keys = Size(integer_min(keys.node(), add(bound_of(last_, last_row()), number(1))));
+    const Size blocks = (keys + (block_keys_ - 1)) / block_keys_;
+    const Node round = workshop_.range(first_ ? Size(integer_sub(blocks.node(), begin)) : blocks);
+    key0_ = mul(add(begin, round), number(block_keys_));
+
+    std::vector<Node> statements;
+    for (const Sum& sum : sums_)
+      statements.push_back(load_of(sum.rows.tile, sum.rows.array, row0_, number(0), outside_));
+    statements.push_back(begin_tile());
+    std::vector<Node> inside;
+    for (const Operand* operand : block_operands())
+      inside.push_back(load_of(operand->tile, operand->array, key0_, number(0), outside_));
+    for (const Sum& sum : sums_) inside.push_back(step_of_sum(sum, &sum != &sums_.back()));
+    weigh(inside);
+    inside.push_back(step_of_results());
+    statements.push_back(
+        pipeline(round, block(std::move(inside)), stages_, workshop_.target().copying_threads));
+    return pipeline(workshop_.range(1), block(std::move(statements)), 1,
+                    workshop_.target().copying_threads);
+  }
+
+  Node threads_loop(const Node& thread, std::vector<Node> statements) const {
+    return loop(LoopKind::threads, thread, block(std::move(statements)));
+  }
+
+  // Results of nothing yet, and what the weights read by row.
+  Node begin_tile() {
+    const Node thread = workshop_.range(threads_);
+    std::vector<Node> statements;
+    clear(results_, statements);
+    Substitution unknown;
+    for (const Sum& sum : sums_) unknown[sum.narrow.sum] = held(sum.fragments, 0);
+    for (const Node& load : find_all({substitute(seen_, unknown)}, Op::load_)) {
+      if (load.src(0).is(Op::local_) || depends_on(load, key_)) continue;
+      const Node kept = workshop_.registers(load.dtype(), halves_of_fragment);
+      for (std::int64_t half = 0; half < halves_of_fragment; ++half) {
+        const FragmentElement element = fragment_element(threads_, block_keys_, thread, 2 * half);
+        Substitution values = row_values(add(row0_, element.row));
+        statements.push_back(hold(kept, half, substitute(load, values)));
+      }
+      by_row_.emplace_back(load, kept);
+    }
+    return threads_loop(thread, std::move(statements));
+  }
+
+  // ---- a block of keys -----------------------------------------------------------------------
+
+  Node step_of_sum(const Sum& sum, bool runs_on) const {
+    const MatrixStep step = {.rows = tile_rows_,
+                             .columns = block_keys_,
+                             .depth = Size(sum.narrow.range.src(0)).value(),
+                             .threads = threads_,
+                             .runs_on = runs_on};
+    return matrix_step(step, sum.fragments, sum.rows.tile, sum.keys.tile,
+                       constant_int(0, DType::boolean));
+  }
+
+  Node step_of_results() const {
+    const MatrixStep step = {.rows = tile_rows_,
+                             .columns = columns(),
+                             .depth = block_keys_,
+                             .threads = threads_,
+                             .b_by_depth = true};
+    return matrix_step(step, results_, weights_, value_.tile, constant_int(1, DType::boolean));
+  }
+
+  // Plainly where all rows see the whole block.
+  void weigh(std::vector<Node>& statements) {
+    const Node end = add(key0_, number(block_keys_));
+    Node cut;
+    if (!length().is_constant() || length().value() % block_keys_ != 0)
+      cut = integer_less(length().node(), end);
+    if (last_) cut = either(cut, integer_less(bound_of(last_, row0_), add(end, number(-1))));
+    if (first_) cut = either(cut, integer_less(key0_, bound_of(first_, last_row())));
+    if (!cut) {
+      statements.push_back(weights_of(seen_, false));
+      return;
+    }
+    const Node none = constant_int(1, DType::boolean);
+    statements.push_back(branch(cmpne(cut, none), weights_of(seen_, false)));
+    statements.push_back(branch(cut, weights_of(product_.a, true)));
+  }
+
+  Node weights_of(const Node& weight, bool up_to_length) {
+    const Node thread = workshop_.range(threads_);
+    const Node limit = up_to_length ? length().node() : Node();
+    std::vector<Node> statements;
+    for (std::int64_t i = 0; i < weights_.ints(1); i += 2) {
+      const FragmentElement element = fragment_element(threads_, block_keys_, thread, i);
+      Substitution values = row_values(add(row0_, element.row));
+      for (const Sum& sum : sums_) values[sum.narrow.sum] = held(sum.fragments, i, 2);
+      for (const auto& [load, kept] : by_row_) values[load] = held(kept, half_of(i));
+      const Node key = add(key0_, element.column);
+      Node value = splat(vectorise(weight, key_, key, 2, values, limit), 2);
+      value = cast(value, weights_.dtype());
+      if (up_to_length) {
+        const Node inside = make_node(Op::cmplt_, DType::boolean, {ramp(key, 2), limit}, {}, 2);
+        value = make_node(Op::where_, weights_.dtype(),
+                          {inside, value, constant_float(0, weights_.dtype())}, {}, 2);
+      }
+      statements.push_back(hold(weights_, i, value));
+    }
+    return threads_loop(thread, std::move(statements));
+  }
+
+  // ---- what follows the sum ------------------------------------------------------------------
+
+  Node fill() {
+    const Node thread = workshop_.range(threads_);
+    const int bytes = byte_size(staging_.dtype());
+    std::vector<Node> statements;
+    for (std::int64_t i = 0; i < results_.ints(1); i += 2) {
+      const FragmentElement element = fragment_element(threads_, columns(), thread, i);
+      Substitution values = row_values(add(row0_, element.row));
+      values[product_.sum] = held(results_, i, 2);
+      const Node value = splat(vectorise(store_.src(2), column_, element.column, 2, values), 2);
+      statements.push_back(
+          store_to(staging_, tile_index(bytes, tile_rows_, element.row, element.column), value));
+    }
+    return threads_loop(thread, std::move(statements));
+  }
+
+  Node write() {
+    const bool whole_strips = columns() * byte_size(staging_.dtype()) % strip_bytes == 0;
+    std::optional<TileArray> output;
+    if (whole_strips) output = tile_array(store_, row_, column_);
+    if (output) {
+      output->view.rows = tile_rows_;
+      output->view.columns = columns();
+      return store_of(staging_, *output, row0_, number(0), outside_);
+    }
+    return write_tile(store_, staging_, tile_rows_, columns(), threads_, workshop_,
+                      [&](const Node& row, const Node& column) {
+                        Substitution values = outside_;
+                        values[row_] = add(row0_, row);
+                        values[column_] = column;
+                        const Node inside = integer_less(values[row_], row_.src(0));
+                        return TileElement{std::move(values), inside};
+                      });
+  }
+
+  const Part& part_;
+  Workshop& workshop_;
+  const Node& store_;
+  NarrowSum product_;  // `a` the weight, `b` the value
+  Node key_, row_, column_;
+  std::vector<Node> outer_;
+  std::vector<Sum> sums_;
+  Node seen_;          // the weight where it is not hidden
+  Node first_, last_;  // key that a row sees; empty where it is none but the ends
+  Operand value_;
+  Node staging_;
+  static constexpr std::int64_t tile_rows_ = 128;
+  static constexpr std::int64_t threads_ = 2 * tile_rows_;
+  std::int64_t block_keys_ = 128;
+  std::int64_t stages_ = 1;
+  // Of the main phase.
+  Substitution outside_;
+  Node row0_, key0_;
+  Node results_, weights_;
+  std::vector<std::pair<Node, Node>> by_row_;  // loads, and the registers that keep them
+};
+
+}  // namespace
+
+std::optional<Schedule> tile_chain(const Part& part, Workshop& workshop) {
+  if (workshop.target().copying_threads == 0 || part.stages[0].stores.size() != 1)
+    return std::nullopt;
+  TileChain strategy(part, workshop);
+  if (!strategy.fits()) return std::nullopt;
+  return strategy.run();
+}
+
+}  // namespace brisk
