@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/compile.h"
 #include "engine/plan_record.h"
 #include "engine/structure.h"
 #include "graph/evaluate.h"
@@ -112,7 +113,13 @@ class Planned : public brisk::Executor {
   // Kernels that are the same are optimized once.
   const std::string& named(const brisk::LoweredKernel& kernel) {
     std::string& name = names_[structure_of(kernel)];
-    if (name.empty()) name = optimize(kernel, target_).name;
+    if (!name.empty()) return name;
+    const brisk::Kernel optimized = optimize(kernel, target_);
+    name = optimized.name;
+    for (const brisk::PhaseNeeds& needs : phase_needs(optimized)) {
+      if (needs.shared_bytes > std::max(target_.shared_bytes, target_.tile_bytes))
+        name += " (TOO MUCH SHARED MEMORY)";
+    }
     return name;
   }
 

@@ -86,10 +86,19 @@ Tensor Llama::operator()(const Tensor& tokens) const {
   return linear(norm(x), embedding.weight);
 }
 
-Tensor Llama::loss(const Tensor& tokens, const Tensor& next) const {
+Tensor Llama::loss(const Tensor& tokens, const Tensor& next, DType products) const {
+  const Autocast narrow(products);
   const Tensor scores = (*this)(tokens);
   return cross_entropy(scores.reshape({scores.size(0) * scores.size(1), config.vocabulary}),
                        next.flatten(0));
+}
+
+void Llama::scale_products(Scaled format) {
+  for (Block& block : blocks) {
+    for (nn::Linear* matrix : {&block.query, &block.key, &block.value, &block.output, &block.gate,
+                               &block.up, &block.down})
+      matrix->scaled = ScaledOptions{.format = format};
+  }
 }
 
 // The names of GGUF files: token_embd.weight, blk.0.attn_q.weight, ….

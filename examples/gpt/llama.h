@@ -7,6 +7,7 @@
 
 #include "brisk/brisk.h"
 #include "brisk/nn.h"
+#include "brisk/precision.h"
 
 struct LlamaConfig {
   std::int64_t vocabulary = 4096;
@@ -43,8 +44,11 @@ struct Llama {
   explicit Llama(const LlamaConfig& config);
   /// Scores of the next token, [batch, length, vocabulary], of token numbers [batch, length].
   brisk::Tensor operator()(const brisk::Tensor& tokens) const;
-  /// Mean cross-entropy in nats.
-  brisk::Tensor loss(const brisk::Tensor& tokens, const brisk::Tensor& next) const;
+  /// Mean cross-entropy in nats; products in this dtype.
+  brisk::Tensor loss(const brisk::Tensor& tokens, const brisk::Tensor& next,
+                     brisk::DType products) const;
+  /// From now on those of the blocks' matrices in 8 bits.
+  void scale_products(brisk::Scaled format);
   void visit(brisk::nn::Fields& fields);
   std::int64_t parameters();
 

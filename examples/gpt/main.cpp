@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdio>
 #include <limits>
+#include <numbers>
 
 #include "brisk/step.h"
 #include "brisk/train.h"
@@ -26,6 +27,7 @@ struct Options {
   LlamaConfig model;
   std::int64_t steps = 1000, rows = 16, warm_up = 50, every = 100;
   double lr = 2e-3, weight_decay = 0.1, clip = 1;
+  std::string precision = "float32";
   std::uint64_t seed = 1;
 };
 
@@ -48,6 +50,8 @@ Options parse(int argc, char** argv) {
   app.add_option("--lr", o.lr, "greatest learning rate; falls to a tenth along a cosine");
   app.add_option("--weight-decay", o.weight_decay, "of matrices");
   app.add_option("--clip", o.clip, "greatest norm of the gradient");
+  app.add_option("--precision", o.precision, "of products: float32, bfloat16, fp8 or int8")
+      ->check(CLI::IsMember({"float32", "bfloat16", "fp8", "int8"}));
   app.add_option("--every", o.every, "steps between held-out losses and checkpoints");
   app.add_option("--seed", o.seed);
   try {
@@ -63,14 +67,15 @@ volatile std::sig_atomic_t stopped = 0;
 // Means over the whole of the held-out text, up to so many batches.
 class Evaluation {
  public:
-  Evaluation(const Llama& model, const std::vector<std::int32_t>& tokens, std::int64_t rows)
+  Evaluation(const Llama& model, DType products, const std::vector<std::int32_t>& tokens,
+             std::int64_t rows)
       : tokens_(tokens),
         rows_(rows),
         x_(empty({rows, model.config.context}, DType::int32)),
         y_(empty({rows, model.config.context}, DType::int32)),
-        step_([&model, this] {
+        step_([&model, products, this] {
           const NoGrad guard;
-          return model.loss(x_, y_);
+          return model.loss(x_, y_, products);
         }) {}
 
   double operator()(std::int64_t most = 16) {
@@ -97,10 +102,13 @@ class Evaluation {
 void train(const Options& o) {
   fs::create_directories(o.out);
   Options options = o;
-  const Text text = read_text(text_files(o.text), o.model.vocabulary);
+  const Text text = read_text(text_files(o.text), o.model.vocabulary, o.out);
   options.model.vocabulary = static_cast<std::int64_t>(text.tokenizer.tokens.size());
   manual_seed(o.seed);
   Llama model(options.model);
+  if (o.precision == "fp8") model.scale_products(Scaled::fp8);
+  if (o.precision == "int8") model.scale_products(Scaled::int8);
+  const DType products = o.precision == "float32" ? DType::float32 : DType::bfloat16;
   const std::int64_t size = model.parameters();
   std::printf("%zu tokens to learn from, %zu held out; %lld parameters\n", text.train.size(),
               text.held_out.size(), static_cast<long long>(size));
@@ -115,14 +123,14 @@ void train(const Options& o) {
   const Tensor y = empty({o.rows, o.model.context}, DType::int32);
   const std::vector<Tensor> parameters = nn::parameters(model);
   Step step([&] {
-    const Tensor loss = model.loss(x, y);
+    const Tensor loss = model.loss(x, y, products);
     loss.backward();
     const Tensor norm = nn::clip_grad_norm(parameters, o.clip);
     optimizer.step();
     optimizer.zero_grad();
     return std::vector<Tensor>{loss, norm};
   });
-  Evaluation held_out(model, text.held_out, o.rows);
+  Evaluation held_out(model, products, text.held_out, o.rows);
 
   const fs::path checkpoint = o.out / "checkpoint.safetensors";
   std::int64_t first = 0;
@@ -167,9 +175,11 @@ void train(const Options& o) {
   for (const auto& [name, type] : files) {
     const fs::path path = o.out / (std::string("model-") + name + ".gguf");
     export_gguf(path, model, text.tokenizer, o.out.filename().string(), type);
-    std::printf("%s: %ju bytes, held-out loss %.4f\n", path.c_str(),
-                static_cast<std::uintmax_t>(fs::file_size(path)),
-                held_out_loss(path, text.held_out, 64));
+    const double loss = held_out_loss(path, text.held_out, 64);
+    std::printf("%s: %ju bytes, held-out loss %.4f nats a token, %.4f bits a byte\n", path.c_str(),
+                static_cast<std::uintmax_t>(fs::file_size(path)), loss,
+                loss / std::numbers::ln2 * static_cast<double>(text.held_out.size()) /
+                    static_cast<double>(text.held_out_bytes));
   }
 }
 

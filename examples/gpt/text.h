@@ -15,11 +15,17 @@ std::vector<std::filesystem::path> text_files(const std::vector<std::filesystem:
 struct Text {
   brisk::TokenizerSpec tokenizer;
   std::vector<std::int32_t> train, held_out;  // documents end with the tokenizer's end token
+  std::int64_t held_out_bytes = 0;
 };
 
-/// Trains a tokenizer of so many tokens and applies it. The last hundredth of each document is held
-/// out (it is not among what the tokenizer learns from either).
+/// Trains a tokenizer of so many tokens and applies it. Documents are files, or what the character
+/// U+001E separates in them. The last hundredth is held out, and is not among what the tokenizer
+/// learns from either: whole documents where there are a hundred of them, else of each its end.
 Text read_text(const std::vector<std::filesystem::path>& files, std::int64_t vocabulary);
+
+/// The same, kept in these two files: read from there where they are.
+Text read_text(const std::vector<std::filesystem::path>& files, std::int64_t vocabulary,
+               const std::filesystem::path& folder);
 
 /// Rows of `length` tokens, and the tokens that follow each.
 struct Batch {

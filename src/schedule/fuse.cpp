@@ -781,9 +781,10 @@ class Fuser {
   void absorb(std::vector<Node>& outputs, std::vector<std::vector<Node>>& inputs,
               std::vector<std::vector<std::size_t>>& before) {
     for (std::size_t a = outputs.size(); a-- > 0;) {
-      if (!heavy_.at(outputs[a])) continue;
+      const Node& value = outputs[a];
+      if (!heavy_.at(value) || value.is(Op::store_) || value.is(Op::copy_)) continue;
       for (std::size_t b = a + 1; b < outputs.size(); ++b) {
-        if (!outputs[b] || !computes_on_its_way(outputs[b], outputs[a])) continue;
+        if (!outputs[b] || !computes_on_its_way(outputs[b], value)) continue;
         std::vector<std::vector<std::size_t>> others = before;
         std::erase(others[b], a);
         if (reaches(others, b, a)) continue;

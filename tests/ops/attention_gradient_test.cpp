@@ -50,7 +50,13 @@ std::vector<std::vector<float>> gradients(Executor& executor, const Case& c) {
 
 TEST_P(AttentionGradient, isThatOfTheEvaluator) {
   Interpreted kernels("sm_90a", [](const Kernel& kernel, const Target& target) {
-    if (!test::ptxas().empty()) test::assemble(kernel, target);
+    if (test::ptxas().empty()) return;
+    const std::string said = test::assemble(kernel, target);
+    for (std::size_t at = said.find(" bytes spill stores"); at != std::string::npos;
+         at = said.find(" bytes spill stores", at + 1)) {
+      const std::size_t from = said.find_last_of(", ", at - 1) + 1;
+      EXPECT_LE(std::stoi(said.substr(from, at - from)), 256) << kernel.name << "\n" << said;
+    }
   });
   const auto got = gradients(kernels, GetParam());
   const auto want = gradients(*evaluator(), GetParam());

@@ -58,6 +58,7 @@ class TileContraction {
     choose_tile();
     prepare_x(schedule);
     for (Sum& sum : sums_) prepare_y(sum.y, schedule);
+    choose_stages();
     schedule.phases.push_back(main_phase());
     return schedule;
   }
@@ -320,9 +321,12 @@ class TileContraction {
     }
     box_ = box_of(tile_rows_);
     threads_ = std::min(most_threads, 2 * tile_rows_);
-    const std::int64_t stage =
-        (tile_rows_ + tile_columns_ * static_cast<std::int64_t>(sums_.size())) * strip_bytes;
     choose_staging();
+  }
+
+  void choose_stages() {
+    std::int64_t stage = local_bytes(x_.tile);
+    for (const Sum& sum : sums_) stage += local_bytes(sum.y.tile);
     std::int64_t room = workshop_.target().tile_bytes - slack_bytes;
     for (const Node& local : staged_) room -= local_bytes(local);
     stages_ = std::clamp<std::int64_t>(room / stage, 2, most_stages);
