@@ -1,6 +1,7 @@
 #include "autograd/gradient.h"
 
 #include <algorithm>
+#include <functional>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -73,10 +74,17 @@ std::vector<Node> gradient(std::span<const Node> roots, std::span<const Node> se
                     [&](const Node& src) { return leads.count(src) != 0; });
     if (reaches && is_float(node.dtype())) leads.insert(node);
   }
+  const std::unordered_set<Node, NodeHash> wanted(targets.begin(), targets.end());
   std::unordered_map<Node, Node, NodeHash> sums;
-  const auto contribute = [&](const Node& to, const Node& g) {
+  const std::function<void(const Node&, const Node&)> contribute = [&](const Node& to,
+                                                                       const Node& g) {
     if (leads.count(to) == 0) return;
     check(g.shape() == to.shape() && g.dtype() == to.dtype(), "a gradient fits its node");
+    // Of an operand of several products each is summed by itself: a product of matrices again.
+    if (to.is(Op::expand_) && g.is(Op::mul_) && wanted.count(to) == 0) {
+      for (const auto& [inner, part] : contributions(to, g)) contribute(inner, part);
+      return;
+    }
     Node& sum = sums[to];
     sum = sum ? add(sum, g) : g;
   };

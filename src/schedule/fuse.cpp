@@ -16,6 +16,7 @@ namespace {
 // Costs in vector-sized scalar operations: memory traffic and a launch, in the same unit.
 constexpr double cost_per_byte = 3;
 constexpr double cost_of_kernel = 50'000;
+constexpr double bytes_of_cache = 1 << 20;  // that any processor has
 constexpr double products_worth_tiles = 16'384;
 constexpr std::size_t most_uses = 64;
 constexpr std::size_t most_siblings = 4;  // kernels in one launch
@@ -78,6 +79,7 @@ class Fuser {
     if (copies_tiles_) {
       find_chained_products();
       force_operands();
+      separate_products();
     }
     for (auto node = order_.rbegin(); node != order_.rend(); ++node) visit(*node);
     return arrange();
@@ -93,7 +95,9 @@ class Fuser {
       heavy_[node] = below;
       if (node.is(Op::store_) || node.is(Op::copy_)) wanted_.insert(node);
       if (node.is(Op::load_) && heavy_[node.src(0)]) want_table(node.src(0));
+      const bool scatters = node.is(Op::store_) && node.srcs().size() == 3;
       if (node.is(Op::store_) && reads_target(node)) wanted_.insert(node.srcs().back());
+      if (scatters && heavy_[node.src(2)]) want_whole(node.src(2));
     }
   }
 
@@ -136,6 +140,52 @@ class Fuser {
         if (narrow && virtual_.count(*at) == 0) want_whole(*at);
       }
     }
+  }
+
+  // They make one product at a time, or two that share an operand: of others that meet, one comes
+  // from memory, that which others read too.
+  void separate_products() {
+    std::unordered_map<Node, Node, NodeHash> products;  // the one that a node is made of
+    std::unordered_map<Node, int, NodeHash> users;
+    for (const Node& node : order_) {
+      for (const Node& src : node.srcs()) ++users[src];
+    }
+    for (const Node& node : order_) {
+      if (is_worth_tiles(node)) products[node] = node;
+      if (is_worth_tiles(node) || tiles_.count(node) == 0) continue;
+      Node made_with;
+      for (const Node& src : node.srcs()) {
+        const auto found = products.find(src);
+        if (found == products.end() || wanted_.count(src) != 0) continue;
+        const bool meet = made_with && !(products[made_with] == found->second) &&
+                          !shares_operand(products[made_with], found->second);
+        const bool other = meet && users[made_with] > users[src];
+        if (meet) want_table(unmoved(other ? made_with : src));
+        if (!made_with || other) made_with = src;
+      }
+      if (made_with) products[node] = products[made_with];
+    }
+  }
+
+  static const Node& unmoved(const Node& node) {
+    const Node* at = &node;
+    while (is_movement(at->op())) at = &at->src(0);
+    return *at;
+  }
+
+  static bool shares_operand(const Node& a, const Node& b) {
+    if (!(a.src(0).shape() == b.src(0).shape())) return false;
+    const auto origin = [](const Node& factor) {
+      const Node* at = &factor;
+      while (is_movement(at->op()) || at->is(Op::cast_)) at = &at->src(0);
+      return *at;
+    };
+    for (const Node& mine : a.src(0).srcs()) {
+      for (const Node& other : b.src(0).srcs()) {
+        if (origin(mine) == origin(other)) return true;
+      }
+    }
+    return false;
   }
 
   // What is waited for is complete once it is in memory.
@@ -402,6 +452,8 @@ class Fuser {
     if (is_movement(node.op()) || node.rank() == 0) return uses.size() > most_uses;
     if (virtual_.count(node) != 0) return false;
     if (uses.size() > most_uses) return true;
+    const bool result = copies_tiles_ && tiles_.count(node) + chain_ends_.count(node) != 0;
+    if (result && is_read_apart(uses)) return true;
     if (widens(node) || is_of_more(node)) return false;
     if (keeps_from_tiles(node, uses)) return true;
     const double own = std::max(1.0, elements(node.shape()));
@@ -409,14 +461,26 @@ class Fuser {
     for (const Use& use : uses) total += std::max(1.0, evaluations(node, use));
     if (total <= own * 1.01) return false;
     if (chained_.at(node) >= 2) return true;
-    // What several kernels compute, each reads from memory what it takes.
-    NodeSet kernels;
-    for (const Use& use : uses) kernels.insert(use.kernel);
     const Cone cone = cone_of(node);
-    const double again = (total - own) * cone.operations +
-                         (static_cast<double>(kernels.size()) - 1) * cone.bytes * cost_per_byte;
+    double again = (total - own) * cone.operations;
+    if (cone.bytes > bytes_of_cache) {
+      // What several kernels compute, each reads from memory.
+      NodeSet kernels;
+      for (const Use& use : uses) kernels.insert(use.kernel);
+      again += (static_cast<double>(kernels.size()) - 1) * cone.bytes * cost_per_byte;
+    }
     const double bytes = own * byte_size(node.dtype()) * 2 + total * byte_size(node.dtype());
     return again > bytes * cost_per_byte + cost_of_kernel;
+  }
+
+  // At several places of one kernel.
+  static bool is_read_apart(const std::vector<Use>& uses) {
+    for (std::size_t i = 0; i < uses.size(); ++i) {
+      for (std::size_t j = 0; j < i; ++j) {
+        if (uses[i].kernel == uses[j].kernel) return true;
+      }
+    }
+    return false;
   }
 
   // Products of matrices come in tiles only where nothing else is reduced in their kernel: neither
@@ -556,15 +620,25 @@ class Fuser {
   // again: the gradients of attention, whose scores would be larger than all that is stored. What
   // it takes by row or by column is in memory.
   void find_chained_products() {
+    const NodeSet of_attention = virtual_;
     for (const Node& node : order_) {
       if (!multiplies_halves(node) || !is_of_heads(node)) continue;
       for (const Node& operand : node.src(0).srcs()) {
         const auto chain = chain_of_products(operand);
-        if (!chain) continue;
+        const auto is_taken = [&](const Node& sum) { return of_attention.count(sum) != 0; };
+        if (!chain || std::any_of(chain->products.begin(), chain->products.end(), is_taken))
+          continue;
         virtual_.insert(chain->inside.begin(), chain->inside.end());
         wanted_.insert(chain->edge.begin(), chain->edge.end());
         for (const Node& row : chain->edge) keep_softmax_virtual(row, chain->products);
+        chain_ends_.insert(node);
       }
+    }
+    // Who reads them elsewhere than where they are made reads them from memory.
+    for (const Node& node : order_) {
+      if (is_elementwise(node.op()) && chain_ends_.count(node.src(0)) != 0 &&
+          elements(node.shape()) == elements(node.src(0).shape()))
+        chain_ends_.insert(node);
     }
   }
 
@@ -577,7 +651,6 @@ class Fuser {
     constexpr double least_length = 16;
     const Node* weight = &operand;
     while (is_movement(weight->op()) || weight->is(Op::cast_)) weight = &weight->src(0);
-    if (virtual_.count(*weight) != 0) return {};  // an attention's, or part of another chain
     Chain chain;
     NodeSet seen;
     std::vector<Node> stack = {operand};
@@ -993,7 +1066,8 @@ class Fuser {
   NodeSet computed_;  // of constants and counters, by cheap operations only
   std::unordered_map<Node, int, NodeHash> chained_;  // virtual sums of products on a path to memory
   std::vector<Node> overwritten_;
-  NodeSet virtual_;  // never stored: inside an attention
+  NodeSet virtual_;     // never stored: inside an attention
+  NodeSet chain_ends_;  // results of chained products, and elementwise functions of them
   // The loops in which a summed range runs.
   struct Enclosed {
     NodeSet by;
