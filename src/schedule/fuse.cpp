@@ -18,6 +18,7 @@ constexpr double cost_per_byte = 3;
 constexpr double cost_of_kernel = 50'000;
 constexpr double bytes_of_cache = 1 << 20;  // that any processor has
 constexpr double products_worth_tiles = 16'384;
+constexpr double dear_after_product = 28;  // operations: many threads have them in less time
 constexpr std::size_t most_uses = 64;
 constexpr std::size_t most_siblings = 4;  // kernels in one launch
 constexpr std::size_t farthest_sibling = 16;
@@ -163,8 +164,30 @@ class Fuser {
         if (meet) want_table(unmoved(other ? made_with : src));
         if (!made_with || other) made_with = src;
       }
-      if (made_with) products[node] = products[made_with];
+      if (!made_with) continue;
+      if (elementwise_cost(node) > dear_after_product) {
+        want_table(unmoved(made_with));
+      } else {
+        products[node] = products[made_with];
+      }
     }
+  }
+
+  // Operations of an element, up to what is summed or lies in memory.
+  double elementwise_cost(const Node& node) const {
+    double cost = 0;
+    NodeSet seen;
+    std::vector<Node> stack = {node};
+    while (!stack.empty() && cost <= dear_after_product) {
+      const Node at = stack.back();
+      stack.pop_back();
+      if (is_leaf(at) || (wanted_.count(at) != 0 && !(at == node)) || !seen.insert(at).second)
+        continue;
+      if (!is_elementwise(at.op()) && !is_movement(at.op())) continue;
+      cost += operation_cost(at);
+      stack.insert(stack.end(), at.srcs().begin(), at.srcs().end());
+    }
+    return cost;
   }
 
   static const Node& unmoved(const Node& node) {

@@ -51,11 +51,38 @@ class TileContraction {
            classify_ranges() && worth_it();
   }
 
+  // Into how many parts of equal depth the sum is best cut, so that there are tiles for all
+  // processors; their sums are added up afterwards.
+  std::int64_t parts() {
+    constexpr std::int64_t most_parts = 16;
+    constexpr std::int64_t least_depth = 1024;  // of a part
+    constexpr double gain = 0.85;
+    choose_form();
+    if (in_boxes_ || k_.size() != 1 || sums_.size() != 1 || !extent(m_).is_constant() ||
+        sums_[0].sum.dtype() != DType::float32) {
+      return 1;
+    }
+    const std::int64_t depth = extent(k_).value();
+    double best = gain * choose_tile();
+    std::int64_t chosen = 1;
+    for (parts_ = 2; parts_ <= most_parts && depth / parts_ >= least_depth; ++parts_) {
+      if (depth % (parts_ * depth_) != 0) continue;
+      const double wanted = choose_tile() + adding_up();
+      if (wanted >= best) continue;
+      best = wanted;
+      chosen = parts_;
+    }
+    parts_ = 1;
+    return chosen;
+  }
+  const Node& sum() const { return sums_[0].sum; }
+
   Schedule run() {
     Schedule schedule;
     schedule.name = "tiles_" + std::string(name(x_.value.dtype()));
     choose_form();
     choose_tile();
+    choose_staging();
     prepare_x(schedule);
     for (Sum& sum : sums_) prepare_y(sum.y, schedule);
     choose_stages();
@@ -291,12 +318,12 @@ class TileContraction {
     constexpr double cache_bytes = 48;    // in a cycle
     constexpr double shared_bytes = 128;  // in a cycle
     constexpr double beginning = 1500;
-    const std::int64_t tiles = std::max<std::int64_t>(1, extent(batch_).upper()) *
+    const std::int64_t tiles = std::max<std::int64_t>(1, extent(batch_).upper()) * parts_ *
                                usual(boxes(box_of(rows))) *
                                ((extent(n_).value() + columns - 1) / columns);
     const std::int64_t processors = workshop_.target().threads;
     const std::int64_t rounds = (tiles + processors - 1) / processors;
-    const auto depth = static_cast<double>(steps() * strip_bytes);
+    const auto depth = static_cast<double>(steps() / parts_ * strip_bytes);
     const std::int64_t all = columns * static_cast<std::int64_t>(sums_.size());
     const double multiplying =
         depth * static_cast<double>(rows * all) / unit * (rows == 64 ? 1.1 : 1.0);
@@ -307,7 +334,17 @@ class TileContraction {
     return static_cast<double>(rounds) * (std::max({multiplying, copying, passing}) + beginning);
   }
 
-  void choose_tile() {
+  // A launch, and the parts' sums from the cache.
+  double adding_up() const {
+    constexpr double launch = 5000;
+    constexpr double bytes = 12;  // in a cycle
+    const auto results = static_cast<double>((extent(batch_) * extent(m_) * extent(n_)).upper());
+    return launch + 4 * results * static_cast<double>(parts_ + 1) /
+                        (bytes * static_cast<double>(workshop_.target().threads));
+  }
+
+  // Gives its cycles.
+  double choose_tile() {
     double best = 0;
     for (const std::int64_t rows : {128, 256, 64}) {
       for (const std::int64_t columns : {256, 192, 128, 96, 64, 32}) {
@@ -321,7 +358,7 @@ class TileContraction {
     }
     box_ = box_of(tile_rows_);
     threads_ = std::min(most_threads, 2 * tile_rows_);
-    choose_staging();
+    return best;
   }
 
   void choose_stages() {
@@ -592,6 +629,7 @@ class TileContraction {
   Node deep_;    // along which its columns lie: a range of K, or one over all of its points
   Ranges taps_;  // the others of K
   Extents box_;  // of a tile, along rows_
+  std::int64_t parts_ = 1;  // of the sum that are thought of
   std::int64_t tile_rows_ = 128;
   std::int64_t tile_columns_ = 256;
   std::int64_t depth_ = 64;
@@ -608,10 +646,49 @@ class TileContraction {
 
 }  // namespace
 
+namespace {
+
+// Part `parts` sums apart, each over a piece of the range; then what the part makes of their total.
+Schedule in_parts(const Part& part, const Node& sum, std::int64_t parts, Workshop& workshop) {
+  const std::vector<Node> ranges = ranges_of(sum);
+  const Size length(ranges[0].src(0));
+  const Node piece = workshop.range(parts);
+  const Node inside = workshop.range(length / parts);
+  Substitution memo = {{ranges[0], add(mul(piece, (length / parts).node()), inside)}};
+  const Node value = reduce_over(ReduceOp::add, substitute(sum.src(0), memo), {inside});
+
+  Part apart;
+  apart.outer = {piece};
+  for (const Node& range : part.outer) {
+    if (contains(free_ranges(sum), range)) apart.outer.push_back(range);
+  }
+  const Node memory = workshop.workspace(sum.dtype(), extent(apart.outer));
+  apart.stages.push_back({{}, {store_to(memory, position(apart.outer), value)}});
+  Schedule schedule = *tile_contraction(apart, workshop);
+
+  Node total;
+  for (std::int64_t i = 0; i < parts; ++i) {
+    const Node one = with(load_from(memory, position(apart.outer)), piece, number(i));
+    total = total ? add(total, one) : one;
+  }
+  Part rest = part;
+  for (Node& store : rest.stages[0].stores) store = with(store, sum, total);
+  const std::optional<Schedule> last = group_map(rest, workshop);
+  check(last.has_value(), "what follows a product is elementwise");
+  schedule.phases.insert(schedule.phases.end(), last->phases.begin(), last->phases.end());
+  return schedule;
+}
+
+}  // namespace
+
 std::optional<Schedule> tile_contraction(const Part& part, Workshop& workshop) {
   TileContraction strategy(part, workshop);
   if (!strategy.recognise()) return std::nullopt;
-  return strategy.run();
+  const std::int64_t parts = strategy.parts();
+  if (parts > 1) return in_parts(part, strategy.sum(), parts, workshop);
+  TileContraction whole(part, workshop);
+  check(whole.recognise(), "the same part");
+  return whole.run();
 }
 
 }  // namespace brisk
