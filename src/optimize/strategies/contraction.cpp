@@ -114,16 +114,22 @@ class Contraction {
       };
       if (all([](auto step) { return step == 1; })) contiguous_ = range;
       if (long_enough(range) && all([](auto step) { return step > 1; }) &&
-          contiguous_bytes(sums(), range) > 0)
+          contiguous_bytes(moving_loads(), range) > 0)
         stepping = range;
     }
     if (contiguous_ && stepping && !long_enough(contiguous_)) contiguous_ = stepping;
     return static_cast<bool>(contiguous_);
   }
 
-  std::vector<Node> sums() const {
+  // What the sums read anew as they go on.
+  std::vector<Node> moving_loads() const {
     std::vector<Node> list;
-    for (const Term& term : terms_) list.push_back(term.product.sum);
+    for (const Term& term : terms_) {
+      for (const Node& load : find_all({term.product.sum}, Op::load_)) {
+        const auto moves = [&](const Node& range) { return depends_on(load.src(1), range); };
+        if (std::any_of(term.k.begin(), term.k.end(), moves)) list.push_back(load);
+      }
+    }
     return list;
   }
 
