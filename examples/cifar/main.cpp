@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
@@ -81,6 +82,10 @@ struct Pictures {
 
 Pictures read_pictures(const std::string& path) {
   constexpr std::size_t size = 1 + 3 * 32 * 32;
+  if (!std::filesystem::exists(path)) {
+    throw UserError("there is no file " + path +
+                    ": pass CIFAR-10's binary form (data_batch_1.bin, or .xz of it) as --data");
+  }
   const std::string bytes = read_packed(path);
   const auto count = static_cast<std::int64_t>(bytes.size() / size);
   if (count < 10 || bytes.size() % size != 0) {
@@ -125,7 +130,7 @@ void train(Net& net, const Pictures& data, std::int64_t epochs, DType precision)
                          .interval = precision == DType::float16 ? 500 : 1'000'000'000});
   Tensor index = empty({batch}, DType::int64);
   Step step([&] {
-    const Tensor pictures = augmented(normalized(data.values[index]));
+    const Tensor pictures = augmented(normalized(data.values[index])).contiguous();
     Tensor loss;
     {
       const Autocast narrow(precision);

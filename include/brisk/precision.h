@@ -45,6 +45,10 @@ enum class Scaled {
 struct ScaledOptions {
   Scaled format = Scaled::fp8;
   bool bfloat16_weight_gradient = false;  // that product, which sums over the batch, in bfloat16
+  /// Of int8: a great element makes its whole row's scale coarse. Of the blocks of 32 elements
+  /// along the sum, this share, those with the greatest elements, is multiplied in 16 bits, as int8
+  /// and what that leaves; no row's scale sees them. 0: none.
+  double fallback = 1.0 / 16;
 };
 /// As linear, whose three products (forward, gradients of the input and of the weight) have scaled
 /// operands.

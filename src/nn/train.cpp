@@ -10,6 +10,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <numeric>
+#include <random>
 
 #include "base/error.h"
 #include "brisk/create.h"
@@ -43,6 +45,18 @@ std::int64_t load_checkpoint(const std::filesystem::path& path, const State& mod
   copy_state(of_model, model);
   optimizer.load_state(of_optimizer);
   return step->second.item<std::int64_t>();
+}
+
+// ---- batches ------------------------------------------------------------------------------------
+
+std::vector<std::int64_t> shuffled(std::int64_t count, std::uint64_t seed, std::int64_t epoch) {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(std::max<std::int64_t>(count, 0)));
+  std::iota(order.begin(), order.end(), 0);
+  std::seed_seq both{seed & 0xffffffffU, seed >> 32, static_cast<std::uint64_t>(epoch)};
+  std::mt19937_64 random(both);
+  // Not std::shuffle: what that gives is the library's own.
+  for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random() % i]);
+  return order;
 }
 
 // ---- the table ----------------------------------------------------------------------------------

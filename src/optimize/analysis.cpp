@@ -226,10 +226,11 @@ class Vectoriser {
       return found->second.lanes() == 1;
     }
     if (index.is(Op::load_)) return !moves(index);
-    for (const Node& src : index.srcs()) {
-      if (!moves_by_range_only(src)) return false;
-    }
-    return true;
+    if (const auto found = by_range_only_.find(index); found != by_range_only_.end())
+      return found->second;
+    const bool all = std::all_of(index.srcs().begin(), index.srcs().end(),
+                                 [&](const Node& src) { return moves_by_range_only(src); });
+    return by_range_only_[index] = all;
   }
 
   const Node range_;
@@ -238,6 +239,7 @@ class Vectoriser {
   Substitution scalars_;  // also holds replaced vectors, which scalar expressions never reach
   Substitution memo_;
   std::unordered_map<Node, bool, NodeHash> moves_;
+  std::unordered_map<Node, bool, NodeHash> by_range_only_;
   Node inside_;
 };
 

@@ -257,32 +257,39 @@ Node pad_axis(const Node& node, int axis, const Size& before, const Size& after,
 
 namespace {
 
-// The gradient of windows is a sum over their elements, each put where the windows read it: with
-// stride - 1 zeros between, and shifted.
+// The gradient of windows is a sum over their elements, each put where the windows read it. Of
+// every `stride` places each is read by an element of its own: so many elements are put at once.
 struct WindowsRule : GradientRule {
   int axis;
   std::int64_t stride;
   std::int64_t dilation;
 
   std::vector<Node> operator()(const Node& node, const Node& g) const override {
-    const Shape& to = node.src(1).shape();
-    const std::int64_t count = fixed(g.shape()[axis]);
-    const std::int64_t size = fixed(g.shape().back());
-    const std::int64_t span = (count - 1) * stride + 1;
-    Shape apart(g.shape().begin(), g.shape().end() - 1);
-    Shape joint = apart;
-    apart.insert(apart.begin() + axis + 1, Size(1));
-    joint[axis] = count * stride;
+    const std::int64_t have = fixed(node.src(1).shape()[axis]);
+    // Elements that lie further apart than windows begin: those read at one place differ.
+    const bool apart = stride > 1 && dilation > 1;
+    const Node windows = apart ? spread(g, axis, stride) : g;
+    const std::int64_t phases = apart ? 1 : stride;
+    const std::int64_t places = (have + phases - 1) / phases;
+    const int last = g.rank() - 1;
+    const std::int64_t size = fixed(g.shape()[last]);
+    const std::int64_t count = fixed(windows.shape()[axis]);
     Node sum;
-    for (std::int64_t k = 0; k < size; ++k) {
-      const Node own = cut(g, g.rank() - 1, k, k + 1);
-      Node part = reshape(pad_axis(reshape(own, apart), axis + 1, 0, stride - 1), joint);
-      part = cut(part, axis, 0, span);
-      const Size behind = to[axis] - Size(k * dilation + span);
-      part = pad_axis(part, axis, k * dilation, behind);
+    for (std::int64_t k = 0; k < size; k += phases) {
+      const Node own = pad_axis(cut(windows, last, k, std::min(size, k + phases)), last, 0,
+                                std::max<std::int64_t>(k + phases - size, 0));
+      const std::int64_t shift = k / phases * dilation;
+      const Node part = pad_axis(own, axis, shift, places - shift - count);
       sum = sum ? add(sum, part) : part;
     }
-    return {sum};
+    std::vector<int> order;
+    for (int i = 0; i < last; ++i) {
+      order.push_back(i);
+      if (i == axis) order.push_back(last);
+    }
+    Shape joint(sum.shape().begin(), sum.shape().end() - 1);
+    joint[axis] = places * phases;
+    return {cut(reshape(permute(sum, std::move(order)), std::move(joint)), axis, 0, have)};
   }
 };
 
@@ -396,6 +403,16 @@ Node take_axis(const Node& node, int axis, const Node& index, bool gate) {
     inside = expand(inside, cube);
   }
   return reshape(load(node, flat, inside), std::move(shape));
+}
+
+Node spread(const Node& node, int axis, std::int64_t stride) {
+  if (stride == 1) return node;
+  Shape apart = node.shape();
+  apart.insert(apart.begin() + axis + 1, Size(1));
+  Shape joint = node.shape();
+  joint[axis] = joint[axis] * Size(stride);
+  const Node padded = pad_axis(reshape(node, std::move(apart)), axis + 1, 0, stride - 1);
+  return cut(reshape(padded, joint), axis, 0, joint[axis] - Size(stride - 1));
 }
 
 Node stored(const Node& node) { return store(buffer(node.dtype(), node.shape(), nullptr), node); }

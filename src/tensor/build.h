@@ -72,6 +72,8 @@ Node cut(const Node& node, int axis, const Size& begin, const Size& end);
 /// counts windows and a new last axis runs inside them. Views only.
 Node windows(const Node& node, int axis, std::int64_t count, std::int64_t size, std::int64_t stride,
              std::int64_t dilation);
+/// The axis with stride - 1 zeros between its elements.
+Node spread(const Node& node, int axis, std::int64_t stride);
 /// `count` elements of an endlessly repeated axis, from `start` >= 0 on.
 Node cyclic(const Node& node, int axis, std::int64_t start, std::int64_t count);
 /// Elements of `node` at positions along an axis: `index` is a vector (any shape: replaces the axis

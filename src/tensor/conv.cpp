@@ -121,50 +121,113 @@ Node convolved(const Node& x, const Node& weight, const Sizes& sizes, std::int64
   return convolve(padded, weight, sizes, groups, padded.shape());
 }
 
-// The convolution's adjoint: the input with stride - 1 zeros between its elements, padded by what
-// the kernel reaches over, convolved with the weight turned around.
-Node transposed(const Node& x, const Node& weight, const Sizes& sizes, std::int64_t groups) {
-  const int axes = x.rank() - 2;
+// How an axis of a transposed convolution comes about: place s·q + r of the result, r < s, is a sum
+// of products of the input's elements from q + first on and those elements of the kernel that lie s
+// apart and fall on r. So all places with one r are a convolution without strides.
+struct Phases {
+  std::int64_t size;    // of the result
+  std::int64_t stride;  // s
+  std::int64_t used;    // phases that elements of the kernel fall on: the first
+  std::int64_t first;
+  std::int64_t taps;   // elements of the input that a place sees, and of the kernel by phase
+  std::int64_t apart;  // how far they lie from each other
+  std::int64_t front;  // zeros in front of the kernel, that it falls on phases from 0 on
+
+  std::int64_t places() const { return (size + stride - 1) / stride; }
+};
+
+std::int64_t divided_up(std::int64_t a, std::int64_t b) { return a / b + (a % b > 0 ? 1 : 0); }
+
+Phases phases_of(std::int64_t input, std::int64_t kernel, const Sizes& sizes, int axis) {
+  const std::int64_t stride = sizes.stride[axis];
+  const std::int64_t dilation = sizes.dilation[axis];
+  const std::int64_t padding = sizes.padding[axis];
+  Phases p{};
+  p.size =
+      (input - 1) * stride + 1 + dilation * (kernel - 1) - 2 * padding + sizes.output_padding[axis];
+  // Where elements of the kernel lie apart too, zeros go between those of the input.
+  p.stride = dilation > 1 ? 1 : stride;
+  p.apart = dilation;
+  const std::int64_t last = divided_up(padding, p.stride);
+  p.first = divided_up(padding - dilation * (kernel - 1), p.stride);
+  p.taps = (last - p.first) / p.apart + 1;
+  p.front = p.stride * last - padding;
+  p.used = p.front == 0 ? std::min(kernel, p.stride) : p.stride;
+  return p;
+}
+
+// [in, out / G, kernel…] → [1, G, out / G, (1, phases)…, in / G, taps…]
+Node weight_by_phase(const Node& weight, const std::vector<Phases>& phases, std::int64_t groups) {
+  const int axes = static_cast<int>(phases.size());
+  const Shape& w = weight.shape();
+  Node view = weight;
+  Shape shape = {1, groups, w[0] / Size(groups), w[1]};
+  std::vector<int> order = {0, 1, 3};
+  std::vector<int> turned;
+  for (int i = 0; i < axes; ++i) {
+    const Phases& p = phases[i];
+    const std::int64_t kernel = fixed(w[2 + i]);
+    view = pad_axis(view, 2 + i, p.front, p.taps * p.used - p.front - kernel);
+    shape.insert(shape.end(), {1, p.taps, p.used});
+    order.insert(order.end(), {4 + 3 * i, 4 + 3 * i + 2});
+    turned.push_back(4 + 3 * i + 1);
+  }
+  order.push_back(2);
+  order.insert(order.end(), turned.begin(), turned.end());
+  return permute(flip(reshape(view, std::move(shape)), turned), std::move(order));
+}
+
+// [B, in, space…] → [B, G, 1, (places, 1)…, in / G, taps…]
+Node input_by_place(const Node& x, const std::vector<Phases>& phases, const Sizes& sizes,
+                    std::int64_t groups) {
+  const int axes = static_cast<int>(phases.size());
   Node view = x;
   for (int i = 0; i < axes; ++i) {
-    const int axis = 2 + i;
-    const std::int64_t stride = sizes.stride[i];
-    if (stride > 1) {
-      Shape apart = view.shape();
-      apart.insert(apart.begin() + axis + 1, Size(1));
-      Shape joint = view.shape();
-      joint[axis] = joint[axis] * Size(stride);
-      view = reshape(pad_axis(reshape(view, std::move(apart)), axis + 1, 0, stride - 1), joint);
-      view = cut(view, axis, 0, joint[axis] - Size(stride - 1));
-    }
-    const std::int64_t reach = sizes.dilation[i] * (fixed(weight.shape()[axis]) - 1);
-    const std::int64_t before = reach - sizes.padding[i];
-    const std::int64_t after = before + sizes.output_padding[i];
-    if (fixed(view.shape()[axis]) + before + after < 1) {
+    const Phases& p = phases[i];
+    if (p.stride != sizes.stride[i]) view = spread(view, 2 + i, sizes.stride[i]);
+    const std::int64_t reach = (p.taps - 1) * p.apart;
+    const std::int64_t behind = p.first + p.places() + reach - fixed(view.shape()[2 + i]);
+    view = windows(pad_axis(view, 2 + i, -p.first, behind), 2 + i, p.places(), p.taps, 1, p.apart);
+  }
+  Shape shape = {x.shape()[0], groups, x.shape()[1] / Size(groups), 1};
+  std::vector<int> order = {0, 1, 3};
+  for (int i = 0; i < axes; ++i) {
+    shape.insert(shape.end(), {phases[i].places(), 1});
+    order.insert(order.end(), {4 + 2 * i, 4 + 2 * i + 1});
+  }
+  order.push_back(2);
+  for (int i = 0; i < axes; ++i) {
+    shape.push_back(phases[i].taps);
+    order.push_back(4 + 2 * axes + i);
+  }
+  return permute(reshape(view, std::move(shape)), std::move(order));
+}
+
+// The convolution's adjoint, in product_dtype.
+Node transposed(const Node& x, const Node& weight, const Sizes& sizes, std::int64_t groups) {
+  const int axes = x.rank() - 2;
+  std::vector<Phases> phases;
+  for (int i = 0; i < axes; ++i) {
+    const Size& have = x.shape()[2 + i];
+    phases.push_back(phases_of(fixed(have), fixed(weight.shape()[2 + i]), sizes, i));
+    if (phases[i].size < 1) {
       call_error("padding {} leaves nothing of an output for shape {}", sizes.padding[i],
                  to_string(x.shape()));
     }
-    view = pad_axis(view, axis, before, after);
   }
-  // [in, out / G, kernel…] → [out, in / G, kernel…], kernel reversed
-  const Shape& w = weight.shape();
-  const Size inputs = w[0] / Size(groups);
-  Shape apart = {groups, inputs, w[1]};
-  apart.insert(apart.end(), w.begin() + 2, w.end());
-  std::vector<int> order = {0, 2, 1};
-  std::vector<int> turned;
+  std::vector<int> over;
+  for (int i = 0; i <= axes; ++i) over.push_back(3 + 2 * axes + i);
+  Node result = contract(input_by_place(x, phases, sizes, groups),
+                         weight_by_phase(weight, phases, groups), over);
+  Shape shape = {x.shape()[0], weight.shape()[1] * Size(groups)};
   for (int i = 0; i < axes; ++i) {
-    order.push_back(3 + i);
-    turned.push_back(2 + i);
+    const Phases& p = phases[i];
+    result = pad_axis(result, 4 + 2 * i, 0, p.stride - p.used);
+    shape.push_back(p.places() * p.stride);
   }
-  Shape joint = {w[1] * Size(groups), inputs};
-  joint.insert(joint.end(), w.begin() + 2, w.end());
-  const Node kernel =
-      flip(reshape(permute(reshape(weight, std::move(apart)), std::move(order)), std::move(joint)),
-           turned);
-  Sizes plain = sizes;
-  plain.stride.assign(axes, 1);
-  return convolve(view, kernel, plain, groups, view.shape());
+  result = reshape(result, std::move(shape));
+  for (int i = 0; i < axes; ++i) result = cut(result, 2 + i, 0, phases[i].size);
+  return result;
 }
 
 using Convolution = Node (*)(const Node&, const Node&, const Sizes&, std::int64_t);
@@ -179,6 +242,19 @@ Sizes with_output_padding(Sizes sizes, const Shape& x, const Shape& weight, cons
   return sizes;
 }
 
+// Of a convolution of x that has this gradient. A transposed one, from `gradient_of_result` to x,
+// has the same: it multiplies the same elements.
+Node weight_gradient(const Node& x, const Node& weight, const Node& gradient_of_result,
+                     const Sizes& sizes, std::int64_t groups) {
+  // The result is linear in the weight: any stands for it.
+  const Node any = buffer(weight.dtype(), weight.shape(), nullptr);
+  Node result = convolved(x, any, sizes, groups);
+  for (int axis = 2; axis < result.rank(); ++axis)
+    result = cut(result, axis, 0, gradient_of_result.shape()[axis]);
+  const Node seed = to_dtype(gradient_of_result, result.dtype());
+  return gradient({&result, 1}, {&seed, 1}, {&any, 1})[0];
+}
+
 // A convolution whose gradients are convolutions: of the input, that of the gradient with its
 // adjoint; of the weight, a sum of products of the gradient and the input's windows.
 Tensor with_gradients(Convolution f, const Input& input, const Sizes& sizes, std::int64_t groups) {
@@ -187,7 +263,8 @@ Tensor with_gradients(Convolution f, const Input& input, const Sizes& sizes, std
       both, [&] { return tensor_of(f(node_of(both[0]), node_of(both[1]), sizes, groups)); },
       [=](const Tensor&, const std::vector<Tensor>& in, const Tensor& gradient_of_result) {
         const bool forward = f == convolved;
-        const Tensor g = gradient_of_result.cast(in[0].dtype());
+        // Windows read each element several times.
+        const Tensor g = gradient_of_result.cast(in[0].dtype()).contiguous();
         const Node x = node_of(in[0]);
         const Node weight = node_of(in[1]);
         const Sizes back =
@@ -198,12 +275,10 @@ Tensor with_gradients(Convolution f, const Input& input, const Sizes& sizes, std
         for (int axis = 2; axis < by_input.rank(); ++axis) {
           by_input = narrow(by_input, axis, 0, in[0].size(axis));
         }
-        // The result is linear in the weight: any stands for it.
-        const Node any = buffer(weight.dtype(), weight.shape(), nullptr);
-        const Node result = f(x, any, sizes, groups);
-        const Node seed = to_dtype(node_of(g), result.dtype());
-        return std::vector<Tensor>{by_input,
-                                   tensor_of(gradient({&result, 1}, {&seed, 1}, {&any, 1})[0])};
+        const Tensor by_weight =
+            tensor_of(forward ? weight_gradient(x, weight, node_of(g), sizes, groups)
+                              : weight_gradient(node_of(g), weight, x, sizes, groups));
+        return std::vector<Tensor>{by_input, by_weight};
       });
 }
 

@@ -81,6 +81,16 @@ Node first_of_greatest(const Node& windows, const Node& greatest, std::size_t ax
   return equal(places, expand_to(reduced(ReduceOp::max, candidates, axes, true), shape));
 }
 
+// x, whose gradient lies in memory before anything is made of it: each place reads it several
+// times.
+Tensor with_stored_gradient(const Tensor& x) {
+  return with_own_gradient(
+      {x}, [&] { return x; },
+      [](const Tensor&, const std::vector<Tensor>&, const Tensor& g) {
+        return std::vector<Tensor>{g.contiguous()};
+      });
+}
+
 Tensor max_pool(const char* name, const Tensor& x, const Spatial& kernel,
                 const PoolOptions& options, int axes) {
   const Call call(name);
@@ -92,9 +102,9 @@ Tensor max_pool(const char* name, const Tensor& x, const Spatial& kernel,
   const Node greatest = reduced(ReduceOp::max, windows, plan.size(), true);
   const Tensor values = tensor_of(reduced(ReduceOp::max, windows, plan.size()));
   return with_gradient_of(values, x, [&] {
-    const Node chosen = where(first_of_greatest(windows, greatest, plan.size()), view(x),
-                              constant_like(0, x.dtype()));
-    return tensor_of(reduced(ReduceOp::add, chosen, plan.size()));
+    const Node chosen = where(first_of_greatest(windows, greatest, plan.size()),
+                              view(with_stored_gradient(x)), constant_like(0, x.dtype()));
+    return with_stored_gradient(tensor_of(reduced(ReduceOp::add, chosen, plan.size())));
   });
 }
 

@@ -1,6 +1,8 @@
 // Products in few bits: which dtype an Autocast gives them, and those whose rows have scales.
 #include "brisk/precision.h"
 
+#include <cmath>
+
 #include "tensor/autocast.h"
 #include "tensor/contract.h"
 #include "tensor/own_gradient.h"
@@ -44,7 +46,7 @@ Rows scaled_rows(const Tensor& x, DType dtype) {
 }
 
 // a[M, K] · b[N, K]ᵀ of rows that are rounded to these dtypes, in float32.
-Tensor product(const Tensor& a, DType a_dtype, const Tensor& b, DType b_dtype) {
+Tensor scaled_rows_product(const Tensor& a, DType a_dtype, const Tensor& b, DType b_dtype) {
   const Rows left = scaled_rows(a, a_dtype);
   const Rows right = scaled_rows(b, b_dtype);
   const DType sum = a_dtype == DType::int8 ? DType::int32 : DType::float32;
@@ -53,10 +55,80 @@ Tensor product(const Tensor& a, DType a_dtype, const Tensor& b, DType b_dtype) {
   return sums.cast(DType::float32) * left.scale * right.scale.transpose(0, 1);
 }
 
+// ---- blocks in 16 bits --------------------------------------------------------------------------
+
+constexpr std::int64_t block = 32;
+constexpr double finer = 254;  // what int8 leaves is at most half a unit
+
+// x [rows, K] as [rows, blocks, block], with zeros behind.
+Tensor in_blocks(const Tensor& x) {
+  const std::int64_t size = fixed(node_of(x).shape()[1]);
+  return pad(x, {0, (block - size % block) % block}).reshape({x.size(0), -1, block});
+}
+
+// The greatest elements of each block's rows, squared and summed, beside those of other blocks.
+Tensor greatness(const Tensor& blocks) {
+  const Tensor sum = square(amax(blocks.abs(), -1)).sum(0);
+  const Tensor mean = sum.mean();
+  return where(mean > 0, sum / where(mean > 0, mean, 1), 0);
+}
+
+// Rows in 16 bits: multiples of (coarse + fine / 254) · scale.
+struct FineRows {
+  Tensor coarse, fine;  // whole numbers up to 127
+  Tensor scale;         // [rows, 1]
+};
+
+FineRows fine_rows(const Tensor& x) {
+  const Tensor most = amax(x.abs(), -1, true);
+  const Tensor scale = where(most > 0, most / 127, 1);
+  const Tensor units = x / scale;
+  const Tensor coarse = units.round();
+  return {coarse.cast(DType::int8), ((units - coarse) * finer).round().cast(DType::int8), scale};
+}
+
+Tensor sums_of_bytes(const Tensor& a, const Tensor& b) {
+  const DType sum = DType::int32;
+  return tensor_of(product_by_rows(node_of(a.cast(sum)), node_of(b.cast(sum))))
+      .cast(DType::float32);
+}
+
+// a[M, K] · b[N, K]ᵀ; what is fine in both counts for nothing.
+Tensor fine_product(const Tensor& a, const Tensor& b) {
+  const FineRows left = fine_rows(a);
+  const FineRows right = fine_rows(b);
+  const Tensor cross = sums_of_bytes(cat({left.fine, left.coarse}, 1).contiguous(),
+                                     cat({right.coarse, right.fine}, 1).contiguous());
+  const Tensor sums = sums_of_bytes(left.coarse, right.coarse) + cross / finer;
+  return sums * left.scale * right.scale.transpose(0, 1);
+}
+
+// The same of bytes, but for the share of blocks with the greatest elements.
+Tensor product_with_fallback(const Tensor& a, const Tensor& b, double share) {
+  const Tensor left = in_blocks(a);
+  const Tensor right = in_blocks(b);
+  const std::int64_t blocks = fixed(node_of(left).shape()[1]);
+  const auto count = static_cast<std::int64_t>(std::ceil(share * static_cast<double>(blocks)));
+  const Tensor chosen = topk(greatness(left) + greatness(right), count).indices;  // [count]
+  const Tensor fine = any(chosen.unsqueeze(1) == arange(blocks), {0});
+  const auto others = [&](const Tensor& x) {
+    return where(fine.unsqueeze(1), 0, x).flatten(1).contiguous();
+  };
+  const auto picked = [&](const Tensor& x) {
+    return index_select(x, 1, chosen).flatten(1).contiguous();
+  };
+  return scaled_rows_product(others(left), DType::int8, others(right), DType::int8) +
+         fine_product(picked(left), picked(right));
+}
+
 Tensor scaled_product(const Tensor& x, const Tensor& weight, const ScaledOptions& options) {
   const bool bytes = options.format == Scaled::int8;
   const DType values = bytes ? DType::int8 : DType::float8_e4m3;
   const DType gradients = bytes ? DType::int8 : DType::float8_e5m2;
+  const auto product = [=](const Tensor& a, DType a_dtype, const Tensor& b, DType b_dtype) {
+    return bytes && options.fallback > 0 ? product_with_fallback(a, b, options.fallback)
+                                         : scaled_rows_product(a, a_dtype, b, b_dtype);
+  };
   return with_own_gradient(
       {x, weight}, [&] { return product(x, values, weight, values); },
       [=](const Tensor&, const std::vector<Tensor>& in, const Tensor& g) {
@@ -81,6 +153,8 @@ Tensor scaled_linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
   if (!is_float(x.dtype()) || !is_float(weight.dtype())) {
     call_error("wants floating point, got {} and {}", name(x.dtype()), name(weight.dtype()));
   }
+  if (!(options.fallback >= 0 && options.fallback <= 1))
+    call_error("wants a share of blocks from 0 to 1 to fall back, got {}", options.fallback);
   if (x.size(-1) != weight.size(1)) {
     call_error("shapes {} and {} do not multiply: inner sizes {} and {} differ",
                to_string(x.dims()), to_string(weight.dims()), to_string(x.size(-1)),

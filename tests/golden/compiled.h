@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "autograd/gradient.h"
 #include "brisk/brisk.h"
 #include "engine/engine.h"
 #include "graph/elementwise.h"
@@ -54,6 +55,7 @@ inline Plan run_and_compare(const std::vector<Tensor>& tensors, const VariableVa
   Engine& engine = Engine::shared();
   std::vector<Node> roots;
   for (const Tensor& tensor : tensors) roots.push_back(node_of(tensor));
+  roots = values_of(roots);
   const std::vector<Array> want = evaluate(
       roots, {values, [&](const Node& node) {
                 Array array{node.dtype(), evaluate_shape(node.shape(), values), {}};

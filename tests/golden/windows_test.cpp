@@ -112,5 +112,36 @@ TEST(Convolutions, ThatEndInDepthToSpaceRunAlongTheImage) {
   EXPECT_EQ(names(plan), "contraction ");
 }
 
+// Behind a norm: numbers of a channel scale what is multiplied.
+TEST(Convolutions, HaveGradientsThatAreProducts) {
+  for (const std::int64_t stride : {1, 2}) {
+    for (const std::int64_t kernel : {1, 3}) {
+      Tensor x = fixed(numbers({2, 32, 24, 24}, 1));
+      Tensor weight = fixed(numbers({48, 32, kernel, kernel}, 2));
+      x.requires_grad_();
+      weight.requires_grad_();
+      const Tensor scaled = relu(x * fixed(numbers({1, 32, 1, 1}, 3)));
+      const Tensor y = conv2d(scaled, weight, {}, with(stride, kernel / 2));
+      const Tensor g = fixed(numbers({1, 48, 1, 1}, 5)) * fixed(numbers(y.shape(), 4));
+      (y * g).sum().backward();
+      const Plan plan = run_and_compare({x.grad(), weight.grad()}, {}, 2e-3);
+      if (Engine::shared().device().info().id != "cpu") continue;
+      EXPECT_NE(names(plan).find("contraction_and_contraction"), std::string::npos) << names(plan);
+      EXPECT_EQ(names(plan).find("reduce"), std::string::npos) << names(plan);
+    }
+  }
+}
+
+TEST(Pooling, OfWindowsThatOverlapHasAGradientWithoutTheProductBehindIt) {
+  Tensor x = fixed(numbers({2, 16, 32, 32}, 1));
+  x.requires_grad_();
+  const Tensor pooled = max_pool2d(x, 3, {.stride = 2, .padding = 1});
+  const Tensor y = conv2d(pooled, fixed(numbers({32, 16, 3, 3}, 2)), {}, with(1, 1));
+  (y * fixed(numbers(y.shape(), 3))).sum().backward();
+  const Plan plan = run_and_compare({x.grad()}, {}, 2e-3);
+  if (Engine::shared().device().info().id != "cpu") return;
+  EXPECT_NE((" " + names(plan)).find(" contraction "), std::string::npos) << names(plan);
+}
+
 }  // namespace
 }  // namespace brisk

@@ -2,7 +2,9 @@
 // leave no trace.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
+#include <optional>
 
 #include "brisk/brisk.h"
 
@@ -102,7 +104,7 @@ TEST(Precision, ScaledProductsAreNearTheExactOnes) {
   };
   for (const bool halves : {false, true}) {
     const auto check = [&](Scaled format, double values, double by_input) {
-      const Tensor y = scaled_linear(x, weight, {}, {format, halves});
+      const Tensor y = scaled_linear(x, weight, {}, {format, halves, 0});
       const std::vector<Tensor> got = gradients(y);
       EXPECT_LT(error(y, exact), values);
       EXPECT_GT(error(y, exact), values / 20);
@@ -112,6 +114,73 @@ TEST(Precision, ScaledProductsAreNearTheExactOnes) {
     check(Scaled::int8, 0.02, 0.02);
     check(Scaled::fp8, 0.06, 0.1);
   }
+}
+
+// A gated layer's values, one channel of which is far greater than the others.
+struct Gated {
+  Tensor x, y;
+  nn::Linear gate{96, 256, false}, up{96, 256, false}, down{256, 24, false};
+  void visit(nn::Fields& fields) {
+    fields("gate", gate);
+    fields("up", up);
+    fields("down", down);
+  }
+  Gated() {
+    manual_seed(11);
+    x = randn({80, 96}).realize();
+    for (nn::Linear* linear : {&gate, &up, &down})
+      nn::set(linear->weight, nn::normal(linear->weight.dims(), 0, 0.1));
+    const Tensor outlier = where(arange(256).unsqueeze(1) == 77, 1000, 1);
+    nn::set(up.weight, up.weight * outlier);
+    y = randn({80, 24}).realize();
+  }
+  Tensor loss() const { return square(down(silu(gate(x)) * up(x)) - y).mean(); }
+};
+
+TEST(Precision, BytesFollowFloat32PastAnOutlierWhereBlocksFallBack) {
+  const auto losses = [](const std::optional<ScaledOptions>& scaled) {
+    Gated net;
+    for (nn::Linear* linear : {&net.gate, &net.up, &net.down}) linear->scaled = scaled;
+    nn::Optimizer optimizer(nn::parameters(net), nn::AdamW{.lr = 2e-3, .weight_decay = 0});
+    Step step([&] {
+      const Tensor loss = net.loss();
+      loss.backward();
+      optimizer.step();
+      optimizer.zero_grad();
+      return loss;
+    });
+    std::vector<double> list;
+    for (int i = 0; i < 60; ++i) list.push_back(step()[0].item<double>());
+    return list;
+  };
+  const std::vector<double> want = losses({});
+  const auto farthest = [&](const std::vector<double>& got) {
+    double most = 0;
+    for (std::size_t i = 0; i < want.size(); ++i)
+      most = std::max(most, std::fabs(got[i] - want[i]) / want[i]);
+    return most;
+  };
+  const double with_fallback = farthest(losses(ScaledOptions{Scaled::int8}));
+  const double without = farthest(losses(ScaledOptions{Scaled::int8, false, 0}));
+  EXPECT_LT(want.back(), 0.1 * want.front());
+  EXPECT_LT(with_fallback, 0.03);
+  EXPECT_GT(without, 3 * with_fallback);
+}
+
+TEST(Precision, BlocksThatFallBackAreMultipliedInSixteenBits) {
+  manual_seed(3);
+  const Tensor weight = randn({40, 320}).realize();
+  const Tensor plain = randn({24, 320}).realize();
+  const Tensor x = where(arange(320) == 200, plain * 300, plain).realize();
+  const auto error = [&](double fallback) {
+    const Tensor want = linear(x, weight);
+    const Tensor got = scaled_linear(x, weight, {}, {Scaled::int8, false, fallback});
+    return square(got - want).mean().sqrt().item<double>();
+  };
+  EXPECT_GT(error(0), 5);
+  EXPECT_LT(error(0.1), 0.5);
+  EXPECT_LT(error(1), 0.15);
+  EXPECT_THROW(error(1.5), UserError);
 }
 
 TEST(Precision, AnAutocastEndsWithItsScope) {

@@ -118,22 +118,53 @@ TEST_F(ProductTest, Conv1dMatchesALoopForEveryGeometry) {
 // <conv(x), y> = <x, conv_transpose(y)>: the transposed convolution is the adjoint of the other.
 TEST_F(ProductTest, TransposedConvolutionIsTheAdjoint) {
   for (const int stride : {1, 2, 3}) {
-    for (const int padding : {0, 1}) {
+    for (const int padding : {0, 1, 4}) {
       for (const int dilation : {1, 2}) {
-        ConvOptions options;
-        options.stride = stride;
-        options.padding = padding;
-        options.dilation = dilation;
-        options.groups = 2;
-        const Tensor w = tensor_of_values({6, 2, 3}, 2);
-        const Tensor x = tensor_of_values({2, 4, 12}, 1);
-        const Tensor y = conv1d(x, w, {}, options);
-        const std::int64_t reach = dilation * 2 + 1;
-        options.output_padding = (12 + 2 * padding - reach) % stride;
-        const Tensor other = tensor_of_values(y.shape(), 3);
-        const Tensor back = conv_transpose1d(other, w, {}, options);
-        ASSERT_EQ(back.shape(), x.shape());
-        EXPECT_EQ(sum(y * other).item<double>(), sum(x * back).item<double>());
+        for (const int kernel : {1, 2, 3, 5}) {
+          for (const int size : {11, 12}) {
+            ConvOptions options;
+            options.stride = stride;
+            options.padding = padding;
+            options.dilation = dilation;
+            options.groups = 2;
+            const Tensor w = tensor_of_values({6, 2, kernel}, 2);
+            const Tensor x = tensor_of_values({2, 4, size}, 1);
+            const Tensor y = conv1d(x, w, {}, options);
+            const std::int64_t reach = dilation * (kernel - 1) + 1;
+            options.output_padding = (size + 2 * padding - reach) % stride;
+            const Tensor other = tensor_of_values(y.shape(), 3);
+            const Tensor back = conv_transpose1d(other, w, {}, options);
+            ASSERT_EQ(back.shape(), x.shape());
+            EXPECT_EQ(sum(y * other).item<double>(), sum(x * back).item<double>());
+          }
+        }
+      }
+    }
+  }
+}
+
+// Both are linear in the weight: <conv(x, w), y> = <w, gradient of the weight>.
+TEST_F(ProductTest, GradientsOfConvolutionsByTheWeightAreAdjoint) {
+  for (const bool transposed : {false, true}) {
+    for (const int stride : {1, 2, 3}) {
+      for (const int kernel : {1, 2, 5}) {
+        for (const int size : {11, 12}) {
+          ConvOptions options;
+          options.stride = stride;
+          options.padding = 1;
+          options.groups = 2;
+          if (transposed) options.output_padding = stride - 1;
+          Tensor w = transposed ? tensor_of_values({4, 3, kernel}, 2)
+                                : tensor_of_values({6, 2, kernel}, 2);
+          w.requires_grad_();
+          const Tensor x = tensor_of_values({2, 4, size}, 1);
+          const Tensor y =
+              transposed ? conv_transpose1d(x, w, {}, options) : conv1d(x, w, {}, options);
+          const Tensor product = sum(y * tensor_of_values(y.shape(), 3));
+          const double want = product.item<double>();
+          product.backward();
+          EXPECT_EQ(sum(w.detach() * w.grad()).item<double>(), want);
+        }
       }
     }
   }

@@ -99,32 +99,63 @@ class Contraction {
   }
 
   // The range along which every store is contiguous. One that is shorter than a vector gives way to
-  // a long one along which stores take steps and operands lie in order.
+  // a long one along which stores take steps, if operands lie in order along it, or along a summed
+  // range that is longer than the short one: then they are turned as they are packed, which pays
+  // where sums are long.
   bool find_columns() {
     const std::vector<Node>& stores = part_.stages[0].stores;
-    const auto long_enough = [&](const Node& range) {
-      return Size(range.src(0)).upper() >= workshop_.target().lanes(4);
-    };
     if (std::any_of(stores.begin(), stores.end(), is_scatter)) return false;
-    Node stepping;
+    const auto all = [&](const Node& range, auto&& fits) {
+      return std::all_of(stores.begin(), stores.end(),
+                         [&](const Node& store) { return fits(stride(store.src(1), range)); });
+    };
     for (const Node& range : part_.outer) {
-      const auto all = [&](auto&& fits) {
-        return std::all_of(stores.begin(), stores.end(),
-                           [&](const Node& store) { return fits(stride(store.src(1), range)); });
-      };
-      if (all([](auto step) { return step == 1; })) contiguous_ = range;
-      if (long_enough(range) && all([](auto step) { return step > 1; }) &&
-          contiguous_bytes(sums(), range) > 0)
-        stepping = range;
+      if (all(range, [](auto step) { return step == 1; })) contiguous_ = range;
     }
-    if (contiguous_ && stepping && !long_enough(contiguous_)) contiguous_ = stepping;
-    return static_cast<bool>(contiguous_);
+    if (!contiguous_ || length(contiguous_) >= workshop_.target().lanes(4))
+      return static_cast<bool>(contiguous_);
+    const std::vector<Node> loads = moving_loads();
+    const Ranges& k = terms_[0].k;
+    const bool may_turn = length(k.back()) > length(contiguous_);
+    Node in_order;
+    Node turned;
+    for (const Node& range : part_.outer) {
+      if (length(range) < workshop_.target().lanes(4) ||
+          !all(range, [](auto step) { return step > 1; }))
+        continue;
+      if (contiguous_bytes(loads, range) > 0) in_order = range;
+      const bool pays = may_turn && extent(k).upper() >= 4 * length(range);
+      if (pays && is_turned(loads, range)) turned = range;
+    }
+    if (in_order || turned) contiguous_ = in_order ? in_order : turned;
+    return true;
   }
 
-  std::vector<Node> sums() const {
+  static std::int64_t length(const Node& range) { return Size(range.src(0)).upper(); }
+
+  // Loads of what the sums read anew as they go on.
+  std::vector<Node> moving_loads() const {
     std::vector<Node> list;
-    for (const Term& term : terms_) list.push_back(term.product.sum);
+    for (const Term& term : terms_) {
+      for (const Node& load : find_all({term.product.sum}, Op::load_)) {
+        const auto moves = [&](const Node& range) { return depends_on(load.src(1), range); };
+        if (std::any_of(term.k.begin(), term.k.end(), moves)) list.push_back(load);
+      }
+    }
     return list;
+  }
+
+  // Whether the loads that move with a range of the results take steps with it, and go on to the
+  // next element with the innermost of what is summed.
+  bool is_turned(const std::vector<Node>& loads, const Node& range) const {
+    bool any = false;
+    for (const Node& load : loads) {
+      if (!depends_on(load.src(1), range)) continue;
+      any = stride(load.src(1), terms_[0].k.back()) == 1 && stride(load.src(1), range) &&
+            load.srcs().size() == 2;
+      if (!any) return false;
+    }
+    return any;
   }
 
   bool orient() {
@@ -578,22 +609,58 @@ class Contraction {
 
   void finish_rows(const Node& m0, const Size& m, bool ragged, const Node& limit,
                    std::vector<Node>& statements) const {
-    for (int r = 0; r < mr_; ++r) {
-      std::vector<Node> stores;
-      const Node row = add(m0, constant_int(r));
-      for (int v = 0; v < nv_; ++v) {
-        Substitution at = outside_;
-        place(at, m_, row);
-        for (const Term& term : terms_)
-          at[term.product.sum] = load_from(term.sums, slot(r, v), {}, lanes_);
-        const Node base = add(n0_, constant_int(static_cast<std::int64_t>(v) * lanes_));
-        for (const Node& store : part_.stages[0].stores)
-          stores.push_back(finish_store(store, at, base, limit));
+    if (follows_much()) return finish_in_loop(m0, m, ragged, limit, statements);
+    for (int r = 0; r < mr_; ++r)
+      statements.push_back(finish_row(constant_int(r), m0, m, ragged && r > 0, limit, sums()));
+  }
+
+  // Unrolled over a tile it would be more code than the sums themselves.
+  bool follows_much() const {
+    constexpr std::int64_t much = 8;
+    std::int64_t operations = 0;
+    for (const Node& store : part_.stages[0].stores) operations += operation_count(store.src(2));
+    return mr_ > 2 && operations > much;
+  }
+
+  void finish_in_loop(const Node& m0, const Size& m, bool ragged, const Node& limit,
+                      std::vector<Node>& statements) const {
+    std::vector<Node> memory;
+    for (const Term& term : terms_) {
+      memory.push_back(grouped_ ? term.sums : workshop_.scratch(total_, mr_ * columns()));
+      for (std::int64_t at = 0; !grouped_ && at < mr_ * columns(); at += lanes_) {
+        const Node sum = load_from(term.sums, constant_int(at), {}, lanes_);
+        statements.push_back(store_to(memory.back(), constant_int(at), sum));
       }
-      const Node inside = ragged && r > 0 ? cmplt(row, m.node()) : Node();
-      const Node body = block(std::move(stores));
-      statements.push_back(inside ? branch(inside, body) : body);
     }
+    const Node row = workshop_.range(mr_);
+    statements.push_back(
+        loop(LoopKind::serial, row, finish_row(row, m0, m, ragged, limit, memory)));
+  }
+
+  std::vector<Node> sums() const {
+    std::vector<Node> list;
+    for (const Term& term : terms_) list.push_back(term.sums);
+    return list;
+  }
+
+  // Of a tile whose sums lie in this memory.
+  Node finish_row(const Node& r, const Node& m0, const Size& m, bool ragged, const Node& limit,
+                  const std::vector<Node>& memory) const {
+    std::vector<Node> stores;
+    const Node row = add(m0, r);
+    for (int v = 0; v < nv_; ++v) {
+      Substitution at = outside_;
+      place(at, m_, row);
+      const Node slot =
+          add(mul(r, constant_int(columns())), constant_int(static_cast<std::int64_t>(v) * lanes_));
+      for (std::size_t i = 0; i < terms_.size(); ++i)
+        at[terms_[i].product.sum] = load_from(memory[i], slot, {}, lanes_);
+      const Node base = add(n0_, constant_int(static_cast<std::int64_t>(v) * lanes_));
+      for (const Node& store : part_.stages[0].stores)
+        stores.push_back(finish_store(store, at, base, limit));
+    }
+    const Node body = block(std::move(stores));
+    return ragged ? branch(cmplt(row, m.node()), body) : body;
   }
 
   Node finish_store(const Node& store, const Substitution& at, const Node& base,
