@@ -7,6 +7,7 @@
 //                                 which kernels another machine would run, and with what work
 //   brisk_bench_train --show KERNEL --target sm_90a NAME…
 //                                 and what each kernel of this name computes
+//   brisk_bench_train attention   the gradients of attention, on a GPU
 // With --list first, every kernel in the order of launches too.
 #include "kernel/print.h"
 #include "measure.h"
@@ -186,6 +187,51 @@ void measure(const Case& each, Table& table) {
     table.add({"  " + name, fmt::format("{}", sum.first), "", ms(sum.second), ""});
 }
 
+struct AttentionCase {
+  std::int64_t batch, heads, length, width;
+  bool causal;
+};
+constexpr AttentionCase attentions[] = {{4, 32, 4096, 128, true},
+                                        {4, 32, 4096, 128, false},
+                                        {2, 16, 16384, 128, true},
+                                        {8, 32, 2048, 64, true}};
+
+// What the gradients of queries, keys and values cost beyond the result itself.
+void measure_attentions() {
+  Table table({"attention, gradients", "ms", "TFLOP/s"});
+  for (const AttentionCase& c : attentions) {
+    const auto random = [&] {
+      return randn({c.batch, c.heads, c.length, c.width}).cast(DType::bfloat16).realize();
+    };
+    const std::vector<Tensor> in = {random(), random(), random()};
+    const Tensor g = random();
+    const auto result = [&] {
+      return scaled_dot_product_attention(in[0], in[1], in[2], {.causal = c.causal});
+    };
+    Step forward([&] { return result(); });
+    for (const Tensor& x : in) x.requires_grad_();
+    Step both([&] {
+      const Tensor y = result();
+      std::vector<Tensor> all = grad({y}, in, {g});
+      all.push_back(y.detach());
+      return all;
+    });
+    const auto run = [](Step& step) {
+      return one_round([&] { step()[0].select(0, 0).select(0, 0).select(0, 0).to_vector<float>(); },
+                       {.seconds_per_side = 0.5});
+    };
+    run(forward);
+    run(both);
+    const double seconds = run(both) - run(forward);
+    const auto size = static_cast<double>(c.length);
+    const double work =
+        10 * static_cast<double>(c.batch * c.heads * c.width) * size * size * (c.causal ? 0.5 : 1);
+    table.add({fmt::format("B{} H{} S{} D{} {}", c.batch, c.heads, c.length, c.width,
+                           c.causal ? "causal" : "full"),
+               fmt::format("{:.3f}", seconds * 1e3), fmt::format("{:.0f}", work / seconds / 1e12)});
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -211,6 +257,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   const std::set<std::string> chosen(argv + 1, argv + argc);
+  if (chosen.count("attention") != 0) measure_attentions();
   Table table({"model", "kernels", "ms first", "ms recorded", "ms not recorded"});
   for (const Case& each : cases) {
     if (chosen.empty() ? !each.for_gpu : chosen.count(each.name) != 0) measure(each, table);

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """PyTorch's side of brisk_bench_train on one GPU: the same networks, batches and optimizers.
 
-train_peer.py [--eager] NAME…   gpt2 (B32 T1024, AdamW), resnet50 (B256, SGD); bfloat16 by autocast,
+train_peer.py [--eager] NAME…   gpt2 (B32 T1024, AdamW), resnet50 (B256, SGD), attention (its
+gradients alone, the shapes of brisk_bench_train attention); bfloat16 by autocast,
 torch.compile unless --eager. For each: seconds to the end of the first step, median milliseconds of
 the next ones, tokens or images a second, peak memory.
 """
@@ -97,7 +98,28 @@ def measure(name, eager):
           f"peak {torch.cuda.max_memory_allocated() / 1e9:.1f} GB", flush=True)
 
 
+def attention():
+    for b, h, s, d, causal in [(4, 32, 4096, 128, True), (4, 32, 4096, 128, False),
+                               (2, 16, 16384, 128, True), (8, 32, 2048, 64, True)]:
+        q, k, v = (torch.randn(b, h, s, d, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+                   for _ in range(3))
+        g = torch.randn_like(q)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        times = []
+        for _ in range(12):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            torch.autograd.grad(y, (q, k, v), g, retain_graph=True)
+            torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+        took = statistics.median(times[2:])
+        work = 10 * b * h * s * s * d * (0.5 if causal else 1)
+        print(f"PyTorch attention, gradients, B{b} H{h} S{s} D{d} "
+              f"{'causal' if causal else 'full'}: {took * 1e3:.3f} ms, "
+              f"{work / took / 1e12:.0f} TFLOP/s", flush=True)
+
+
 torch.set_float32_matmul_precision("high")
 names = [name for name in sys.argv[1:] if name != "--eager"]
-for name in names or ["gpt2", "resnet50"]:
-    measure(name, "--eager" in sys.argv)
+for name in names or ["gpt2", "resnet50", "attention"]:
+    attention() if name == "attention" else measure(name, "--eager" in sys.argv)
