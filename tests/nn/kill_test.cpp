@@ -22,7 +22,8 @@ namespace fs = std::filesystem;
 using std::chrono::microseconds;
 
 constexpr const char* folder_variable = "BRISK_TEST_RUN_FOLDER";
-constexpr std::int64_t steps = 120;
+constexpr std::int64_t steps = 400;
+constexpr microseconds pace{300};  // of a step at least: ten kills come before the end anywhere
 constexpr int kills = 10;
 
 struct Net {
@@ -61,6 +62,7 @@ void train(const fs::path& folder) {
     for (float& value : values) value = static_cast<float>(random() % 1000) / 1000;
     x.copy_from(std::as_bytes(std::span(values)));
     log.add(i, {step()[0].item<double>()});
+    std::this_thread::sleep_for(pace);
     if (i % 2 == 1) nn::save_checkpoint(checkpoint, nn::state(net), optimizer, i + 1);
   }
   nn::save(net, folder / "final.safetensors");
