@@ -97,7 +97,7 @@ void Llama::scale_products(Scaled format) {
   for (Block& block : blocks) {
     for (nn::Linear* matrix : {&block.query, &block.key, &block.value, &block.output, &block.gate,
                                &block.up, &block.down})
-      matrix->scaled = ScaledOptions{.format = format};
+      matrix->scaled = ScaledOptions{.format = format, .fallback = 0};
   }
 }
 

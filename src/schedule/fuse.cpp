@@ -122,9 +122,10 @@ class Fuser {
     }
   }
 
-  // A large product of matrices of floats, or a convolution.
-  static bool is_worth_tiles(const Node& node) {
-    return sums_products(node) && is_float(node.dtype()) && keeps_operands(node) &&
+  // A large product of matrices of floats, or a convolution; of bytes on matrix units.
+  bool is_worth_tiles(const Node& node) const {
+    const bool bytes = copies_tiles_ && multiplies_bytes(node);
+    return sums_products(node) && (is_float(node.dtype()) || bytes) && keeps_operands(node) &&
            elements(node.src(0).shape()) >=
                std::max(products_worth_tiles, 8 * elements(node.shape()));
   }
@@ -137,7 +138,8 @@ class Fuser {
       for (const Node& operand : node.src(0).srcs()) {
         const Node* at = &operand;
         while (is_movement(at->op()) || widens(*at)) at = &at->src(0);
-        const bool narrow = is_float(at->dtype()) && byte_size(at->dtype()) <= 2;
+        const bool narrow =
+            byte_size(at->dtype()) <= 2 && (is_float(at->dtype()) || multiplies_bytes(node));
         if (narrow && virtual_.count(*at) == 0) want_whole(*at);
       }
     }
@@ -405,9 +407,15 @@ class Fuser {
   // of matrices: both operands are read along an axis of the result along which the other one is
   // constant. Those of integers also with a single row.
   static bool keeps_operands(const Node& node) {
+    const auto [rows, columns] = own_axes(node);
+    return is_integer(node.dtype()) ? rows || columns : rows && columns;
+  }
+
+  // Whether the left operand alone moves along any axis of the result, and the right one alone.
+  static std::pair<bool, bool> own_axes(const Node& node) {
     const Node& left = node.src(0).src(0);
     const Node& right = node.src(0).src(1);
-    if (left.rank() == 0 || right.rank() == 0) return false;
+    if (left.rank() == 0 || right.rank() == 0) return {false, false};
     bool rows = false;
     bool columns = false;
     for (std::size_t axis = 0; axis < node.shape().size(); ++axis) {
@@ -415,7 +423,21 @@ class Fuser {
       rows = rows || (moves(left, axis) && !moves(right, axis));
       columns = columns || (moves(right, axis) && !moves(left, axis));
     }
-    return is_integer(node.dtype()) ? rows || columns : rows && columns;
+    return {rows, columns};
+  }
+
+  // A product of matrices of bytes; sums of a few under scales are parts of others.
+  static bool multiplies_bytes(const Node& node) {
+    constexpr double least_depth = 128;
+    if (!is_sum_of_products(node) || !is_integer(node.dtype())) return false;
+    const auto [rows, columns] = own_axes(node);
+    const auto is_byte = [](const Node& factor) {
+      const Node* at = &factor;
+      while (is_movement(at->op()) || widens(*at)) at = &at->src(0);
+      return at->dtype() == DType::int8;
+    };
+    return rows && columns && is_byte(node.src(0).src(0)) && is_byte(node.src(0).src(1)) &&
+           elements(node.src(0).shape()) >= least_depth * elements(node.shape());
   }
 
   Node gather_position(const Node& node, const Use& at) {
