@@ -646,10 +646,13 @@ class Contraction {
     return body;
   }
 
-  // Groups whose sums are made at once.
-  static std::int64_t groups_of_step(const Term& term) {
-    std::int64_t count = std::min<std::int64_t>(8, extent(term.product.ranges).value());
-    while (extent(term.product.ranges).value() % count != 0) --count;
+  // Groups whose sums are made at once: they stay in the first cache, beside what is multiplied.
+  std::int64_t groups_of_step(const Term& term) const {
+    const std::int64_t groups = extent(term.product.ranges).value();
+    const std::int64_t bytes = mr_ * columns() * byte_size(DType::int32);
+    std::int64_t count =
+        std::clamp<std::int64_t>(workshop_.target().l1_bytes / 3 / bytes, 1, groups);
+    while (groups % count != 0) --count;
     return count;
   }
 
