@@ -809,7 +809,12 @@ class LoopNest {
                       std::vector<Node>& statements) const {
     if (tasks_.empty()) return;
     const Node range = ranges_of(reduction)[0];
+    const std::vector<Node> known = free_ranges(reduction.src(0));
     for (const Node& load : find_all({reduction.src(0)}, Op::load_)) {
+      const std::vector<Node> ranges = find_all({load.src(1)}, Op::range_);
+      const bool bound = std::all_of(ranges.begin(), ranges.end(),
+                                     [&](const Node& each) { return contains(known, each); });
+      if (!bound) continue;  // it belongs to a reduction inside the term
       const auto row = stride(load.src(1), tasks_.back());
       if (load.srcs().size() != 2 || stride(load.src(1), range) != 1 || !row || *row == 0) continue;
       const int line = std::max(1, 64 / byte_size(load.dtype()));
