@@ -4,6 +4,7 @@
 #include "base/target.h"
 
 #include <sched.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -42,6 +43,7 @@ enum Ability : unsigned {
   ptx = 1U << 11,        // sm_75: Turing
   ptx_bf16 = 1U << 12,   // sm_80: Ampere's asynchronous copies, bfloat16
   ptx_tiles = 1U << 13,  // sm_90a: Hopper's copies and products of tiles
+  amx = 1U << 14,        // AMX tiles of int8 and bfloat16
 };
 
 struct Known {
@@ -54,7 +56,7 @@ constexpr std::array<Known, 13> known_cpus = {{
     {"x86-64-v3", v2 | v3},
     {"x86-64-v4", v2 | v3 | v4},
     {"znver4", v2 | v3 | v4 | vnni | bf16},
-    {"sapphirerapids", v2 | v3 | v4 | vnni | avxvnni | bf16},
+    {"sapphirerapids", v2 | v3 | v4 | vnni | avxvnni | bf16 | amx},
     {"cortex-a76", neon | neon_half | neon_dot},
     {"neoverse-n1", neon | neon_half | neon_dot},
     {"neoverse-v1", neon | neon_half | neon_dot | neon_i8mm | neon_bf16},
@@ -111,6 +113,7 @@ Target describe(std::string_view cpu, unsigned has) {
   target.has_masks = has & v4;
   target.has_int8_dot = has & (vnni | avxvnni);
   target.has_bfloat16_dot = has & bf16;
+  target.has_tile_dot = has & amx;
   return target;
 }
 
@@ -133,11 +136,19 @@ Registers cpuid(unsigned leaf, unsigned part = 0) {
   return r;
 }
 
-// The state that the operating system saves (XCR0): bits 1–2 AVX, 5–7 AVX-512.
+// The state that the operating system saves (XCR0): bits 1–2 AVX, 5–7 AVX-512, 17–18 tiles.
 unsigned saved_state() {
   unsigned low = 0, high = 0;
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return low;
+}
+
+// Tiles are 8 KB of state, which Linux keeps for a process, its threads among it, that has asked
+// (Documentation/arch/x86/xstate.rst). Whether it may use them from now on.
+bool ask_for_tiles() {
+  constexpr long ask_permission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long tile_data = 18;           // XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, ask_permission, tile_data) == 0;
 }
 
 // LLVM's names of families whose instruction timing it models well; others go by level.
@@ -237,10 +248,13 @@ Host detect() {
   feature("gfni", bit(seven.c, 8));
   feature("vaes", ymm && bit(seven.c, 9));
   feature("vpclmulqdq", ymm && bit(seven.c, 10));
-  for (const auto* absent : {"amx-tile", "amx-int8", "amx-bf16"}) feature(absent, false);
+  const bool tiles = level4 && (state >> 17 & 3) == 3 && bit(seven.d, 22) && bit(seven.d, 24) &&
+                     bit(seven.d, 25) && ask_for_tiles();
+  for (const auto* of_tiles : {"amx-tile", "amx-int8", "amx-bf16"}) feature(of_tiles, tiles);
 
   host.abilities = (level2 ? v2 : 0U) | (level3 ? v3 : 0U) | (level4 ? v4 : 0U) |
-                   (has_vnni ? vnni : 0U) | (has_bf16 ? bf16 : 0U) | (has_avxvnni ? avxvnni : 0U);
+                   (has_vnni ? vnni : 0U) | (has_bf16 ? bf16 : 0U) | (has_avxvnni ? avxvnni : 0U) |
+                   (tiles ? amx : 0U);
   host.cpu = model_name(one, {vendor.data(), vendor.size()});
   if (host.cpu.empty()) {
     host.cpu = level4 ? "x86-64-v4" : level3 ? "x86-64-v3" : level2 ? "x86-64-v2" : "x86-64";
@@ -311,14 +325,14 @@ Target host_target() {
 std::string fingerprint(const Target& t) {
   constexpr std::array<std::string_view, 4> isas = {"x86_64", "aarch64", "nvptx", "opencl_c"};
   return fmt::format(
-      "{} {} {} vector {}x{} fma{:d} dot{:d}{:d}{:d} half{:d} pair{:d} gather{:d} masks{:d} "
+      "{} {} {} vector {}x{} fma{:d} dot{:d}{:d}{:d}{:d} half{:d} pair{:d} gather{:d} masks{:d} "
       "float64{:d} threads {} caches {} {} exp2{:d} group {} {} {} {} {} early{:d} matrix{:d} "
       "tasks {} {}",
       isas[static_cast<std::size_t>(t.isa)], t.cpu, t.features, t.vector_bytes, t.vector_registers,
-      t.has_fma, t.has_int8_dot, t.has_signed_dot, t.has_bfloat16_dot, t.has_half_convert,
-      t.has_pair_convert, t.has_gather, t.has_masks, t.has_float64, t.threads, t.l1_bytes,
-      t.l2_bytes, t.has_native_exp2, t.group_threads, t.group_step, t.shared_bytes, t.tile_bytes,
-      t.copying_threads, t.overlaps_launches, t.has_matrix_step, t.task_operations,
+      t.has_fma, t.has_int8_dot, t.has_signed_dot, t.has_bfloat16_dot, t.has_tile_dot,
+      t.has_half_convert, t.has_pair_convert, t.has_gather, t.has_masks, t.has_float64, t.threads,
+      t.l1_bytes, t.l2_bytes, t.has_native_exp2, t.group_threads, t.group_step, t.shared_bytes,
+      t.tile_bytes, t.copying_threads, t.overlaps_launches, t.has_matrix_step, t.task_operations,
       t.partial_results);
 }
 

@@ -20,6 +20,7 @@ struct Target {
   bool has_int8_dot = false;      // u8 × s8, four neighbours into int32 (VNNI, dotprod/i8mm)
   bool has_signed_dot = false;    // s8 × s8 as well, and no dearer
   bool has_bfloat16_dot = false;  // two neighbours into float32
+  bool has_tile_dot = false;      // both, 16 rows by 16 columns at once, in tiles of 64-byte rows
   bool has_half_convert = false;  // float16 <-> float32 vectors
   bool has_pair_convert = false;  // two float32 into two float16 or bfloat16
   bool has_gather = false;

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "graph/elementwise.h"
 #include "graph/evaluate.h"
+#include "kernel/panel_product.h"
 #include "kernel/print.h"
 #include "kernel/tile.h"
 
@@ -189,6 +190,38 @@ class Machine {
     }
   }
 
+  /// See panel_product.h.
+  void run_panel_product(const Node& node) {
+    const PanelProduct product = panel_product_of(node);
+    const Node& a = node.src(1);
+    const Node& b = node.src(2);
+    const std::int64_t group = group_bytes / byte_size(b.dtype());
+    const std::int64_t a_first = run_size(node.src(3));
+    const std::int64_t apart = run_size(node.src(4));
+    const std::int64_t b_first = run_size(node.src(5));
+    const std::int64_t there = std::min(run_size(node.src(6)), product.rows);
+    Block& sums = memory(node.src(0));
+    std::fill_n(sums.bytes, product.rows * product.columns * product.count * 4, std::byte{0xff});
+    for (std::int64_t g = 0; g < product.count; ++g) {
+      for (std::int64_t r = 0; r < there; ++r) {
+        for (std::int64_t c = 0; c < product.columns; ++c) {
+          double sum = 0;
+          for (std::int64_t k = g * product.depth; k < (g + 1) * product.depth; ++k) {
+            const std::int64_t in_panel =
+                (k / group * product.columns + c) * group + k % group + b_first;
+            sum += element(a, a_first + r * apart + k) * element(b, in_panel);
+          }
+          std::byte* at = sums.bytes + ((g * product.rows + r) * product.columns + c) * 4;
+          if (is_integer(b.dtype())) {
+            *reinterpret_cast<std::int32_t*>(at) = static_cast<std::int32_t>(sum);
+          } else {
+            *reinterpret_cast<float*>(at) = static_cast<float>(sum);
+          }
+        }
+      }
+    }
+  }
+
   void run_store(const Node& store) { run(program(store)); }
 
   bool run_condition(const Node& condition) {
@@ -236,6 +269,14 @@ class Machine {
       }
     }
     return values;
+  }
+
+  double element(const Node& pointer, std::int64_t index) {
+    const Block& block = memory(pointer);
+    const int width = byte_size(pointer.dtype());
+    check(index >= 0 && (block.size < 0 || (index + 1) * width <= block.size),
+          "interpret: an operand of a product lies in its memory");
+    return number_at(pointer.dtype(), block.bytes + index * width);
   }
 
   static double number_at(DType dtype, const std::byte* at) {
@@ -572,6 +613,7 @@ void run_statement(const Node& statement, Machine& machine) {
     case Op::load_tile_:
     case Op::store_tile_: machine.run_tile_copy(statement); break;
     case Op::matrix_step_: machine.run_matrix_step(statement); break;
+    case Op::panel_product_: machine.run_panel_product(statement); break;
     default: machine.run_store(statement);
   }
 }

@@ -12,6 +12,7 @@
 // 2. Kernel (strategies give it, codegen/ and kernel/interpret take it): one statement,
 //      statement = block(statement…) | loop(range, statement) | branch(condition, statement)
 //                | store(pointer, index, value[, gate]) | prefetch(pointer, index)
+//                | panel_product(…), see kernel/panel_product.h
 //    The body is a block of phases. A phase is a loop of kind `parallel` (its values are tasks that
 //    run in any order on any thread) or any other statement (one task). All tasks of a phase end
 //    before the next phase begins. Parallel loops stand nowhere else.

@@ -197,6 +197,10 @@ void write(const Node& node, int indent, Writer& writer, std::string& text) {
       text += fmt::format("{}{} {} x {} x {}\n", margin, writer.text(node), node.ints(0),
                           node.ints(1), node.ints(2));
       break;
+    case Op::panel_product_:
+      text += fmt::format("{}{} {} x {} x {}, {} times\n", margin, writer.text(node), node.ints(0),
+                          node.ints(1), node.ints(2), node.ints(3));
+      break;
     default: text += margin + writer.text(node) + "\n";
   }
 }

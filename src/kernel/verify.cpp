@@ -7,6 +7,7 @@
 #include "base/power_of_two.h"
 #include "graph/print.h"
 #include "graph/verify.h"
+#include "kernel/panel_product.h"
 #include "kernel/print.h"
 #include "kernel/tile.h"
 
@@ -153,7 +154,8 @@ class Checker {
       if (node.rank() != 0) fail(node, "is no scalar or vector");
       const bool statement = node.is(Op::store_) || node.is(Op::block_) || node.is(Op::loop_) ||
                              node.is(Op::branch_) || node.is(Op::prefetch_) ||
-                             node.is(Op::group_reduce_) || is_of_tiles(node);
+                             node.is(Op::group_reduce_) || node.is(Op::panel_product_) ||
+                             is_of_tiles(node);
       if (statement != (node.dtype() == DType::none)) fail(node, "a statement has no dtype");
       if (lowered && (node.lanes() != 1 ||
                       (group == OpGroup::kernel && !node.is(Op::range_) && !is_pointer(node)))) {
@@ -209,7 +211,8 @@ class Checker {
     const bool accesses = node.is(Op::load_) || node.is(Op::store_) || node.is(Op::prefetch_) ||
                           node.is(Op::group_reduce_);
     const bool copies = node.is(Op::load_tile_) || node.is(Op::store_tile_);
-    const std::size_t pointers = node.is(Op::matrix_step_) ? 3 : copies ? 2 : accesses;
+    const bool products = node.is(Op::matrix_step_) || node.is(Op::panel_product_);
+    const std::size_t pointers = products ? 3 : copies ? 2 : accesses;
     for (std::size_t i = 0; i < node.srcs().size(); ++i) {
       const Node& src = node.src(i);
       if (is_pointer(src) != (i < pointers)) {
@@ -223,6 +226,7 @@ class Checker {
     if (accesses && node.src(0).is(Op::param_)) param(node, node.src(0));
     if (node.is(Op::group_reduce_)) return group(node, node.src(0));
     if (node.is(Op::matrix_step_)) return product(node);
+    if (node.is(Op::panel_product_)) return of_panel(node);
     if (copies) return tile_copy(node);
     if (accesses && node.src(0).is(Op::local_) && !node.is(Op::prefetch_)) local(node, node.src(0));
   }
@@ -300,6 +304,35 @@ class Checker {
     }
     if (node.src(3).dtype() != DType::boolean || node.src(3).lanes() != 1)
       fail(node, "whether it accumulates is one bool");
+  }
+
+  void of_panel(const Node& node) const {
+    const PanelProduct product = panel_product_of(node);
+    const Node& sums = node.src(0);
+    const auto bytes = [](const Node& operand) {
+      return operand.dtype() == DType::int8 || operand.dtype() == DType::uint8;
+    };
+    const auto halves = [](const Node& operand) { return operand.dtype() == DType::bfloat16; };
+    const bool integers = bytes(node.src(1)) && bytes(node.src(2));
+    if ((!integers && !(halves(node.src(1)) && halves(node.src(2)))) ||
+        sums.dtype() != (integers ? DType::int32 : DType::float32)) {
+      fail(node, "no such product of dtypes");
+    }
+    if (!is_local(sums, Memory::scratch) ||
+        sums.ints(1) < product.rows * product.columns * product.count) {
+      fail(node, "sums lie in scratch memory that has room for them");
+    }
+    if (product.rows % tile_rows != 0 || product.columns % tile_rows != 0 ||
+        product.depth * byte_size(node.src(1).dtype()) % group_bytes != 0) {
+      fail(node, "the shape is not made of tiles");
+    }
+    for (std::size_t i = 1; i < 3; ++i) {
+      if (node.src(i).is(Op::param_)) param(node, node.src(i));
+    }
+    for (std::size_t i = 3; i < 7; ++i) {
+      if (node.src(i).dtype() != DType::int64 || node.src(i).lanes() != 1)
+        fail(node, "a place is one int64");
+    }
   }
 
   void local(const Node& access, const Node& pointer) const {
@@ -387,6 +420,7 @@ class Statements {
         visit(statement.src(1));
         break;
       case Op::store_:
+      case Op::panel_product_:
       case Op::prefetch_:
         if (grouped_ && !in_thread_) checker_.fail(statement, "which thread of the group runs it?");
         checker_.bound(statement, ranges_);

@@ -72,7 +72,8 @@ Node turn_words(Node registers, int rows, int columns, int group, Workshop& work
   return registers;
 }
 
-Node PanelPacker::pack(const Node& panel, const Node& value, const std::vector<Node>& k) const {
+Node PanelPacker::pack(const Node& panel, const Node& value, const std::vector<Node>& k,
+                       const Node& begin) const {
   const Node& last = k.back();
   const int width = turned_width(value, last);
   // The ranges of K as loops of their own, so that indices stay free of divisions.
@@ -86,7 +87,7 @@ Node PanelPacker::pack(const Node& panel, const Node& value, const std::vector<N
     at = add(mul(at, range.src(0)), values[range]);
   }
   std::vector<Node> body;
-  const Node row = mul(at, constant_int(form_.columns()));
+  const Node row = add(begin, mul(at, constant_int(form_.columns())));
   if (width > 0) {
     for (int v = 0; v < form_.vectors; ++v) turned(panel, row, value, last, values, width, v, body);
   } else {

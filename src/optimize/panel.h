@@ -38,8 +38,9 @@ class PanelPacker {
       : form_(form), n_(n), first_(first), limit_(limit), outside_(outside), workshop_(workshop) {}
 
   /// `value`, of the panel's dtype, over the ranges of K, outermost first; the size of the last is
-  /// a multiple of the group.
-  Node pack(const Node& panel, const Node& value, const std::vector<Node>& k) const;
+  /// a multiple of the group. The panel begins at element `begin` of its memory.
+  Node pack(const Node& panel, const Node& value, const std::vector<Node>& k,
+            const Node& begin = constant_int(0)) const;
 
  private:
   int turned_width(const Node& value, const Node& last) const;

@@ -20,6 +20,8 @@ TEST(Target, NamedCpusHaveTheAbilitiesOfTheirLevel) {
   EXPECT_EQ(zen4.vector_bytes, 64);
   EXPECT_EQ(zen4.vector_registers, 32);
   EXPECT_TRUE(zen4.has_int8_dot && zen4.has_bfloat16_dot && zen4.has_masks);
+  EXPECT_FALSE(zen4.has_tile_dot);
+  EXPECT_TRUE(target_for("sapphirerapids").has_tile_dot);
   const Target arm = target_for("neoverse-n1");
   EXPECT_EQ(arm.isa, Isa::aarch64);
   EXPECT_EQ(arm.vector_registers, 32);
@@ -57,6 +59,7 @@ TEST(Target, TheHostDescribesItselfTheSameEveryTime) {
   EXPECT_FALSE(host.features.empty());
   EXPECT_GE(host.threads, 1);
   EXPECT_GE(host.vector_bytes, 16);
+  EXPECT_EQ(host.has_tile_dot, host.features.find("+amx-tile") != std::string::npos);
   EXPECT_GE(host.l1_bytes, 8 << 10);
   EXPECT_GE(host.l2_bytes, host.l1_bytes);
 }

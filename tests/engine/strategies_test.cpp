@@ -152,7 +152,8 @@ TEST_F(Strategies, ContractionUsesDotProductsOfBytes) {
             ? permute(cast(integers<std::int8_t>({101, 128}, DType::int8, -128, 127), DType::int32),
                       {1, 0})
             : cast(integers<std::int8_t>({128, 101}, DType::int8, -128, 127), DType::int32);
-    const std::string name = !engine_.target().has_int8_dot         ? "contraction_int16"
+    const std::string name = engine_.target().has_tile_dot          ? "contraction_tiles_int8"
+                             : !engine_.target().has_int8_dot       ? "contraction_int16"
                              : engine_.target().isa == Isa::aarch64 ? "contraction_int8"
                                                                     : "contraction_uint8";
     EXPECT_EQ(compare(product(a, b), 0), Names{std::string(name)});
@@ -160,8 +161,9 @@ TEST_F(Strategies, ContractionUsesDotProductsOfBytes) {
 }
 
 TEST_F(Strategies, ContractionUsesDotProductsOfBfloat16WhereTheMachineHasThem) {
-  const std::string name =
-      engine_.target().has_bfloat16_dot ? "contraction_bfloat16" : "contraction";
+  const std::string name = engine_.target().has_tile_dot       ? "contraction_tiles_bfloat16"
+                           : engine_.target().has_bfloat16_dot ? "contraction_bfloat16"
+                                                               : "contraction";
   for (const bool turned : {false, true}) {
     const Node a = cast(normal({67, 128}, DType::bfloat16), DType::float32);
     const Node b = turned

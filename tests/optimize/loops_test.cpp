@@ -25,6 +25,43 @@ std::size_t hints(const Kernel& kernel) {
       nodes.begin(), nodes.end(), [](const Node& node) { return node.is(Op::prefetch_); }));
 }
 
+// out[r, c] = e(r, c) / Σ e(r, …) with e = exp2(in), 64 rows of 4096.
+Kernel shares_of_rows() {
+  const Node row = make_range(0, 64);
+  const auto term = [&](const Node& column) {
+    return exp2(
+        load_from(make_param(0, DType::float32), add(mul(row, constant_int(4096)), column)));
+  };
+  const Node along = make_range(1, 4096);
+  const Node column = make_range(2, 4096);
+  const Node sum = reduce_over(ReduceOp::add, term(along), {along});
+  LoweredKernel lowered;
+  lowered.params = {{DType::float32, false, true}, {DType::float32, true, false}};
+  Part part;
+  part.outer = {row, column};
+  part.stages.push_back(
+      {{},
+       {store_to(make_param(1, DType::float32), add(mul(row, constant_int(4096)), column),
+                 mul(term(column), recip(sum)))}});
+  lowered.parts = {part};
+  return optimize(lowered, target_for("x86-64-v4"));
+}
+
+TEST(Loops, ARowIsWrittenWhileTheNextOneIsFetched) {
+  const Kernel kernel = shares_of_rows();
+  EXPECT_GE(hints(kernel), 1U);
+  const auto writes = [](const Node& node) {
+    return node.is(Op::store_) && node.src(0).is(Op::param_);
+  };
+  for (const Node& node : topological_order({&kernel.body, 1})) {
+    if (!node.is(Op::block_)) continue;
+    const auto& all = node.srcs();
+    const bool fetches = std::any_of(all.begin(), all.end(),
+                                     [](const Node& each) { return each.is(Op::prefetch_); });
+    EXPECT_TRUE(!fetches || std::any_of(all.begin(), all.end(), writes));
+  }
+}
+
 TEST(Loops, OnlyADearMapAsksForWhatItReadsNext) {
   EXPECT_EQ(hints(map_of(exp2)), 1U);
   EXPECT_EQ(hints(map_of(recip)), 0U);

@@ -342,6 +342,35 @@ inline const std::vector<TileCase>& group_cases() {
   return cases;
 }
 
+/// Products for threads that multiply tiles of registers.
+inline const std::vector<TileCase>& register_tile_cases() {
+  static const std::vector<TileCase> cases = {
+      {.name = "plain"},
+      {.name = "panels", .m = 96, .n = 416, .k = 192},
+      {.name = "few_rows", .m = 9},
+      {.name = "one_tile", .m = 16, .n = 32, .k = 64},
+      {.name = "ragged", .m = 75, .n = 136, .k = 96},
+      {.name = "ragged_by_one", .m = 65, .n = 97, .k = 48},
+      {.name = "x_turned", .m = 70, .x_turned = true},
+      {.name = "y_turned", .m = 70, .y_turned = true},
+      {.name = "both_turned", .m = 40, .n = 99, .k = 80, .x_turned = true, .y_turned = true},
+      {.name = "batched", .batch = 3, .m = 72, .n = 64, .k = 64},
+      {.name = "fused", .m = 66, .n = 96, .k = 80, .fused = true},
+      {.name = "gated", .result = DType::float32, .m = 64, .n = 160, .k = 96, .gated = true},
+      {.name = "odd_heads", .batch = 2, .m = 70, .n = 132, .k = 64, .heads = 6},
+      {.name = "to_float32", .result = DType::float32, .m = 64, .n = 256},
+      {.name = "bytes", .dtype = DType::int8, .result = DType::int32, .m = 70, .k = 256},
+      {.name = "bytes_turned",
+       .dtype = DType::int8,
+       .result = DType::int32,
+       .m = 40,
+       .n = 70,
+       .k = 80,
+       .y_turned = true},
+  };
+  return cases;
+}
+
 inline const std::vector<ConvolutionCase>& convolution_cases() {
   static const std::vector<ConvolutionCase> cases = {
       {.name = "padded"},

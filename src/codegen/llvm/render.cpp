@@ -18,6 +18,7 @@
 #include "base/power_of_two.h"
 #include "codegen/decompose.h"
 #include "codegen/llvm/group.h"
+#include "codegen/llvm/panel_product.h"
 #include "codegen/llvm/streaming.h"
 #include "codegen/llvm/tiles.h"
 #include "codegen/llvm/values.h"
@@ -256,10 +257,35 @@ class Renderer {
     } else {
       statement(body);
     }
+    if (has_products(body)) release_tiles(e_);
     // Other threads see the task's end, and with it everything stored before.
     if (!streamed_.empty()) b_.CreateIntrinsic(llvm::Intrinsic::x86_sse_sfence, {}, {});
     b_.CreateRetVoid();
     return function_;
+  }
+
+  static bool has_products(const Node& body) {
+    const std::vector<Node> nodes = topological_order({&body, 1});
+    return std::any_of(nodes.begin(), nodes.end(),
+                       [](const Node& node) { return node.is(Op::panel_product_); });
+  }
+
+  void panel_product(const Node& node) {
+    ++statement_;
+    Value* sums = address(node.src(0), constant_int(0));
+    Value* a = address(node.src(1), node.src(3));
+    Value* apart = value(node.src(4));
+    Value* b = address(node.src(2), node.src(5));
+    ir::panel_product(e_, node, {sums, a, b, apart, value(node.src(6)), shapes_of_tiles()});
+  }
+
+  llvm::AllocaInst* shapes_of_tiles() {
+    const llvm::IRBuilderBase::InsertPointGuard guard(b_);
+    llvm::BasicBlock& entry = function_->getEntryBlock();
+    b_.SetInsertPoint(&entry, entry.begin());
+    auto* memory = b_.CreateAlloca(llvm::ArrayType::get(b_.getInt8Ty(), 64));
+    memory->setAlignment(llvm::Align(64));
+    return memory;
   }
 
   void begin_function() {
@@ -1125,6 +1151,7 @@ class Renderer {
         ++statement_;
         store(node);
         return;
+      case Op::panel_product_: return panel_product(node);
       case Op::prefetch_:
         ++statement_;
         if (in_groups()) return;  // other threads hide the time that memory takes

@@ -16,6 +16,7 @@
 #include <functional>
 
 #include "base/error.h"
+#include "kernel/panel_product.h"
 #include "optimize/analysis.h"
 #include "optimize/panel.h"
 #include "optimize/product.h"
@@ -55,11 +56,13 @@ class Contraction {
 
   Schedule run() {
     Schedule schedule;
-    schedule.name = "contraction";
+    schedule.name = tiles_ ? "contraction_tiles" : "contraction";
     if (group_ > 1) schedule.name += "_" + std::string(name(element_));
     choose_tile();
     for (Term& term : terms_) {
-      if (!reads_rows(term) && !flatten_x(term)) stage_x(term, schedule);
+      const bool in_place =
+          tiles_ ? evenly_apart(term.x) && flatten_x(term) : reads_rows(term) || flatten_x(term);
+      if (!in_place) stage_x(term, schedule);
     }
     for (Term& term : terms_) {
       if (bias_ != 0) sum_rows(term, schedule);
@@ -222,9 +225,9 @@ class Contraction {
         };
         return is_integer(t.x.dtype()) && is_integer(t.y.dtype()) && fits(t.x) && fits(t.y);
       });
-      if (bytes && target.has_int8_dot && whole_groups(4) && !of(DType::uint8, DType::uint8)) {
-        return bytes_of_dot();
-      }
+      const bool dots = target.has_int8_dot && !of(DType::uint8, DType::uint8);
+      tiles_ = bytes && whole_groups(4) && fills_tiles(4);
+      if (bytes && whole_groups(4) && (tiles_ || dots)) return bytes_of_dot();
       if (!words || !whole_groups(2)) return false;
       element_ = x_element_ = DType::int16;
       group_ = 2;
@@ -242,6 +245,7 @@ class Contraction {
       }
       element_ = x_element_ = DType::bfloat16;
       group_ = 2;
+      tiles_ = fills_tiles(2);
       return true;
     }
     return total_ == DType::float32;
@@ -259,7 +263,7 @@ class Contraction {
     }
     x_element_ = x_signed ? DType::int8 : DType::uint8;
     element_ = y_signed ? DType::int8 : DType::uint8;
-    if (x_signed && y_signed && !workshop_.target().has_signed_dot) {
+    if (x_signed && y_signed && !tiles_ && !workshop_.target().has_signed_dot) {
       // Y goes in with a bias added, and bias · Σ X comes off.
       std::int64_t least = 0;
       for (const Term& term : terms_) least = std::min(least, bounds(term.y).least);
@@ -289,8 +293,22 @@ class Contraction {
     });
   }
 
+  // Whether tiles of registers are worth their while along K.
+  bool fills_tiles(int group) const {
+    if (!workshop_.target().has_tile_dot) return false;
+    return std::all_of(terms_.begin(), terms_.end(), [&](const Term& term) {
+      const Size depth = extent(grouped_ ? term.product.inner : term.k);
+      const PanelProduct product = {tile_rows, tile_rows, depth.value()};
+      return product.groups_of_tile(static_cast<int>(group_bytes) / group) >= 4;
+    });
+  }
+
   // MR × NV vectors of accumulators, so that all stay in registers.
   void choose_tile() {
+    if (tiles_) {
+      mr_ = extent(m_).upper() <= tile_rows ? tile_rows : 2 * tile_rows;
+      return;
+    }
     const int registers = workshop_.target().vector_registers;
     nv_ = 2;
     const int most = std::clamp((registers - nv_ - 2) / nv_, 1, 14);
@@ -331,6 +349,18 @@ class Contraction {
     const bool plain = term.x.is(Op::load_) && term.x.srcs().size() == 2 &&
                        stride(term.x.src(1), term.k.back()) == 1;
     return plain && (group_ > 1 || term.k.size() == 1);
+  }
+
+  // Rows of X that are equally far apart, whatever ranges M has.
+  bool evenly_apart(const Node& x) const {
+    if (!x.is(Op::load_) || x.srcs().size() != 2) return false;
+    Size apart;
+    for (std::size_t i = m_.size(); i-- > 0;) {
+      const auto step = stride(x.src(1), m_[i]);
+      if (!step || (i + 1 < m_.size() && Size(*step) != apart)) return false;
+      apart = Size(*step) * Size(m_[i].src(0));
+    }
+    return true;
   }
 
   // X whose elements lie one after the other along all of K (a convolution's weight) is read in
@@ -415,7 +445,8 @@ class Contraction {
   Node main_phase() {
     const Size m = extent(m_);
     const Size n = Size(n_.back().src(0));
-    const std::int64_t nr = columns();
+    if (tiles_) panels_ = panels_together((n + (columns() - 1)) / columns());
+    const std::int64_t nr = columns() * panels_;
     const Size n_blocks = (n + (nr - 1)) / nr;
     const Size m_tiles = (m + (mr_ - 1)) / mr_;
     Ranges points = batch_;
@@ -442,7 +473,8 @@ class Contraction {
     const Node tile = workshop_.range(tiles_each);
     const Node index =
         add(mul(group, tiles_each.node()), tiles_each == Size(1) ? constant_int(0) : tile);
-    Node body = register_tile(mul(index, constant_int(mr_)), m);
+    const Node m0 = mul(index, constant_int(mr_));
+    Node body = tiles_ ? row_of_tiles(m0, m) : register_tile(m0, m);
     if (groups > 1) body = branch(cmplt(index, m_tiles.node()), body);
     statements.push_back(tiles_each == Size(1) ? body : loop(LoopKind::serial, tile, body));
     return loop(LoopKind::parallel, task, block(std::move(statements)));
@@ -456,11 +488,13 @@ class Contraction {
     const bool direct =
         group_ == 1 && once && term.y.is(Op::load_) && stride(term.y.src(1), n_.back()) == 1;
     const auto panel = [&](const Node& value, const Ranges& k, DType dtype, int group) {
-      const std::int64_t depth = extent(k).upper();
-      const Node memory = workshop_.scratch(dtype, depth * columns());
-      const PanelPacker packer({dtype, nv_, lanes_, group}, n_.back(), n0_, limit_, outside_,
-                               workshop_);
-      statements.push_back(packer.pack(memory, value, k));
+      const std::int64_t elements = extent(k).upper() * columns();
+      const Node memory = workshop_.scratch(dtype, elements * panels_);
+      statements.push_back(each_panel([&](const Node& p, const Node& column) {
+        const PanelPacker packer({dtype, nv_, lanes_, group}, n_.back(), column, limit_, outside_,
+                                 workshop_);
+        return packer.pack(memory, value, k, mul(p, constant_int(elements)));
+      }));
       return memory;
     };
     if (!direct)
@@ -469,6 +503,17 @@ class Contraction {
       term.scale_panel = panel(term.scale.with, term.product.ranges, DType::float32, 1);
     if (term.offset.with)
       term.offset_panel = panel(term.offset.with, term.product.ranges, DType::float32, 1);
+  }
+
+  // What `make` gives for a panel, its number and first column, for every panel of the task.
+  template <typename Make>
+  Node each_panel(const Make& make) {
+    if (panels_ == 1) return make(constant_int(0), n0_);
+    const Node p = workshop_.range(panels_);
+    const Node column = add(n0_, mul(p, constant_int(columns())));
+    const Node body = make(p, column);
+    const Node& n = n_.back().src(0);
+    return loop(LoopKind::serial, p, limit_ ? branch(integer_less(column, n), body) : body);
   }
 
   // The rows m0 … m0+MR-1 of the task's columns: accumulate over K, then finish and store.
@@ -498,8 +543,10 @@ class Contraction {
   }
 
   // Vector v of row r in a tile's memory.
-  Node slot(int r, int v) const {
-    return constant_int((static_cast<std::int64_t>(r) * nv_ + v) * lanes_);
+  Node slot(int r, int v) const { return slot(constant_int(r), v); }
+  Node slot(const Node& r, int v) const {
+    return add(mul(r, constant_int(columns())),
+               constant_int(static_cast<std::int64_t>(v) * lanes_));
   }
 
   // Every sum at its start: the term's, in the given rows, or 0.
@@ -592,6 +639,125 @@ class Contraction {
     return loop(LoopKind::serial, group, block(std::move(statements)));
   }
 
+  // ---- the product in tiles of registers (kernel/panel_product.h) ----------------------------
+
+  // Panels that a task takes, so that X is read few times: as many as the core's cache holds and as
+  // leave every thread its share.
+  std::int64_t panels_together(const Size& panels) const {
+    std::int64_t bytes = 0;
+    for (const Term& term : terms_)
+      bytes += extent(term.k).upper() * columns() * byte_size(element_);
+    const Target& target = workshop_.target();
+    const std::int64_t fit = target.l2_bytes / 2 / bytes;
+    const std::int64_t share = (panels.upper() + target.threads - 1) / target.threads;
+    return std::max<std::int64_t>(1, std::min(fit, share));
+  }
+
+  // The rows m0 … m0+MR-1 of all the task's panels.
+  Node row_of_tiles(const Node& m0, const Size& m) {
+    for (Term& term : terms_) {
+      term.sums = workshop_.scratch(total_, mr_ * columns());
+      if (grouped_)
+        term.group_sums = workshop_.scratch(DType::int32, mr_ * columns() * groups_of_step(term));
+    }
+    const bool ragged = !m.is_constant() || m.value() % mr_ != 0;
+    const Node there = ragged ? integer_sub(m.node(), m0) : constant_int(mr_);
+    const Node first = n0_;
+    const Node body = each_panel([&](const Node& p, const Node& column) {
+      n0_ = column;
+      std::vector<Node> statements;
+      for (const Term& term : terms_) {
+        statements.push_back(grouped_ ? tile_over_groups(term, p, m0, m, there)
+                                      : tile_product(term, p, m0, constant_int(0), 1, there));
+      }
+      finish(m0, m, ragged, statements);
+      return block(std::move(statements));
+    });
+    n0_ = first;
+    return body;
+  }
+
+  // Groups whose sums are made at once: they stay in the first cache, beside what is multiplied.
+  std::int64_t groups_of_step(const Term& term) const {
+    const std::int64_t groups = extent(term.product.ranges).value();
+    const std::int64_t bytes = mr_ * columns() * byte_size(DType::int32);
+    std::int64_t count =
+        std::clamp<std::int64_t>(workshop_.target().l1_bytes / 3 / bytes, 1, groups);
+    while (groups % count != 0) --count;
+    return count;
+  }
+
+  // `count` sums of the products from element `first` along K on.
+  Node tile_product(const Term& term, const Node& p, const Node& m0, const Node& first,
+                    std::int64_t count, const Node& there) const {
+    Substitution at = outside_;
+    place(at, m_, m0);
+    place_k(at, term, first);
+    const Node apart = constant_int(*stride(term.x.src(1), m_.back()));
+    const std::int64_t depth = extent(grouped_ ? term.product.inner : term.k).value();
+    const std::int64_t elements = extent(term.k).value() * columns();
+    const Node of_panel = add(mul(p, constant_int(elements)), mul(first, constant_int(columns())));
+    return panel_product({mr_, columns(), depth, count}, grouped_ ? term.group_sums : term.sums,
+                         {term.x.src(0), substitute(term.x.src(1), at), apart},
+                         {term.panel, of_panel}, there);
+  }
+
+  template <typename Make>
+  Node each_row(const Node& m0, const Size& m, const Make& make) const {
+    const Node r = workshop_.range(mr_);
+    const bool ragged = !m.is_constant() || m.value() % mr_ != 0;
+    const Node body = make(r);
+    return loop(LoopKind::serial, r, ragged ? branch(cmplt(add(m0, r), m.node()), body) : body);
+  }
+
+  // Some groups' sums as integers, then scaled onto those of float32, row by row.
+  Node tile_over_groups(const Term& term, const Node& p, const Node& m0, const Size& m,
+                        const Node& there) const {
+    std::vector<Node> zeros;
+    const Node row = workshop_.range(mr_);
+    for (int v = 0; v < nv_; ++v)
+      zeros.push_back(store_to(term.sums, slot(row, v), splat(constant_float(0), lanes_)));
+    const std::int64_t count = groups_of_step(term);
+    const std::int64_t depth = extent(term.product.inner).value();
+    const Node step = workshop_.range(extent(term.product.ranges) / count);
+    const Node group = mul(step, constant_int(count));
+    const Node product =
+        tile_product(term, p, m0, mul(step, constant_int(count * depth)), count, there);
+    const Node scaled = each_row(
+        m0, m, [&](const Node& r) { return scaled_row(term, p, add(m0, r), r, group, count); });
+    return block({loop(LoopKind::serial, row, block(std::move(zeros))),
+                  loop(LoopKind::serial, step, block({product, scaled}))});
+  }
+
+  Node scaled_row(const Term& term, const Node& p, const Node& row, const Node& r,
+                  const Node& first_group, std::int64_t count) const {
+    const std::int64_t panel = extent(term.product.ranges).value() * columns();
+    std::vector<Node> stores;
+    for (int v = 0; v < nv_; ++v) {
+      Node value = load_from(term.sums, slot(r, v), {}, lanes_);
+      for (std::int64_t g = 0; g < count; ++g) {
+        const Node group = add(first_group, constant_int(g));
+        const auto scaled = [&](const Factors& factors, const Node& memory) {
+          Substitution at = outside_;
+          place(at, m_, row);
+          place(at, term.product.ranges, group);
+          const Node by = factors.without ? substitute(factors.without, at) : constant_float(1);
+          if (!memory) return splat(by, lanes_);
+          const Node index =
+              add(add(mul(p, constant_int(panel)), mul(group, constant_int(columns()))),
+                  constant_int(static_cast<std::int64_t>(v) * lanes_));
+          return mul(splat(by, lanes_), load_from(memory, index, {}, lanes_));
+        };
+        const Node place_of_sum = add(slot(r, v), constant_int(g * mr_ * columns()));
+        const Node sum = cast(load_from(term.group_sums, place_of_sum, {}, lanes_), DType::float32);
+        value = add(value, mul(sum, scaled(term.scale, term.scale_panel)));
+        if (term.product.offset) value = add(value, scaled(term.offset, term.offset_panel));
+      }
+      stores.push_back(store_to(term.sums, slot(r, v), value));
+    }
+    return block(std::move(stores));
+  }
+
   // ---- what follows the sums -----------------------------------------------------------------
 
   // Masks are dear: tiles all of whose columns are inside go without.
@@ -609,9 +775,16 @@ class Contraction {
 
   void finish_rows(const Node& m0, const Size& m, bool ragged, const Node& limit,
                    std::vector<Node>& statements) const {
-    if (follows_much()) return finish_in_loop(m0, m, ragged, limit, statements);
-    for (int r = 0; r < mr_; ++r)
-      statements.push_back(finish_row(constant_int(r), m0, m, ragged && r > 0, limit, sums()));
+    if (tiles_) {
+      return statements.push_back(
+          each_row(m0, m, [&](const Node& r) { return finish_row(r, m0, limit, sums()); }));
+    }
+    if (follows_much()) return finish_in_loop(m0, m, limit, statements);
+    for (int r = 0; r < mr_; ++r) {
+      const Node row = add(m0, constant_int(r));
+      const Node body = finish_row(constant_int(r), m0, limit, sums());
+      statements.push_back(ragged && r > 0 ? branch(cmplt(row, m.node()), body) : body);
+    }
   }
 
   // Unrolled over a tile it would be more code than the sums themselves.
@@ -622,7 +795,7 @@ class Contraction {
     return mr_ > 2 && operations > much;
   }
 
-  void finish_in_loop(const Node& m0, const Size& m, bool ragged, const Node& limit,
+  void finish_in_loop(const Node& m0, const Size& m, const Node& limit,
                       std::vector<Node>& statements) const {
     std::vector<Node> memory;
     for (const Term& term : terms_) {
@@ -632,9 +805,8 @@ class Contraction {
         statements.push_back(store_to(memory.back(), constant_int(at), sum));
       }
     }
-    const Node row = workshop_.range(mr_);
     statements.push_back(
-        loop(LoopKind::serial, row, finish_row(row, m0, m, ragged, limit, memory)));
+        each_row(m0, m, [&](const Node& r) { return finish_row(r, m0, limit, memory); }));
   }
 
   std::vector<Node> sums() const {
@@ -644,23 +816,19 @@ class Contraction {
   }
 
   // Of a tile whose sums lie in this memory.
-  Node finish_row(const Node& r, const Node& m0, const Size& m, bool ragged, const Node& limit,
+  Node finish_row(const Node& r, const Node& m0, const Node& limit,
                   const std::vector<Node>& memory) const {
     std::vector<Node> stores;
-    const Node row = add(m0, r);
+    Substitution at = outside_;
+    place(at, m_, add(m0, r));
     for (int v = 0; v < nv_; ++v) {
-      Substitution at = outside_;
-      place(at, m_, row);
-      const Node slot =
-          add(mul(r, constant_int(columns())), constant_int(static_cast<std::int64_t>(v) * lanes_));
       for (std::size_t i = 0; i < terms_.size(); ++i)
-        at[terms_[i].product.sum] = load_from(memory[i], slot, {}, lanes_);
+        at[terms_[i].product.sum] = load_from(memory[i], slot(r, v), {}, lanes_);
       const Node base = add(n0_, constant_int(static_cast<std::int64_t>(v) * lanes_));
       for (const Node& store : part_.stages[0].stores)
         stores.push_back(finish_store(store, at, base, limit));
     }
-    const Node body = block(std::move(stores));
-    return ragged ? branch(cmplt(row, m.node()), body) : body;
+    return block(std::move(stores));
   }
 
   Node finish_store(const Node& store, const Substitution& at, const Node& base,
@@ -687,6 +855,8 @@ class Contraction {
   int lanes_ = 1;
   int mr_ = 1;
   int nv_ = 2;
+  bool tiles_ = false;       // of registers
+  std::int64_t panels_ = 1;  // of a task
   // Of the main phase: the ranges around the tile, its first column, and where columns end.
   Substitution outside_;
   Node n0_, limit_;

@@ -211,7 +211,7 @@ class LoopNest {
         const Node memory = workshop_.scratch(term.dtype(), size_of(range));
         Substitution known = {{again, load_from(memory, range)}};
         for (Node& store : stores_) store = substitute(store, known);
-        kept_[reduction] = memory;
+        kept_[reduction] = {memory, range};
         break;
       }
     }
@@ -496,6 +496,10 @@ class LoopNest {
         if (free_.empty()) fetch_ahead(store, instance, statements);
         statements.push_back(emit_store(store, instance));
       }
+      if (!remaining.empty() || !instance.vector) continue;
+      for (const auto& [reduction, kept] : kept_) {
+        if (kept.range == instance.vector) fetch_next_row(reduction, instance, statements);
+      }
     }
     if (remaining.empty()) return block(std::move(statements));
     // The next loop: first the one that most unfinished reductions wait for; the vector range last.
@@ -717,9 +721,7 @@ class LoopNest {
                   width == 1 ? here[i](group[g].src(0))
                              : vectorise(group[g].src(0), last, base, width, here[i].values);
               if (kept != kept_.end()) {
-                body.push_back(store_to(kept->second, base, splat(value, width)));
-                if (width > 1 && v == 0)
-                  fetch_next_row(group[g], last, base, count * width, here[i], body);
+                body.push_back(store_to(kept->second.memory, base, splat(value, width)));
               }
               const Node& into =
                   width == 1 ? accumulator.narrow
@@ -778,17 +780,25 @@ class LoopNest {
     }
   }
 
-  // A dear pass over a row leaves the memory idle: hints for what the next row reads there.
-  void fetch_next_row(const Node& reduction, const Node& range, const Node& base, int width,
-                      const Instance& instance, std::vector<Node>& statements) const {
+  // The last pass over a row reads nothing but the kept terms: while it writes, memory has time to
+  // fetch what the next row reads.
+  void fetch_next_row(const Node& reduction, const Instance& instance,
+                      std::vector<Node>& statements) const {
     if (tasks_.empty()) return;
+    const Node range = ranges_of(reduction)[0];
+    const std::vector<Node> known = free_ranges(reduction.src(0));
     for (const Node& load : find_all({reduction.src(0)}, Op::load_)) {
+      const std::vector<Node> ranges = find_all({load.src(1)}, Op::range_);
+      const bool bound = std::all_of(ranges.begin(), ranges.end(),
+                                     [&](const Node& each) { return contains(known, each); });
+      if (!bound) continue;  // it belongs to a reduction inside the term
       const auto row = stride(load.src(1), tasks_.back());
       if (load.srcs().size() != 2 || stride(load.src(1), range) != 1 || !row || *row == 0) continue;
       const int line = std::max(1, 64 / byte_size(load.dtype()));
-      for (int at = 0; at < width; at += line) {
+      for (int at = 0; at < instance.lanes; at += line) {
         Instance here = instance;
-        here.values[range] = add(base, constant_int(at));
+        here.vector = {};
+        here.values[range] = add(instance.base, constant_int(at));
         statements.push_back(prefetch(load.src(0), add(here(load.src(1)), constant_int(*row))));
       }
     }
@@ -820,7 +830,10 @@ class LoopNest {
   Workshop& workshop_;
   std::vector<Node> stores_;
   std::unordered_map<Node, std::vector<Node>, NodeHash> free_;  // of each reduction
-  std::unordered_map<Node, Node, NodeHash> kept_;  // memory for the terms of a reduction
+  struct Kept {
+    Node memory, range;  // the terms of a reduction; the range along which they are asked for again
+  };
+  std::unordered_map<Node, Kept, NodeHash> kept_;
   std::unordered_map<Node, Node, NodeHash>
       running_;  // running reductions: the range they run along
   std::vector<Node> tasks_;

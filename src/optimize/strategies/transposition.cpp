@@ -14,8 +14,12 @@ namespace brisk {
 
 namespace {
 
-constexpr std::int64_t block_bytes = 512;  // of a task's block along either range
 constexpr int line_bytes = 64;
+// Of a task's block. Rows are read a page at a time, few of them side by side, so that the
+// processor follows them ahead of the loads; lines that are written whole need not lie near each
+// other.
+constexpr std::int64_t read_bytes = 4096;
+constexpr std::int64_t written_bytes = 2L * line_bytes;
 
 class Transposition {
  public:
@@ -46,14 +50,17 @@ class Transposition {
   }
 
   Schedule run() {
-    const std::int64_t block =
-        std::max<std::int64_t>(side_, block_bytes / byte_size(across_[0].dtype()));
+    const auto block = [&](std::int64_t bytes) {
+      return std::max<std::int64_t>(side_, bytes / byte_size(across_[0].dtype()));
+    };
+    const std::int64_t along_u = block(read_bytes);
+    const std::int64_t along_v = block(written_bytes);
     std::vector<Node> points;
     for (const Node& range : part_.outer) {
       if (!(range == u_) && !(range == v_)) points.push_back(range);
     }
-    const Size u_blocks = (Size(u_.src(0)) + (block - 1)) / block;
-    const Size v_blocks = (Size(v_.src(0)) + (block - 1)) / block;
+    const Size u_blocks = (Size(u_.src(0)) + (along_u - 1)) / along_u;
+    const Size v_blocks = (Size(v_.src(0)) + (along_v - 1)) / along_v;
     const Size count = extent(points) * u_blocks * v_blocks;
     const Node task = workshop_.range(count);
     Node rest = count == Size(1) ? constant_int(0) : task;
@@ -63,13 +70,13 @@ class Transposition {
     Substitution values;
     place(values, points, idiv(rest, v_blocks.node()));
 
-    const Node i = workshop_.range(block / side_);
-    const Node j = workshop_.range(block / side_);
-    const Node u0 = add(mul(u_block, constant_int(block)), mul(i, constant_int(side_)));
-    const Node v0 = add(mul(v_block, constant_int(block)), mul(j, constant_int(side_)));
+    const Node i = workshop_.range(along_u / side_);
+    const Node j = workshop_.range(along_v / side_);
+    const Node u0 = add(mul(u_block, constant_int(along_u)), mul(i, constant_int(side_)));
+    const Node v0 = add(mul(v_block, constant_int(along_v)), mul(j, constant_int(side_)));
     Node body = squares(values, edge(u_, u0), edge(v_, v0));
     body = branch(logical_and(integer_less(u0, u_.src(0)), integer_less(v0, v_.src(0))), body);
-    body = loop(LoopKind::serial, i, loop(LoopKind::serial, j, body));
+    body = loop(LoopKind::serial, j, loop(LoopKind::serial, i, body));
     Schedule schedule;
     schedule.name = "transposition";
     schedule.phases = {count == Size(1) ? body : loop(LoopKind::parallel, task, body)};
