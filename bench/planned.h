@@ -12,6 +12,7 @@
 #include "engine/plan_record.h"
 #include "engine/structure.h"
 #include "graph/evaluate.h"
+#include "kernel/verify.h"
 #include "optimize/optimize.h"
 #include "tensor/realize.h"
 
@@ -115,6 +116,7 @@ class Planned : public brisk::Executor {
     std::string& name = names_[structure_of(kernel)];
     if (!name.empty()) return name;
     const brisk::Kernel optimized = optimize(kernel, target_);
+    verify_kernel(optimized, "optimize");
     name = optimized.name;
     for (const brisk::PhaseNeeds& needs : phase_needs(optimized)) {
       if (needs.shared_bytes > std::max(target_.shared_bytes, target_.tile_bytes))
