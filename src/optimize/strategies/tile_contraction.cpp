@@ -58,15 +58,19 @@ class TileContraction {
     constexpr std::int64_t least_depth = 1024;  // of a part
     constexpr double gain = 0.85;
     choose_form();
-    if (in_boxes_ || k_.size() != 1 || sums_.size() != 1 || !extent(m_).is_constant() ||
-        sums_[0].sum.dtype() != DType::float32) {
+    const Node first = ranges_of(sum())[0];
+    const bool tap = in_boxes_ && contains(taps_, first);
+    if ((in_boxes_ && !tap) || (!tap && k_.size() != 1) || sums_.size() != 1 ||
+        !extent(m_).is_constant() || sum().dtype() != DType::float32) {
       return 1;
     }
     const std::int64_t depth = extent(k_).value();
+    const std::int64_t length = Size(first.src(0)).value();
+    const std::int64_t piece = tap ? 1 : depth_;
     double best = gain * choose_tile();
     std::int64_t chosen = 1;
     for (parts_ = 2; parts_ <= most_parts && depth / parts_ >= least_depth; ++parts_) {
-      if (depth % (parts_ * depth_) != 0) continue;
+      if (length % (parts_ * piece) != 0) continue;
       const double wanted = choose_tile() + adding_up();
       if (wanted >= best) continue;
       best = wanted;
@@ -187,11 +191,13 @@ class TileContraction {
     if (!(n_.back() == contiguous_) || Size(contiguous_.src(0)).upper() % 2 != 0 || k_.size() > 1)
       return false;
     const Node all = workshop_.range(extent(n_));
-    for (Sum& sum : sums_) {
+    std::vector<Sum> sums = sums_;
+    for (Sum& sum : sums) {
       sum.y.value = over_columns(sum.y.value, all);
       Operand probe = sum.y;
       if (!find_plain(probe, all, k_[0])) return false;
     }
+    sums_ = std::move(sums);
     column_ = all;
     return true;
   }
@@ -655,7 +661,9 @@ Schedule in_parts(const Part& part, const Node& sum, std::int64_t parts, Worksho
   const Node piece = workshop.range(parts);
   const Node inside = workshop.range(length / parts);
   Substitution memo = {{ranges[0], add(mul(piece, (length / parts).node()), inside)}};
-  const Node value = reduce_over(ReduceOp::add, substitute(sum.src(0), memo), {inside});
+  std::vector<Node> others = {inside};
+  others.insert(others.end(), ranges.begin() + 1, ranges.end());
+  const Node value = reduce_over(ReduceOp::add, substitute(sum.src(0), memo), std::move(others));
 
   Part apart;
   apart.outer = {piece};
