@@ -14,6 +14,7 @@
 #include "graph/evaluate.h"
 #include "kernel/verify.h"
 #include "optimize/optimize.h"
+#include "schedule/memory_plan.h"
 #include "tensor/realize.h"
 
 namespace bench {
@@ -44,10 +45,9 @@ class Planned : public brisk::Executor {
     std::vector<brisk::LoweredKernel> lowered;
     const brisk::PlanRecord record = schedule_graph(wanted, buffers, target_, lowered);
     std::vector<brisk::Node> temporaries;
-    for (const auto& [dtype, shape] : record.temporaries) {
+    for (const auto& [dtype, shape] : record.temporaries)
       temporaries.push_back(allocate(dtype, known(shape, values)));
-      temporary_bytes_ += bytes_of(temporaries.back());
-    }
+    temporary_bytes_ = std::max(temporary_bytes_, most_alive(record, temporaries));
     const auto memory = [&](const brisk::PlanRecord::Place& place) {
       return (place.temporary ? temporaries : buffers)[static_cast<std::size_t>(place.number)];
     };
@@ -99,7 +99,7 @@ class Planned : public brisk::Executor {
     lowered_.clear();
     temporary_bytes_ = 0;
   }
-  /// Of all plans since the last clear().
+  /// Alive at once, of the largest plan since the last clear().
   double temporary_bytes() const { return temporary_bytes_; }
 
  private:
@@ -107,6 +107,24 @@ class Planned : public brisk::Executor {
     brisk::Shape result;
     for (const std::int64_t size : evaluate_shape(shape, values)) result.emplace_back(size);
     return result;
+  }
+  static double most_alive(const brisk::PlanRecord& record,
+                           const std::vector<brisk::Node>& temporaries) {
+    std::vector<brisk::Interval> intervals;
+    for (const brisk::Node& node : temporaries)
+      intervals.push_back({-1, -1, static_cast<std::int64_t>(bytes_of(node))});
+    const auto last = static_cast<std::int64_t>(record.steps.size());
+    const auto touch = [&](const brisk::PlanRecord::Place& place, std::int64_t step) {
+      if (!place.temporary) return;
+      brisk::Interval& interval = intervals[static_cast<std::size_t>(place.number)];
+      if (interval.first < 0) interval.first = step;
+      interval.last = step;
+    };
+    for (std::int64_t i = 0; i < last; ++i) {
+      for (const auto& place : record.steps[static_cast<std::size_t>(i)].arguments) touch(place, i);
+    }
+    for (const auto& place : record.roots) touch(place, last);
+    return static_cast<double>(plan_memory(intervals).total);
   }
   static double bytes_of(const brisk::Node& node) {
     return static_cast<double>(element_count(node.shape()).value()) * byte_size(node.dtype());
