@@ -140,7 +140,7 @@ double accuracy(DigitNet& net, const Digits& digits) {
 int main(int argc, char** argv) {
   std::string data = "../shared/data/mnist";
   std::string file;
-  std::int64_t epochs = 6;
+  std::int64_t epochs = 5;
   std::uint64_t seed = 1;
   try {
     for (int i = 1; i + 1 < argc; i += 2) {

@@ -114,6 +114,25 @@ bool has_several_products(const Part& part, const Target& target) {
   return product;
 }
 
+// Stores that have a sum in common stay together, unless they all do.
+std::vector<std::vector<Node>> by_shared_sums(const std::vector<Node>& stores) {
+  std::vector<std::vector<Node>> sets;
+  for (const Node& store : stores) {
+    const std::vector<Node> sums = find_all({store}, Op::reduce_);
+    const auto shares = [&](const std::vector<Node>& set) {
+      const std::vector<Node> theirs = find_all(set, Op::reduce_);
+      return std::any_of(sums.begin(), sums.end(),
+                         [&](const Node& sum) { return contains(theirs, sum); });
+    };
+    const auto found = std::find_if(sets.begin(), sets.end(), shares);
+    found == sets.end() ? sets.push_back({store}) : found->push_back(store);
+  }
+  if (sets.size() > 1) return sets;
+  sets.clear();
+  for (const Node& store : stores) sets.push_back({store});
+  return sets;
+}
+
 std::vector<Node> shared_locals(const Node& phase) {
   std::vector<Node> locals = find_all({phase}, Op::local_);
   std::erase_if(locals, [](const Node& local) { return !is_local(local, Memory::shared); });
@@ -172,9 +191,9 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
     merge_ranges(part, next_range);
     std::optional<Schedule> whole = schedule_part(strategies.of_whole, part, workshop);
     if (!whole && has_several_products(part, target)) {
-      for (const Node& store : part.stages[0].stores) {
+      for (std::vector<Node>& stores : by_shared_sums(part.stages[0].stores)) {
         Part one = part;
-        one.stages[0].stores = {store};
+        one.stages[0].stores = std::move(stores);
         parts.push_front(std::move(one));
       }
       continue;

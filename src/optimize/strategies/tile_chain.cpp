@@ -4,7 +4,8 @@
 //   Σ over width of a[row, width] · b[key, width]
 // and of what lies in memory by row or by key. The gradients of attention are of that form. The
 // weights of a tile of rows and a block of keys are made in fragments, rounded, and multiplied from
-// there; sums that a condition hides from a whole block are left out with it.
+// there; sums that a condition hides from a whole block are left out with it. Two results over the
+// same keys share the sums of their weights.
 #include <algorithm>
 
 #include "optimize/analysis.h"
@@ -22,6 +23,8 @@ constexpr std::int64_t widest = 256;
 constexpr std::int64_t section_bytes = 8 << 20;  // of keys that tasks in turn share
 constexpr std::int64_t slack_bytes = 4 << 10;    // of shared memory
 constexpr std::int64_t most_stages = 4;
+constexpr std::size_t most_results = 2;
+constexpr std::int64_t widest_of_two = 128;
 
 // The value of 16 bits that is converted for a product.
 Node narrow(const Node& factor) {
@@ -57,21 +60,28 @@ Node either(const Node& a, const Node& b) {
 
 class TileChain {
  public:
-  TileChain(const Part& part, Workshop& workshop)
-      : part_(part), workshop_(workshop), store_(part.stages[0].stores[0]) {}
+  TileChain(const Part& part, Workshop& workshop) : part_(part), workshop_(workshop) {}
 
-  bool fits() { return find_product() && find_sums() && classify_ranges() && find_hidden(); }
+  bool fits() {
+    for (const Node& store : part_.stages[0].stores) {
+      if (!find_product(store) || !find_sums(results_.back())) return false;
+    }
+    if (!classify_ranges()) return false;
+    find_hidden();
+    return results_.size() == 1 || std::max(width_of_sums(), columns()) <= widest_of_two;
+  }
 
   Schedule run() {
     Schedule schedule;
     schedule.name = "tiles_chain";
     const std::int64_t wide = std::max(width_of_sums(), columns());
-    block_keys_ = wide <= 64 ? 128 : wide <= 128 ? 64 : 32;
+    block_keys_ = wide <= 64 && results_.size() == 1 ? 128 : wide <= 128 ? 64 : 32;
     for (Sum& sum : sums_) {
       sum.rows = prepare(sum.narrow.a, row_, sum.narrow.range, tile_rows_, schedule);
       sum.keys = prepare(sum.narrow.b, key_, sum.narrow.range, block_keys_, schedule);
     }
-    value_ = prepare(product_.b, key_, column_, block_keys_, schedule);
+    for (Result& result : results_)
+      result.value = prepare(result.product.b, key_, column_, block_keys_, schedule);
     share_tiles();
     choose_stages();
     schedule.phases.push_back(main_phase());
@@ -89,48 +99,69 @@ class TileChain {
     Node fragments;
   };
 
+  struct Result {
+    Node store;
+    NarrowSum product;  // `a` the weight, `b` the value
+    Node seen;          // the weight where it is not hidden
+    Operand value;
+    Node fragments, weights;
+  };
+
   // ---- recognition ---------------------------------------------------------------------------
 
   // The outermost sum: sources come first.
-  bool find_product() {
-    const std::vector<Node> all = find_all({store_.src(2)}, Op::reduce_);
+  bool find_product(const Node& store) {
+    const std::vector<Node> all = find_all({store.src(2)}, Op::reduce_);
     if (all.size() < 2 || all.size() > 3) return false;
-    const auto product = narrow_sum(all.back());
-    if (!product) return false;
-    product_ = *product;
-    key_ = product_.range;
+    const auto found = narrow_sum(all.back());
+    if (!found || (key_ && !(key_ == found->range))) return false;
+    NarrowSum product = *found;
+    key_ = product.range;
     const auto has_sums = [](const Node& node) { return !find_all({node}, Op::reduce_).empty(); };
-    if (!has_sums(product_.a)) std::swap(product_.a, product_.b);
+    if (!has_sums(product.a)) std::swap(product.a, product.b);
+    results_.push_back({store, product, {}, {}, {}, {}});
     // What is made of the result asks for no other reduction.
-    Substitution known = {{product_.sum, constant_float(0)}};
-    return has_sums(product_.a) && !has_sums(product_.b) &&
-           !has_sums(substitute(store_.src(2), known));
+    Substitution known = {{product.sum, constant_float(0)}};
+    return has_sums(product.a) && !has_sums(product.b) &&
+           product.b.dtype() == results_[0].product.b.dtype() &&
+           store.src(0).dtype() == results_[0].store.src(0).dtype() &&
+           !has_sums(substitute(store.src(2), known));
   }
 
-  bool find_sums() {
-    for (const Node& node : find_all({product_.a}, Op::reduce_)) {
+  bool find_sums(const Result& result) {
+    for (const Node& node : find_all({result.product.a}, Op::reduce_)) {
+      const bool known = std::any_of(sums_.begin(), sums_.end(),
+                                     [&](const Sum& sum) { return sum.narrow.sum == node; });
+      if (known) continue;
       auto sum = narrow_sum(node);
-      if (!sum || !is_of_head(sum->range) || sum->a.dtype() != product_.b.dtype()) return false;
+      if (!sum || !is_of_head(sum->range) || sum->a.dtype() != result.product.b.dtype())
+        return false;
       if (depends_on(sum->a, key_)) std::swap(sum->a, sum->b);
       if (depends_on(sum->a, key_) || !depends_on(sum->b, key_)) return false;
       if (!find_all({sum->a, sum->b}, Op::reduce_).empty()) return false;
       sums_.push_back({*sum, {}, {}, {}});
     }
-    return true;
+    return sums_.size() <= 2;
   }
 
   bool classify_ranges() {
     if (part_.outer.empty() || Size(key_.src(0)).upper() < least_rows) return false;
     column_ = part_.outer.back();
-    if (!is_of_head(column_) || stride(store_.src(1), column_) != 1 || is_scatter(store_) ||
-        depends_on(product_.a, column_) || !depends_on(product_.b, column_)) {
-      return false;
-    }
+    if (!is_of_head(column_)) return false;
+    const auto is_by_column = [&](const Result& result) {
+      return stride(result.store.src(1), column_) == 1 && !is_scatter(result.store) &&
+             !depends_on(result.product.a, column_) && depends_on(result.product.b, column_);
+    };
+    if (!std::all_of(results_.begin(), results_.end(), is_by_column)) return false;
+    const auto is_value_of = [&](const Node& range) {
+      return std::any_of(results_.begin(), results_.end(),
+                         [&](const Result& result) { return depends_on(result.product.b, range); });
+    };
     for (const Node& range : part_.outer) {
       const auto is_row = [&](const Sum& sum) {
         return depends_on(sum.narrow.a, range) && !depends_on(sum.narrow.b, range);
       };
-      if (!(range == column_) && !depends_on(product_.b, range) &&
+      if (!(range == column_) && !is_value_of(range) &&
           std::all_of(sums_.begin(), sums_.end(), is_row) &&
           (!row_ || Size(range.src(0)).upper() >= Size(row_.src(0)).upper())) {
         row_ = range;
@@ -143,29 +174,54 @@ class TileChain {
     return true;
   }
 
-  // A condition of the form a < b that makes weights 0, one side of it the key.
-  bool find_hidden() {
-    Node weight = product_.a;
+  static Node unrounded(Node weight) {
     while (weight.is(Op::cast_)) weight = weight.src(0);
-    seen_ = weight;
-    if (!weight.is(Op::where_)) return true;
+    return weight;
+  }
+
+  // A condition of the form a < b that makes weights 0, one side of it the key.
+  struct Hidden {
+    Node first, last;  // key that a row sees; empty where it is none but the ends
+    Node seen;         // the weight of those seen
+    bool operator==(const Hidden& other) const {
+      return first == other.first && last == other.last;
+    }
+  };
+  Hidden hidden_of(const Node& weight) const {
+    const Hidden none = {{}, {}, weight};
+    if (!weight.is(Op::where_)) return none;
     Node condition = weight.src(0);
     const bool negated = condition.is(Op::cmpne_) && condition.src(1).is_constant(1);
     if (negated) condition = condition.src(0);
     const Node& hidden = weight.src(negated ? 2 : 1);
     if (!condition.is(Op::cmplt_) || !hidden.is_constant() || hidden.float_value() != 0 ||
         !is_integer(condition.src(0).dtype())) {
-      return true;
+      return none;
     }
     const bool ends = condition.src(1) == key_;
     const Node& bound = condition.src(ends ? 0 : 1);
     if ((!ends && !(condition.src(0) == key_)) || depends_on(bound, key_) ||
         stride(bound, row_).value_or(-1) < 0 || bounds(bound).least < 0) {
-      return true;
+      return none;
     }
-    (ends ? last_ : first_) = bound;
-    seen_ = weight.src(negated ? 1 : 2);
-    return true;
+    const Node& seen = weight.src(negated ? 1 : 2);
+    return ends ? Hidden{{}, bound, seen} : Hidden{bound, {}, seen};
+  }
+
+  // The same for all results.
+  void find_hidden() {
+    const Hidden hidden = hidden_of(unrounded(results_[0].product.a));
+    const bool all = std::all_of(results_.begin(), results_.end(), [&](const Result& result) {
+      return hidden_of(unrounded(result.product.a)) == hidden;
+    });
+    if (all) {
+      first_ = hidden.first;
+      last_ = hidden.last;
+    }
+    for (Result& result : results_) {
+      const Node weight = unrounded(result.product.a);
+      result.seen = all ? hidden_of(weight).seen : weight;
+    }
   }
 
   // ---- decisions -----------------------------------------------------------------------------
@@ -197,7 +253,7 @@ class TileChain {
     };
     std::vector<Operand*> by_key;
     for (Sum& sum : sums_) by_key.push_back(&sum.keys);
-    by_key.push_back(&value_);
+    for (Result& result : results_) by_key.push_back(&result.value);
     for (Operand* operand : by_key) {
       for (const Operand* other : by_key) {
         if (other == operand) break;
@@ -216,12 +272,12 @@ class TileChain {
       if (!there) result.push_back(&operand);
     };
     for (const Sum& sum : sums_) add_new(sum.keys);
-    add_new(value_);
+    for (const Result& result : results_) add_new(result.value);
     return result;
   }
 
   void choose_stages() {
-    staging_ = make_tile(store_.src(0).dtype(), tile_rows_, columns(), workshop_);
+    staging_ = make_tile(results_[0].store.src(0).dtype(), tile_rows_, columns(), workshop_);
     std::int64_t room = workshop_.target().tile_bytes - slack_bytes - local_bytes(staging_);
     for (const Sum& sum : sums_) room -= local_bytes(sum.rows.tile);
     std::int64_t stage = 0;
@@ -247,13 +303,24 @@ class TileChain {
       return workshop_.registers(DType::float32, count);
     };
     for (Sum& sum : sums_) sum.fragments = floats(tile_rows_ * block_keys_ / threads_);
-    results_ = floats(tile_rows_ * columns() / threads_);
-    weights_ = workshop_.registers(value_dtype(), tile_rows_ * block_keys_ / threads_);
-    std::vector<Node> statements = {over_blocks(), fill(), write()};
+    for (Result& result : results_) {
+      const bool own = result.store == results_[0].store || overlaps_weights();
+      result.fragments = floats(tile_rows_ * columns() / threads_);
+      result.weights = own ? workshop_.registers(value_dtype(), tile_rows_ * block_keys_ / threads_)
+                           : results_[0].weights;
+    }
+    std::vector<Node> statements = {over_blocks()};
+    for (const Result& result : results_) {
+      statements.push_back(fill(result));
+      statements.push_back(write(result.store));
+    }
     return loop(LoopKind::parallel, task, block(std::move(statements)));
   }
 
-  DType value_dtype() const { return product_.b.dtype(); }
+  DType value_dtype() const { return results_[0].product.b.dtype(); }
+
+  // Whether the next weights are made while a product of others runs: where registers hold both.
+  bool overlaps_weights() const { return results_.size() > 1 && columns() <= 64; }
 
   Substitution row_values(const Node& row) const {
     Substitution values = outside_;
@@ -282,8 +349,11 @@ class TileChain {
     for (const Operand* operand : block_operands())
       inside.push_back(load_of(operand->tile, operand->array, key0_, number(0), outside_));
     for (const Sum& sum : sums_) inside.push_back(step_of_sum(sum, &sum != &sums_.back()));
-    weigh(inside);
-    inside.push_back(step_of_results());
+    for (const Result& result : results_) {
+      weigh(result, inside);
+      inside.push_back(step_of_result(result, overlaps_weights()));
+    }
+    if (overlaps_weights()) inside.push_back(finish_steps(0));
     statements.push_back(
         pipeline(round, block(std::move(inside)), stages_, workshop_.target().copying_threads));
     return pipeline(workshop_.range(1), block(std::move(statements)), 1,
@@ -298,10 +368,14 @@ class TileChain {
   Node begin_tile() {
     const Node thread = workshop_.range(threads_);
     std::vector<Node> statements;
-    clear(results_, statements);
     Substitution unknown;
+    std::vector<Node> weights;
     for (const Sum& sum : sums_) unknown[sum.narrow.sum] = held(sum.fragments, 0);
-    for (const Node& load : find_all({substitute(seen_, unknown)}, Op::load_)) {
+    for (const Result& result : results_) {
+      clear(result.fragments, statements);
+      weights.push_back(substitute(result.seen, unknown));
+    }
+    for (const Node& load : find_all(weights, Op::load_)) {
       if (load.src(0).is(Op::local_) || depends_on(load, key_)) continue;
       const Node kept = workshop_.registers(load.dtype(), halves_of_fragment);
       for (std::int64_t half = 0; half < halves_of_fragment; ++half) {
@@ -326,17 +400,19 @@ class TileChain {
                        constant_int(0, DType::boolean));
   }
 
-  Node step_of_results() const {
+  Node step_of_result(const Result& result, bool runs_on) const {
     const MatrixStep step = {.rows = tile_rows_,
                              .columns = columns(),
                              .depth = block_keys_,
                              .threads = threads_,
-                             .b_by_depth = true};
-    return matrix_step(step, results_, weights_, value_.tile, constant_int(1, DType::boolean));
+                             .b_by_depth = true,
+                             .runs_on = runs_on};
+    return matrix_step(step, result.fragments, result.weights, result.value.tile,
+                       constant_int(1, DType::boolean));
   }
 
   // Plainly where all rows see the whole block.
-  void weigh(std::vector<Node>& statements) {
+  void weigh(const Result& result, std::vector<Node>& statements) {
     const Node end = add(key0_, number(block_keys_));
     Node cut;
     if (!length().is_constant() || length().value() % block_keys_ != 0)
@@ -344,63 +420,65 @@ class TileChain {
     if (last_) cut = either(cut, integer_less(bound_of(last_, row0_), add(end, number(-1))));
     if (first_) cut = either(cut, integer_less(key0_, bound_of(first_, last_row())));
     if (!cut) {
-      statements.push_back(weights_of(seen_, false));
+      statements.push_back(weights_of(result, result.seen, false));
       return;
     }
     const Node none = constant_int(1, DType::boolean);
-    statements.push_back(branch(cmpne(cut, none), weights_of(seen_, false)));
-    statements.push_back(branch(cut, weights_of(product_.a, true)));
+    statements.push_back(branch(cmpne(cut, none), weights_of(result, result.seen, false)));
+    statements.push_back(branch(cut, weights_of(result, result.product.a, true)));
   }
 
-  Node weights_of(const Node& weight, bool up_to_length) {
+  Node weights_of(const Result& result, const Node& weight, bool up_to_length) {
+    const Node& weights = result.weights;
     const Node thread = workshop_.range(threads_);
     const Node limit = up_to_length ? length().node() : Node();
     std::vector<Node> statements;
-    for (std::int64_t i = 0; i < weights_.ints(1); i += 2) {
+    for (std::int64_t i = 0; i < weights.ints(1); i += 2) {
       const FragmentElement element = fragment_element(threads_, block_keys_, thread, i);
       Substitution values = row_values(add(row0_, element.row));
       for (const Sum& sum : sums_) values[sum.narrow.sum] = held(sum.fragments, i, 2);
       for (const auto& [load, kept] : by_row_) values[load] = held(kept, half_of(i));
       const Node key = add(key0_, element.column);
       Node value = splat(vectorise(weight, key_, key, 2, values, limit), 2);
-      value = cast(value, weights_.dtype());
+      value = cast(value, weights.dtype());
       if (up_to_length) {
         const Node inside = make_node(Op::cmplt_, DType::boolean, {ramp(key, 2), limit}, {}, 2);
-        value = make_node(Op::where_, weights_.dtype(),
-                          {inside, value, constant_float(0, weights_.dtype())}, {}, 2);
+        value = make_node(Op::where_, weights.dtype(),
+                          {inside, value, constant_float(0, weights.dtype())}, {}, 2);
       }
-      statements.push_back(hold(weights_, i, value));
+      statements.push_back(hold(weights, i, value));
     }
     return threads_loop(thread, std::move(statements));
   }
 
   // ---- what follows the sum ------------------------------------------------------------------
 
-  Node fill() {
+  Node fill(const Result& result) {
     const Node thread = workshop_.range(threads_);
     const int bytes = byte_size(staging_.dtype());
     std::vector<Node> statements;
-    for (std::int64_t i = 0; i < results_.ints(1); i += 2) {
+    for (std::int64_t i = 0; i < result.fragments.ints(1); i += 2) {
       const FragmentElement element = fragment_element(threads_, columns(), thread, i);
       Substitution values = row_values(add(row0_, element.row));
-      values[product_.sum] = held(results_, i, 2);
-      const Node value = splat(vectorise(store_.src(2), column_, element.column, 2, values), 2);
+      values[result.product.sum] = held(result.fragments, i, 2);
+      const Node value =
+          splat(vectorise(result.store.src(2), column_, element.column, 2, values), 2);
       statements.push_back(
           store_to(staging_, tile_index(bytes, tile_rows_, element.row, element.column), value));
     }
     return threads_loop(thread, std::move(statements));
   }
 
-  Node write() {
+  Node write(const Node& store) {
     const bool whole_strips = columns() * byte_size(staging_.dtype()) % strip_bytes == 0;
     std::optional<TileArray> output;
-    if (whole_strips) output = tile_array(store_, row_, column_);
+    if (whole_strips) output = tile_array(store, row_, column_);
     if (output) {
       output->view.rows = tile_rows_;
       output->view.columns = columns();
       return store_of(staging_, *output, row0_, number(0), outside_);
     }
-    return write_tile(store_, staging_, tile_rows_, columns(), threads_, workshop_,
+    return write_tile(store, staging_, tile_rows_, columns(), threads_, workshop_,
                       [&](const Node& row, const Node& column) {
                         Substitution values = outside_;
                         values[row_] = add(row0_, row);
@@ -412,14 +490,11 @@ class TileChain {
 
   const Part& part_;
   Workshop& workshop_;
-  const Node& store_;
-  NarrowSum product_;  // `a` the weight, `b` the value
   Node key_, row_, column_;
   std::vector<Node> outer_;
   std::vector<Sum> sums_;
-  Node seen_;          // the weight where it is not hidden
+  std::vector<Result> results_;
   Node first_, last_;  // key that a row sees; empty where it is none but the ends
-  Operand value_;
   Node staging_;
   static constexpr std::int64_t tile_rows_ = 128;
   static constexpr std::int64_t threads_ = 2 * tile_rows_;
@@ -428,14 +503,13 @@ class TileChain {
   // Of the main phase.
   Substitution outside_;
   Node row0_, key0_;
-  Node results_, weights_;
   std::vector<std::pair<Node, Node>> by_row_;  // loads, and the registers that keep them
 };
 
 }  // namespace
 
 std::optional<Schedule> tile_chain(const Part& part, Workshop& workshop) {
-  if (workshop.target().copying_threads == 0 || part.stages[0].stores.size() != 1)
+  if (workshop.target().copying_threads == 0 || part.stages[0].stores.size() > most_results)
     return std::nullopt;
   TileChain strategy(part, workshop);
   if (!strategy.fits()) return std::nullopt;
