@@ -409,6 +409,12 @@ class Contraction {
     }
     place(n_values_, whole, column);
     n_ = {column};
+    for (Term& term : terms_) {
+      for (Node* side : {&term.scale.with, &term.offset.with}) {
+        Substitution values = n_values_;
+        if (*side) *side = substitute(*side, values);
+      }
+    }
   }
 
   // A value of each row of X, or of each group in it, in working memory.
