@@ -119,6 +119,27 @@ TEST_P(QuantisedLinear, IsTheSameInEveryTargetsKernels) {
   }
 }
 
+// As attention wants them: each head's columns are fewer than a vector has lanes.
+TEST_P(QuantisedLinear, IsTheSameInNarrowHeads) {
+  constexpr std::int64_t rows = 17, heads = 5, width = 8;
+  const Product product = random_product(rows, heads * width, 256);
+  const Tensor apart = product.y.reshape({rows, heads, width}).permute({1, 0, 2});
+  std::map<std::string, std::vector<float>> computed;
+  for (const char* name : {"x86-64-v3", "x86-64-v4", "sapphirerapids"})
+    computed[name] = interpreted(apart, target_for(name));
+  computed["this machine"] = apart.to_vector<float>();
+  const auto wanted = product.y.to_vector<float>();
+  for (const auto& [name, got] : computed) {
+    ASSERT_EQ(got.size(), wanted.size());
+    for (std::int64_t i = 0; i < rows * heads * width; ++i) {
+      const std::int64_t head = i / (rows * width), row = i / width % rows;
+      const std::int64_t from = (row * heads + head) * width + i % width;
+      ASSERT_NEAR(got[static_cast<std::size_t>(i)], wanted[static_cast<std::size_t>(from)], 1e-3)
+          << name << ", element " << i;
+    }
+  }
+}
+
 TEST_P(QuantisedLinear, IsTheSumOfTheDecodedValues) {
   for (const std::int64_t rows : {1, 5, 9}) {
     for (const std::int64_t blocks : {1, 8, 11}) expect_sums(rows, 7, blocks * 256);

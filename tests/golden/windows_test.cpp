@@ -2,6 +2,10 @@
 // at sizes that divide its tiles and sizes that do not.
 #include "brisk/functional.h"
 #include "golden/compiled.h"
+#include "graph/rules_simplify.h"
+#include "kernel/lower.h"
+#include "optimize/optimize.h"
+#include "schedule/fuse.h"
 
 namespace brisk {
 namespace {
@@ -42,6 +46,20 @@ TEST(Windows, TakeDepthwiseConvolutionsOfAnySize) {
     expect_windows(depthwise({1, 48, size, size, 3, with(1, 1)}));
     expect_windows(depthwise({2, 48, size, size + 3, 5, with(1, 2)}));
     expect_windows(depthwise({1, 40, size + 4, size + 4, 3, with(1, 0)}));
+  }
+}
+
+// Where they are less than half of a processor's vector, in narrower ones.
+TEST(Windows, TakeFewColumns) {
+  for (const std::int64_t size : {3, 4, 5, 7, 9}) {
+    SCOPED_TRACE(size);
+    const Tensor y = depthwise({1, 400, size, size, 3, with(1, 1)});
+    const KernelList list = fuse(std::vector<Node>{simplify(node_of(y))});
+    ASSERT_EQ(list.kernels.size(), 1U);
+    const Lowering lowering = lower(list.kernels[0].outputs, list.stored);
+    for (const char* cpu : {"x86-64-v2", "x86-64-v3", "x86-64-v4", "neoverse-n1"})
+      EXPECT_EQ(optimize(lowering.kernel, target_for(cpu)).name, "windows") << cpu;
+    expect_windows(y);
   }
 }
 

@@ -376,8 +376,17 @@ class LoopNest {
                        [&](const Node& range) { return contains(bound_, range); });
   }
 
-  // vector_ from `begin` over `count` counters: blocks of several vectors, vectors, then one by
-  // one.
+  // Whether vectors of this width may find columns that those of twice as many lanes left. Where
+  // the length is not known, only sums are worth the code.
+  bool leaves(int width) const {
+    const Size length(vector_.src(0));
+    if (length.is_constant()) return length.value() % (2L * width) >= width;
+    return std::any_of(free_.begin(), free_.end(),
+                       [&](const auto& each) { return contains(each.second, vector_); });
+  }
+
+  // vector_ from `begin` over `count` counters: blocks of several vectors, vectors, narrower ones,
+  // then one by one.
   Node columns_loop(const Instances& outside, const Node& begin, const Size& count,
                     const Emit& emit) {
     std::vector<Node> statements;
@@ -389,10 +398,7 @@ class LoopNest {
     if (!free_.empty() && columns_ && most >= 2L * lanes)
       steps.push_back({most >= 4L * lanes ? 4 : 2, lanes});
     for (int width = lanes; width > 1; width /= 2) {
-      if (most >= width &&
-          (width == lanes || (count.is_constant() && count.value() % (2L * width) >= width))) {
-        steps.push_back({1, width});
-      }
+      if (most >= width && (width == lanes || leaves(width))) steps.push_back({1, width});
     }
     steps.push_back({1, 1});
     for (const auto& [vectors, width] : steps) {
@@ -622,8 +628,8 @@ class LoopNest {
     const Bound scope(bound_, ranges);
     const Node& last = ranges.back();
     // Vectors along the last range, where nothing inside is in vectors already or has loops.
-    bool rows = true;
-    for (const Instance& instance : instances) rows = rows && !instance.vector;
+    // Columns that are left over add up in the order of those in vectors.
+    bool rows = !vector_ || !contains(bound_, vector_);
     for (const Node& reduction : group) {
       for (const Node& inner : find_all({reduction.src(0)}, Op::reduce_)) {
         rows = rows && contains(done, inner);

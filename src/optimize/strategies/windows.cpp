@@ -21,7 +21,8 @@ namespace {
 constexpr std::int64_t most_step = 4;
 constexpr std::int64_t most_taps = 256;
 constexpr std::int64_t unrolled_taps = 8;  // of a row
-constexpr double least_work = 16'384;      // taps of all results
+constexpr int least_lanes = 4;
+constexpr double least_work = 16'384;  // taps of all results
 
 // A direction in which windows slide; without a range of results there is one, without taps one.
 struct Axis {
@@ -102,7 +103,14 @@ class Windows {
     }
     if (!columns_.result || !depends_on(image_, columns_.result)) return false;
     split_weight();
-    return slide_along(columns_) && 2 * columns_.results >= workshop_.target().lanes(4);
+    return slide_along(columns_) && choose_lanes();
+  }
+
+  // So many that columns fill at least half of a vector.
+  bool choose_lanes() {
+    lanes_ = workshop_.target().lanes(4);
+    while (lanes_ > least_lanes && 2 * columns_.results < lanes_) lanes_ /= 2;
+    return 2 * columns_.results >= lanes_;
   }
 
   void split_weight() {
@@ -203,9 +211,7 @@ class Windows {
   // So many rows and vectors of results that they, a weight and what is read stay in registers, and
   // few are outside.
   void choose_tile() {
-    const Target& target = workshop_.target();
-    lanes_ = target.lanes(4);
-    const int sums = std::max(2, target.vector_registers * 3 / 4);
+    const int sums = std::max(2, workshop_.target().vector_registers * 3 / 4);
     const std::int64_t vectors = (columns_.results + lanes_ - 1) / lanes_;
     std::int64_t best = 0;
     for (int v = 1; v <= std::min<std::int64_t>(4, vectors); ++v) {
