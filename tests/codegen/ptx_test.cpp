@@ -48,6 +48,26 @@ TEST_P(Ptx, threadsOfAGroupShareMemoryAndAddUp) {
   test::assemble(kernel, target_);
 }
 
+TEST_P(Ptx, shortIntegersAddUpOneByOne) {
+  BRISK_WANT_PTXAS();
+  const Node a = make_param(0, DType::uint8);
+  const Node b = make_param(1, DType::uint8);
+  const Node out = make_param(2, DType::uint8);
+  const Node group = make_range(0, 10);
+  const Node one = make_range(1, 256);
+  const Node at = mul(add(mul(group, number(256)), one), number(2));
+  Kernel kernel = test::kernel_of(
+      "bytes", {DType::uint8, DType::uint8, DType::uint8},
+      loop(
+          LoopKind::parallel, group,
+          block({loop(LoopKind::threads, one,
+                      store_to(out, at, add(load_from(a, at, {}, 2), load_from(b, at, {}, 2))))})));
+  verify_kernel(kernel, "test");
+  const std::string text = assembly(kernel, target_);
+  EXPECT_EQ(text.find("s16x2"), std::string::npos) << text;
+  test::assemble(kernel, target_);
+}
+
 TEST_P(Ptx, programsOfRandomGraphsAssemble) {
   BRISK_WANT_PTXAS();
   int kernels = 0;

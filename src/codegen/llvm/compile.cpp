@@ -2,6 +2,7 @@
 // end.
 #include <llvm/Analysis/CGSCCPassManager.h>
 #include <llvm/Analysis/LoopAnalysisManager.h>
+#include <llvm/IR/IntrinsicInst.h>
 #include <llvm/IR/LegacyPassManager.h>
 #include <llvm/IR/PassManager.h>
 #include <llvm/IR/PatternMatch.h>
@@ -126,6 +127,35 @@ void divide_at_once(llvm::Function& function) {
   }
 }
 
+// Vectors of integers of 16 bits and fewer by their elements: ptxas (seen in 13.0) shortens
+// add.s16x2 to the half that is wanted, and then takes the constant of the other half.
+void add_in_scalars(llvm::Function& function) {
+  for (llvm::BasicBlock& block : function) {
+    for (llvm::Instruction& instruction : llvm::make_early_inc_range(block)) {
+      auto* type = llvm::dyn_cast<llvm::FixedVectorType>(instruction.getType());
+      const auto* bounded = llvm::dyn_cast<llvm::MinMaxIntrinsic>(&instruction);
+      const bool adds = instruction.getOpcode() == llvm::Instruction::Add ||
+                        instruction.getOpcode() == llvm::Instruction::Sub;
+      if (type == nullptr || type->getScalarSizeInBits() > 16 || (!adds && bounded == nullptr)) {
+        continue;
+      }
+      llvm::IRBuilder<> builder(&instruction);
+      llvm::Value* result = llvm::PoisonValue::get(type);
+      for (unsigned i = 0; i < type->getNumElements(); ++i) {
+        llvm::Value* a = builder.CreateExtractElement(instruction.getOperand(0), i);
+        llvm::Value* b = builder.CreateExtractElement(instruction.getOperand(1), i);
+        llvm::Value* element =
+            adds ? builder.CreateBinOp(
+                       static_cast<llvm::Instruction::BinaryOps>(instruction.getOpcode()), a, b)
+                 : builder.CreateBinaryIntrinsic(bounded->getIntrinsicID(), a, b);
+        result = builder.CreateInsertElement(result, element, i);
+      }
+      instruction.replaceAllUsesWith(result);
+      instruction.eraseFromParent();
+    }
+  }
+}
+
 // Vectors and unrolling are the kernel's, so the pipeline only cleans up after rendering: locals
 // into registers, repeated addresses and loads merged, loads out of loops.
 void optimise(llvm::Module& module, llvm::TargetMachine& machine, const Target& target) {
@@ -155,6 +185,7 @@ void optimise(llvm::Module& module, llvm::TargetMachine& machine, const Target& 
     passes.run(function, functions);
     compare_incremented(function);
     if (target.group_threads == 0) divide_at_once(function);
+    if (target.isa == Isa::nvptx) add_in_scalars(function);
   }
 }
 

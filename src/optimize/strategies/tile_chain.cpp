@@ -42,7 +42,7 @@ std::optional<NarrowSum> narrow_sum(const Node& sum) {
       !sum.src(0).is(Op::mul_)) {
     return std::nullopt;
   }
-  const NarrowSum result = {sum, sum.src(1), narrow(sum.src(0).src(0)), narrow(sum.src(0).src(1))};
+  NarrowSum result = {sum, sum.src(1), narrow(sum.src(0).src(0)), narrow(sum.src(0).src(1))};
   if (!result.a || !result.b || result.a.dtype() != result.b.dtype()) return std::nullopt;
   return result;
 }
@@ -188,7 +188,7 @@ class TileChain {
     }
   };
   Hidden hidden_of(const Node& weight) const {
-    const Hidden none = {{}, {}, weight};
+    Hidden none = {{}, {}, weight};
     if (!weight.is(Op::where_)) return none;
     Node condition = weight.src(0);
     const bool negated = condition.is(Op::cmpne_) && condition.src(1).is_constant(1);

@@ -329,7 +329,7 @@ class TileContraction {
                                ((extent(n_).value() + columns - 1) / columns);
     const std::int64_t processors = workshop_.target().threads;
     const std::int64_t rounds = (tiles + processors - 1) / processors;
-    const auto depth = static_cast<double>(steps() / parts_ * strip_bytes);
+    const auto depth = static_cast<double>(steps() * strip_bytes) / static_cast<double>(parts_);
     const std::int64_t all = columns * static_cast<std::int64_t>(sums_.size());
     const double multiplying =
         depth * static_cast<double>(rows * all) / unit * (rows == 64 ? 1.1 : 1.0);
