@@ -46,33 +46,6 @@ struct BasicBlock {
   std::optional<nn::BatchNorm2d> shortcut_norm;
 };
 
-struct ResNet18 {
-  ResNet18() {
-    std::int64_t in = 64;
-    for (const std::int64_t width : {64, 128, 256, 512}) {
-      blocks.emplace_back(in, width, width == 64 ? 1 : 2);
-      blocks.emplace_back(width, width, 1);
-      in = width;
-    }
-  }
-  void visit(nn::Fields& fields) {
-    fields("conv1", conv1);
-    fields("bn1", norm1);
-    fields("layers", blocks);
-    fields("fc", fc);
-  }
-  Tensor operator()(const Tensor& images) const {
-    Tensor x = max_pool2d(relu(norm1(conv1(images))), 3, {.stride = 2, .padding = 1});
-    for (const BasicBlock& block : blocks) x = block(x);
-    return fc(adaptive_avg_pool2d(x, 1).flatten(1));
-  }
-
-  nn::Conv2d conv1 = conv(3, 64, 7, 2);
-  nn::BatchNorm2d norm1{64};
-  std::vector<BasicBlock> blocks;
-  nn::Linear fc{512, 1000};
-};
-
 /// Three convolutions, 1 × 1, 3 × 3 and 1 × 1, and what goes past them.
 struct Bottleneck {
   Bottleneck(std::int64_t in, std::int64_t width, std::int64_t stride)
@@ -112,8 +85,41 @@ struct Bottleneck {
   std::optional<nn::BatchNorm2d> shortcut_norm;
 };
 
-struct ResNet50 {
-  ResNet50() {
+/// What stands around the blocks.
+template <typename Block>
+struct ResNet {
+  explicit ResNet(std::int64_t features) : fc(features, 1000) {}
+  void visit(nn::Fields& fields) {
+    fields("conv1", conv1);
+    fields("bn1", norm1);
+    fields("layers", blocks);
+    fields("fc", fc);
+  }
+  Tensor operator()(const Tensor& images) const {
+    Tensor x = max_pool2d(relu(norm1(conv1(images))), 3, {.stride = 2, .padding = 1});
+    for (const Block& block : blocks) x = block(x);
+    return fc(adaptive_avg_pool2d(x, 1).flatten(1));
+  }
+
+  nn::Conv2d conv1 = conv(3, 64, 7, 2);
+  nn::BatchNorm2d norm1{64};
+  std::vector<Block> blocks;
+  nn::Linear fc;
+};
+
+struct ResNet18 : ResNet<BasicBlock> {
+  ResNet18() : ResNet(512) {
+    std::int64_t in = 64;
+    for (const std::int64_t width : {64, 128, 256, 512}) {
+      blocks.emplace_back(in, width, width == 64 ? 1 : 2);
+      blocks.emplace_back(width, width, 1);
+      in = width;
+    }
+  }
+};
+
+struct ResNet50 : ResNet<Bottleneck> {
+  ResNet50() : ResNet(2048) {
     std::int64_t in = 64;
     const std::pair<std::int64_t, int> stages[] = {{64, 3}, {128, 4}, {256, 6}, {512, 3}};
     for (const auto& [width, count] : stages) {
@@ -123,22 +129,6 @@ struct ResNet50 {
       }
     }
   }
-  void visit(nn::Fields& fields) {
-    fields("conv1", conv1);
-    fields("bn1", norm1);
-    fields("layers", blocks);
-    fields("fc", fc);
-  }
-  Tensor operator()(const Tensor& images) const {
-    Tensor x = max_pool2d(relu(norm1(conv1(images))), 3, {.stride = 2, .padding = 1});
-    for (const Bottleneck& block : blocks) x = block(x);
-    return fc(adaptive_avg_pool2d(x, 1).flatten(1));
-  }
-
-  nn::Conv2d conv1 = conv(3, 64, 7, 2);
-  nn::BatchNorm2d norm1{64};
-  std::vector<Bottleneck> blocks;
-  nn::Linear fc{2048, 1000};
 };
 
 struct Gpt2Block {

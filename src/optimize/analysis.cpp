@@ -512,6 +512,11 @@ Node running_range(const Node& reduction) {
   return runs ? term->at : Node();
 }
 
+Node either(const Node& a, const Node& b) {
+  if (!a || !b) return a ? a : b;
+  return make_node(Op::or_, DType::boolean, {a, b});
+}
+
 Node combine(ReduceOp op, const Node& a, const Node& b) {
   switch (op) {
     case ReduceOp::add: return add(a, b);

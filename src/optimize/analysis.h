@@ -81,5 +81,7 @@ Node identity_of(ReduceOp op, DType dtype);
 /// the value independent of i. Nothing for other reductions.
 Node running_range(const Node& reduction);
 Node combine(ReduceOp op, const Node& a, const Node& b);
+/// Whether one of the two conditions holds; an empty one never does.
+Node either(const Node& a, const Node& b);
 
 }  // namespace brisk

@@ -20,6 +20,11 @@ inline Node hold(const Node& registers, std::int64_t index, const Node& value) {
   return store_to(registers, constant_int(index), value);
 }
 
+/// What each thread of a group does with what it holds.
+inline Node threads_loop(const Node& thread, std::vector<Node> statements) {
+  return loop(LoopKind::threads, thread, block(std::move(statements)));
+}
+
 /// All of them 0.
 inline void clear(const Node& registers, std::vector<Node>& statements) {
   for (std::int64_t i = 0; i < registers.ints(1); i += 2)

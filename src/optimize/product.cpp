@@ -75,6 +75,12 @@ bool classify_ranges(MatrixVectorForm& form, const std::vector<Node>& outer) {
 
 }  // namespace
 
+Node half_factor(const Node& factor) {
+  if (!factor.is(Op::cast_)) return {};
+  const DType dtype = factor.src(0).dtype();
+  return is_float(dtype) && byte_size(dtype) == 2 ? factor.src(0) : Node();
+}
+
 std::optional<Product> product_of(const Node& sum, bool made_of_reductions) {
   if (!is_sum(sum)) return std::nullopt;
   Product product;

@@ -31,6 +31,9 @@ struct Product {
 /// caller says so.
 std::optional<Product> product_of(const Node& sum, bool made_of_reductions = false);
 
+/// The value of 16 bits that is converted for a product; empty where the factor is none.
+Node half_factor(const Node& factor);
+
 /// A part all of whose results are computed from sums of products over the same ranges: each point
 /// of `batch`, `n` and `m` is a result; `a`, the vectors, depends on m, `b`, the matrices, on n.
 struct MatrixVectorForm {

@@ -131,6 +131,17 @@ Node make_tile(DType dtype, std::int64_t rows, std::int64_t columns, Workshop& w
   return workshop.shared(dtype, tile_elements(byte_size(dtype), rows, columns));
 }
 
+TileOperand tile_operand(const Node& value, const Node& row, const Node& column, std::int64_t rows,
+                         const std::vector<Node>& batch, Workshop& workshop, Schedule& schedule) {
+  const std::optional<TileArray> plain = tile_array(value, row, column);
+  TileOperand operand;
+  operand.array = plain ? *plain : compute_array(value, batch, {row}, {column}, workshop, schedule);
+  operand.array.view.rows = rows;
+  operand.array.view.columns = Size(column.src(0)).value();
+  operand.tile = make_tile(value.dtype(), rows, operand.array.view.columns, workshop);
+  return operand;
+}
+
 Node write_tile(const Node& store, const Node& tile, std::int64_t rows, std::int64_t columns,
                 std::int64_t threads, Workshop& workshop,
                 const std::function<TileElement(const Node& row, const Node& column)>& element,
@@ -146,6 +157,28 @@ Node write_tile(const Node& store, const Node& tile, std::int64_t rows, std::int
   const Node value = load_from(tile, tile_index(byte_size(tile.dtype()), rows, row, column));
   const Node body = branch(inside, store_to(store.src(0), substitute(store.src(1), values), value));
   return loop(LoopKind::threads, thread, loop(LoopKind::serial, round, body));
+}
+
+Node write_rows(const Node& store, const Node& tile, const Node& row, const Node& column,
+                std::int64_t rows, const Node& row0, const Substitution& outside,
+                std::int64_t threads, Workshop& workshop) {
+  const std::int64_t columns = Size(column.src(0)).value();
+  const bool whole_strips = columns * byte_size(tile.dtype()) % strip_bytes == 0;
+  std::optional<TileArray> output;
+  if (whole_strips) output = tile_array(store, row, column);
+  if (output) {
+    output->view.rows = rows;
+    output->view.columns = columns;
+    return store_of(tile, *output, row0, constant_int(0), outside);
+  }
+  return write_tile(store, tile, rows, columns, threads, workshop,
+                    [&](const Node& in_tile, const Node& at_column) {
+                      Substitution values = outside;
+                      values[row] = add(row0, in_tile);
+                      values[column] = at_column;
+                      const Node inside = integer_less(values[row], row.src(0));
+                      return TileElement{std::move(values), inside};
+                    });
 }
 
 }  // namespace brisk

@@ -42,6 +42,16 @@ Node load_of(const Node& tile, const TileArray& array, const Node& row, const No
 Node store_of(const Node& tile, const TileArray& array, const Node& row, const Node& column,
               const Substitution& values);
 
+/// An array, and the tile that one block of its rows after another is copied to.
+struct TileOperand {
+  TileArray array;
+  Node tile;
+};
+/// `value` in blocks of so many rows, whole along `column`: from where it lies, or computed into
+/// working memory.
+TileOperand tile_operand(const Node& value, const Node& row, const Node& column, std::int64_t rows,
+                         const std::vector<Node>& batch, Workshop& workshop, Schedule& schedule);
+
 /// What a store of a lowered kernel means for an element of a tile: its counters, and whether it is
 /// there at all.
 struct TileElement {
@@ -54,5 +64,10 @@ Node write_tile(const Node& store, const Node& tile, std::int64_t rows, std::int
                 std::int64_t threads, Workshop& workshop,
                 const std::function<TileElement(const Node& row, const Node& column)>& element,
                 bool rows_first = false);
+/// A tile of the rows from row0 on, whole along `column`, to where the store puts them: copied as
+/// it is where that can be.
+Node write_rows(const Node& store, const Node& tile, const Node& row, const Node& column,
+                std::int64_t rows, const Node& row0, const Substitution& outside,
+                std::int64_t threads, Workshop& workshop);
 
 }  // namespace brisk

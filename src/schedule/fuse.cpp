@@ -136,11 +136,10 @@ class Fuser {
     for (const Node& node : order_) {
       if (!is_sum_of_products(node) || !keeps_operands(node)) continue;
       for (const Node& operand : node.src(0).srcs()) {
-        const Node* at = &operand;
-        while (is_movement(at->op()) || widens(*at)) at = &at->src(0);
+        const Node& at = unwidened(operand);
         const bool narrow =
-            byte_size(at->dtype()) <= 2 && (is_float(at->dtype()) || multiplies_bytes(node));
-        if (narrow && virtual_.count(*at) == 0) want_whole(*at);
+            byte_size(at.dtype()) <= 2 && (is_float(at.dtype()) || multiplies_bytes(node));
+        if (narrow && virtual_.count(at) == 0) want_whole(at);
       }
     }
   }
@@ -198,6 +197,13 @@ class Fuser {
     return *at;
   }
 
+  // Before it was moved and converted to a wider dtype.
+  static const Node& unwidened(const Node& node) {
+    const Node* at = &node;
+    while (is_movement(at->op()) || widens(*at)) at = &at->src(0);
+    return *at;
+  }
+
   static bool shares_operand(const Node& a, const Node& b) {
     if (!(a.src(0).shape() == b.src(0).shape())) return false;
     const auto origin = [](const Node& factor) {
@@ -216,9 +222,7 @@ class Fuser {
   // What is waited for is complete once it is in memory.
   void want_events(const Node& after) {
     for (std::size_t i = 1; i < after.srcs().size(); ++i) {
-      const Node* event = &after.src(i);
-      while (is_movement(event->op())) event = &event->src(0);
-      want_whole(*event);
+      want_whole(unmoved(after.src(i)));
     }
   }
 
@@ -286,9 +290,8 @@ class Fuser {
     if (!node.is(Op::store_)) return pass_on(node, {node, index});
     use(node.srcs().back(), {node, node.srcs().back().rank() == 0 ? Index{} : index});
     if (node.srcs().size() == 3) use(node.src(1), {node, index});
-    const Node* target = &node.src(0);
-    while (is_movement(target->op())) target = &target->src(0);
-    use(*target, {node, {}});  // keeps the order: an earlier store to this memory comes first
+    use(unmoved(node.src(0)),
+        {node, {}});  // keeps the order: an earlier store to this memory comes first
   }
 
   Node new_range(const Size& size) {
@@ -432,9 +435,7 @@ class Fuser {
     if (!is_sum_of_products(node) || !is_integer(node.dtype())) return false;
     const auto [rows, columns] = own_axes(node);
     const auto is_byte = [](const Node& factor) {
-      const Node* at = &factor;
-      while (is_movement(at->op()) || widens(*at)) at = &at->src(0);
-      return at->dtype() == DType::int8;
+      return unwidened(factor).dtype() == DType::int8;
     };
     return rows && columns && is_byte(node.src(0).src(0)) && is_byte(node.src(0).src(1)) &&
            elements(node.src(0).shape()) >= least_depth * elements(node.shape());
@@ -566,7 +567,7 @@ class Fuser {
       below = &src;
     }
     if (below == nullptr) return false;
-    while (is_movement(below->op())) below = &below->src(0);
+    below = &unmoved(*below);
     return !is_leaf(*below) && elements(below->shape()) < elements(node.shape());
   }
 
@@ -633,9 +634,7 @@ class Fuser {
       for (const auto& user : users) {
         ends.insert(ends.end(), user.begin(), user.end());
         if (user == users[0] || !heavy_[node]) continue;
-        const Node* value = &node;
-        while (is_movement(value->op())) value = &value->src(0);
-        split_.insert(*value);
+        split_.insert(unmoved(node));
       }
       std::sort(ends.begin(), ends.end());
       ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
@@ -725,9 +724,8 @@ class Fuser {
   static bool multiplies_halves(const Node& node) {
     if (!is_sum_of_products(node) || !keeps_operands(node)) return false;
     const auto is_half = [](const Node& factor) {
-      const Node* at = &factor;
-      while (is_movement(at->op())) at = &at->src(0);
-      return widens(*at) && is_float(at->src(0).dtype()) && byte_size(at->src(0).dtype()) == 2;
+      const Node& at = unmoved(factor);
+      return widens(at) && is_float(at.src(0).dtype()) && byte_size(at.src(0).dtype()) == 2;
     };
     return is_half(node.src(0).src(0)) && is_half(node.src(0).src(1));
   }
@@ -877,15 +875,14 @@ class Fuser {
     }
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       if (!outputs[i].is(Op::store_)) continue;
-      const Node* version = &outputs[i].src(0);
-      while (is_movement(version->op())) version = &version->src(0);
-      for (const std::size_t reader : readers[*version]) {
+      const Node& version = unmoved(outputs[i].src(0));
+      for (const std::size_t reader : readers[version]) {
         if (reader == i) continue;
         if (!reaches(before, reader, i)) {
           before[i].push_back(reader);
-        } else if (std::find(overwritten_.begin(), overwritten_.end(), *version) ==
+        } else if (std::find(overwritten_.begin(), overwritten_.end(), version) ==
                    overwritten_.end()) {
-          overwritten_.push_back(*version);
+          overwritten_.push_back(version);
         }
       }
     }

@@ -15,6 +15,7 @@
 #include "optimize/analysis.h"
 #include "optimize/attention_form.h"
 #include "optimize/fragments.h"
+#include "optimize/product.h"
 #include "optimize/tile_array.h"
 #include "optimize/tile_order.h"
 
@@ -30,17 +31,6 @@ constexpr std::int64_t most_stages = 4;
 constexpr double least_greatest = -1e30;  // of no arguments: finite, and so are its products
 
 Node number(std::int64_t value) { return constant_int(value); }
-Node either(const Node& a, const Node& b) {
-  if (!a || !b) return a ? a : b;
-  return make_node(Op::or_, DType::boolean, {a, b});
-}
-
-// The value of 16 bits that is converted for a product.
-Node narrow(const Node& factor) {
-  if (!factor.is(Op::cast_)) return {};
-  const DType dtype = factor.src(0).dtype();
-  return is_float(dtype) && byte_size(dtype) == 2 ? factor.src(0) : Node();
-}
 
 class TileAttention {
  public:
@@ -67,37 +57,35 @@ class TileAttention {
     Schedule schedule;
     schedule.name = weighs() ? "tiles_attention" : "tiles_softmax";
     choose_tile();
-    query_ = prepare(narrow(form_.query), row_, form_.width, tile_rows_, schedule);
-    keys_ = prepare(narrow(form_.keys), form_.key, form_.width, block_keys_, schedule);
+    query_ = tile_operand(half_factor(form_.query), row_, form_.width, tile_rows_, outer_,
+                          workshop_, schedule);
+    keys_ = tile_operand(half_factor(form_.keys), form_.key, form_.width, block_keys_, outer_,
+                         workshop_, schedule);
     if (weighs())
-      values_ = prepare(narrow(form_.value), form_.key, form_.column, block_keys_, schedule);
+      values_ = tile_operand(half_factor(form_.value), form_.key, form_.column, block_keys_, outer_,
+                             workshop_, schedule);
     choose_stages();
     schedule.phases.push_back(main_phase());
     return schedule;
   }
 
  private:
-  struct Operand {
-    TileArray array;
-    Node tile;
-  };
-
   // ---- recognition ---------------------------------------------------------------------------
 
   // Whether there are values; else the sum of exponentials is what is wanted.
   bool weighs() const { return static_cast<bool>(form_.weighted); }
 
   bool dtypes_fit() const {
-    const Node query = narrow(form_.query);
-    const Node keys = narrow(form_.keys);
+    const Node query = half_factor(form_.query);
+    const Node keys = half_factor(form_.keys);
     if (!weighs()) {
       return query && keys && query.dtype() == keys.dtype() &&
              find_all({query, keys}, Op::reduce_).empty();
     }
-    const Node value = narrow(form_.value);
+    const Node value = half_factor(form_.value);
     return query && keys && value && query.dtype() == keys.dtype() &&
-           keys.dtype() == value.dtype() && narrow(form_.weight) &&
-           narrow(form_.weight).dtype() == value.dtype() &&
+           keys.dtype() == value.dtype() && half_factor(form_.weight) &&
+           half_factor(form_.weight).dtype() == value.dtype() &&
            find_all({query, keys, value}, Op::reduce_).empty();
   }
 
@@ -129,18 +117,6 @@ class TileAttention {
     query_stages_ = wide <= 64 ? 2 : 1;
   }
 
-  Operand prepare(const Node& value, const Node& row, const Node& column, std::int64_t rows,
-                  Schedule& schedule) {
-    const std::optional<TileArray> plain = tile_array(value, row, column);
-    Operand operand;
-    operand.array =
-        plain ? *plain : compute_array(value, outer_, {row}, {column}, workshop_, schedule);
-    operand.array.view.rows = rows;
-    operand.array.view.columns = Size(column.src(0)).value();
-    operand.tile = make_tile(value.dtype(), rows, operand.array.view.columns, workshop_);
-    return operand;
-  }
-
   void choose_stages() {
     std::int64_t room =
         workshop_.target().tile_bytes - slack_bytes - query_stages_ * local_bytes(query_.tile);
@@ -161,7 +137,7 @@ class TileAttention {
     const Size heads = extent(outer_);
     const Node task = workshop_.range(heads * tiles);
     const std::int64_t head_bytes =
-        length().upper() * (width() + columns()) * byte_size(narrow(form_.keys).dtype());
+        length().upper() * (width() + columns()) * byte_size(half_factor(form_.keys).dtype());
     const TileOfHead task_of =
         tile_of_head(task, tiles, heads, std::max<std::int64_t>(1, section_bytes / head_bytes));
     place(outside_, outer_, task_of.head);
@@ -186,8 +162,8 @@ class TileAttention {
     scores_ = floats(tile_rows_ * block_keys_ / threads_);
     if (weighs()) {
       sums_ = floats(tile_rows_ * columns() / threads_);
-      weights_ =
-          workshop_.registers(narrow(form_.value).dtype(), tile_rows_ * block_keys_ / threads_);
+      weights_ = workshop_.registers(half_factor(form_.value).dtype(),
+                                     tile_rows_ * block_keys_ / threads_);
     }
     greatest_ = floats(halves_of_fragment);
     fresh_ = floats(halves_of_fragment);
@@ -197,10 +173,6 @@ class TileAttention {
   }
 
   // ---- what a thread holds -------------------------------------------------------------------
-
-  Node threads_loop(const Node& thread, std::vector<Node> statements) const {
-    return loop(LoopKind::threads, thread, block(std::move(statements)));
-  }
 
   Node begin() {
     std::vector<Node> statements;
@@ -482,26 +454,8 @@ class TileAttention {
           store_to(staging_, tile_index(bytes, tile_rows_, element.row, element.column), value));
     }
     statements.push_back(threads_loop(thread, std::move(fill)));
-    statements.push_back(write());
-  }
-
-  Node write() {
-    const bool whole_strips = columns() * byte_size(staging_.dtype()) % strip_bytes == 0;
-    std::optional<TileArray> output;
-    if (whole_strips) output = tile_array(store_, row_, form_.column);
-    if (output) {
-      output->view.rows = tile_rows_;
-      output->view.columns = columns();
-      return store_of(staging_, *output, row0_, number(0), outside_);
-    }
-    return write_tile(store_, staging_, tile_rows_, columns(), threads_, workshop_,
-                      [&](const Node& row, const Node& column) {
-                        Substitution values = outside_;
-                        values[row_] = add(row0_, row);
-                        values[form_.column] = column;
-                        const Node inside = integer_less(values[row_], row_.src(0));
-                        return TileElement{std::move(values), inside};
-                      });
+    statements.push_back(write_rows(store_, staging_, row_, form_.column, tile_rows_, row0_,
+                                    outside_, threads_, workshop_));
   }
 
   const AttentionForm& form_;
@@ -509,7 +463,7 @@ class TileAttention {
   const Node& store_;
   Node row_;                 // the range along which queries make tiles
   std::vector<Node> outer_;  // the ranges around it
-  Operand query_, keys_, values_;
+  TileOperand query_, keys_, values_;
   Node staging_;
   static constexpr std::int64_t tile_rows_ = 128;
   std::int64_t block_keys_ = 128;

@@ -10,6 +10,7 @@
 
 #include "optimize/analysis.h"
 #include "optimize/fragments.h"
+#include "optimize/product.h"
 #include "optimize/strategies/strategy.h"
 #include "optimize/tile_array.h"
 #include "optimize/tile_order.h"
@@ -26,13 +27,6 @@ constexpr std::int64_t most_stages = 4;
 constexpr std::size_t most_results = 2;
 constexpr std::int64_t widest_of_two = 128;
 
-// The value of 16 bits that is converted for a product.
-Node narrow(const Node& factor) {
-  if (!factor.is(Op::cast_)) return {};
-  const DType dtype = factor.src(0).dtype();
-  return is_float(dtype) && byte_size(dtype) == 2 ? factor.src(0) : Node();
-}
-
 // A sum over one range of products of narrow values; factors as they are before the conversion.
 struct NarrowSum {
   Node sum, range, a, b;
@@ -42,7 +36,8 @@ std::optional<NarrowSum> narrow_sum(const Node& sum) {
       !sum.src(0).is(Op::mul_)) {
     return std::nullopt;
   }
-  NarrowSum result = {sum, sum.src(1), narrow(sum.src(0).src(0)), narrow(sum.src(0).src(1))};
+  NarrowSum result = {sum, sum.src(1), half_factor(sum.src(0).src(0)),
+                      half_factor(sum.src(0).src(1))};
   if (!result.a || !result.b || result.a.dtype() != result.b.dtype()) return std::nullopt;
   return result;
 }
@@ -53,10 +48,6 @@ bool is_of_head(const Node& range) {
 }
 
 Node number(std::int64_t value) { return constant_int(value); }
-Node either(const Node& a, const Node& b) {
-  if (!a || !b) return a ? a : b;
-  return make_node(Op::or_, DType::boolean, {a, b});
-}
 
 class TileChain {
  public:
@@ -77,11 +68,14 @@ class TileChain {
     const std::int64_t wide = std::max(width_of_sums(), columns());
     block_keys_ = wide <= 64 && results_.size() == 1 ? 128 : wide <= 128 ? 64 : 32;
     for (Sum& sum : sums_) {
-      sum.rows = prepare(sum.narrow.a, row_, sum.narrow.range, tile_rows_, schedule);
-      sum.keys = prepare(sum.narrow.b, key_, sum.narrow.range, block_keys_, schedule);
+      sum.rows = tile_operand(sum.narrow.a, row_, sum.narrow.range, tile_rows_, outer_, workshop_,
+                              schedule);
+      sum.keys = tile_operand(sum.narrow.b, key_, sum.narrow.range, block_keys_, outer_, workshop_,
+                              schedule);
     }
     for (Result& result : results_)
-      result.value = prepare(result.product.b, key_, column_, block_keys_, schedule);
+      result.value =
+          tile_operand(result.product.b, key_, column_, block_keys_, outer_, workshop_, schedule);
     share_tiles();
     choose_stages();
     schedule.phases.push_back(main_phase());
@@ -89,13 +83,9 @@ class TileChain {
   }
 
  private:
-  struct Operand {
-    TileArray array;
-    Node tile;
-  };
   struct Sum {
     NarrowSum narrow;  // `a` by row, `b` by key
-    Operand rows, keys;
+    TileOperand rows, keys;
     Node fragments;
   };
 
@@ -103,7 +93,7 @@ class TileChain {
     Node store;
     NarrowSum product;  // `a` the weight, `b` the value
     Node seen;          // the weight where it is not hidden
-    Operand value;
+    TileOperand value;
     Node fragments, weights;
   };
 
@@ -234,28 +224,16 @@ class TileChain {
   }
   Size length() const { return Size(key_.src(0)); }
 
-  Operand prepare(const Node& value, const Node& row, const Node& column, std::int64_t rows,
-                  Schedule& schedule) {
-    const std::optional<TileArray> plain = tile_array(value, row, column);
-    Operand operand;
-    operand.array =
-        plain ? *plain : compute_array(value, outer_, {row}, {column}, workshop_, schedule);
-    operand.array.view.rows = rows;
-    operand.array.view.columns = Size(column.src(0)).value();
-    operand.tile = make_tile(value.dtype(), rows, operand.array.view.columns, workshop_);
-    return operand;
-  }
-
   // What is the same part of the same array is loaded once.
   void share_tiles() {
-    const auto same = [](const Operand& a, const Operand& b) {
+    const auto same = [](const TileOperand& a, const TileOperand& b) {
       return a.array.view == b.array.view && a.array.outside == b.array.outside;
     };
-    std::vector<Operand*> by_key;
+    std::vector<TileOperand*> by_key;
     for (Sum& sum : sums_) by_key.push_back(&sum.keys);
     for (Result& result : results_) by_key.push_back(&result.value);
-    for (Operand* operand : by_key) {
-      for (const Operand* other : by_key) {
+    for (TileOperand* operand : by_key) {
+      for (const TileOperand* other : by_key) {
         if (other == operand) break;
         if (same(*operand, *other)) operand->tile = other->tile;
       }
@@ -263,10 +241,10 @@ class TileChain {
   }
 
   // Of the operands by key, each tile once.
-  std::vector<const Operand*> block_operands() const {
-    std::vector<const Operand*> result;
-    const auto add_new = [&](const Operand& operand) {
-      const bool there = std::any_of(result.begin(), result.end(), [&](const Operand* other) {
+  std::vector<const TileOperand*> block_operands() const {
+    std::vector<const TileOperand*> result;
+    const auto add_new = [&](const TileOperand& operand) {
+      const bool there = std::any_of(result.begin(), result.end(), [&](const TileOperand* other) {
         return other->tile == operand.tile;
       });
       if (!there) result.push_back(&operand);
@@ -281,7 +259,7 @@ class TileChain {
     std::int64_t room = workshop_.target().tile_bytes - slack_bytes - local_bytes(staging_);
     for (const Sum& sum : sums_) room -= local_bytes(sum.rows.tile);
     std::int64_t stage = 0;
-    for (const Operand* operand : block_operands()) stage += local_bytes(operand->tile);
+    for (const TileOperand* operand : block_operands()) stage += local_bytes(operand->tile);
     stages_ = std::clamp<std::int64_t>(room / stage, 1, most_stages);
   }
 
@@ -292,7 +270,7 @@ class TileChain {
     const Size heads = extent(outer_);
     const Node task = workshop_.range(heads * tiles);
     std::int64_t head_bytes = 0;
-    for (const Operand* operand : block_operands())
+    for (const TileOperand* operand : block_operands())
       head_bytes += usual(length()) * operand->array.view.columns * byte_size(value_dtype());
     const TileOfHead at =
         tile_of_head(task, tiles, heads, std::max<std::int64_t>(1, section_bytes / head_bytes));
@@ -312,7 +290,8 @@ class TileChain {
     std::vector<Node> statements = {over_blocks()};
     for (const Result& result : results_) {
       statements.push_back(fill(result));
-      statements.push_back(write(result.store));
+      statements.push_back(write_rows(result.store, staging_, row_, column_, tile_rows_, row0_,
+                                      outside_, threads_, workshop_));
     }
     return loop(LoopKind::parallel, task, block(std::move(statements)));
   }
@@ -346,7 +325,7 @@ class TileChain {
       statements.push_back(load_of(sum.rows.tile, sum.rows.array, row0_, number(0), outside_));
     statements.push_back(begin_tile());
     std::vector<Node> inside;
-    for (const Operand* operand : block_operands())
+    for (const TileOperand* operand : block_operands())
       inside.push_back(load_of(operand->tile, operand->array, key0_, number(0), outside_));
     for (const Sum& sum : sums_) inside.push_back(step_of_sum(sum, &sum != &sums_.back()));
     for (const Result& result : results_) {
@@ -358,10 +337,6 @@ class TileChain {
         pipeline(round, block(std::move(inside)), stages_, workshop_.target().copying_threads));
     return pipeline(workshop_.range(1), block(std::move(statements)), 1,
                     workshop_.target().copying_threads);
-  }
-
-  Node threads_loop(const Node& thread, std::vector<Node> statements) const {
-    return loop(LoopKind::threads, thread, block(std::move(statements)));
   }
 
   // Results of nothing yet, and what the weights read by row.
@@ -467,25 +442,6 @@ class TileChain {
           store_to(staging_, tile_index(bytes, tile_rows_, element.row, element.column), value));
     }
     return threads_loop(thread, std::move(statements));
-  }
-
-  Node write(const Node& store) {
-    const bool whole_strips = columns() * byte_size(staging_.dtype()) % strip_bytes == 0;
-    std::optional<TileArray> output;
-    if (whole_strips) output = tile_array(store, row_, column_);
-    if (output) {
-      output->view.rows = tile_rows_;
-      output->view.columns = columns();
-      return store_of(staging_, *output, row0_, number(0), outside_);
-    }
-    return write_tile(store, staging_, tile_rows_, columns(), threads_, workshop_,
-                      [&](const Node& row, const Node& column) {
-                        Substitution values = outside_;
-                        values[row_] = add(row0_, row);
-                        values[column_] = column;
-                        const Node inside = integer_less(values[row_], row_.src(0));
-                        return TileElement{std::move(values), inside};
-                      });
   }
 
   const Part& part_;
