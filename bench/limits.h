@@ -9,43 +9,51 @@
 #include <atomic>
 #include <cstring>
 #include <memory>
+#include <span>
 
+#include "base/host_block.h"
 #include "measure.h"
 
 namespace bench {
 
 namespace limits {
 
-// In the widest registers that the machine has, with hints `ahead` floats before the use (0: none).
-// Each version says its registers itself: the compiler would cut wider vectors up before it looks
-// at the target of a function.
-#define BENCH_SUM_OF(NAME, TARGET, VECTOR, LOAD, ADD)                                     \
-  __attribute__((target(TARGET))) inline float NAME(const float* data, std::size_t count, \
-                                                    std::size_t ahead) {                  \
-    constexpr std::size_t lanes = sizeof(VECTOR) / sizeof(float);                         \
-    VECTOR sums[8] = {};                                                                  \
-    for (std::size_t i = 0; i < count; i += 8 * lanes) {                                  \
-      for (std::size_t j = 0; ahead > 0 && j < 8 * lanes; j += 16) {                      \
-        __builtin_prefetch(data + i + j + ahead);                                         \
-      }                                                                                   \
-      _Pragma("GCC unroll 8") for (std::size_t j = 0; j < 8; ++j) {                       \
-        sums[j] = ADD(sums[j], LOAD(data + i + j * lanes));                               \
-      }                                                                                   \
-    }                                                                                     \
-    float total = 0;                                                                      \
-    for (const VECTOR& sum : sums) total += sum[0];                                       \
-    return total;                                                                         \
+// In the widest registers that the machine has, of `streams` parts of the memory side by side, with
+// hints `ahead` bytes before the use (0: none). Each version says its registers itself: the
+// compiler would cut wider vectors up before it looks at the target of a function.
+#define BENCH_SUM_OF(NAME, TARGET, VECTOR, LOAD, ADD)                                              \
+  template <std::size_t streams>                                                                   \
+  __attribute__((target(TARGET))) inline std::int64_t NAME(const std::byte* data,                  \
+                                                           std::size_t bytes, std::size_t ahead) { \
+    constexpr std::size_t step = 8 * sizeof(VECTOR) / streams;                                     \
+    const std::size_t part = bytes / streams / step * step;                                        \
+    VECTOR sums[8] = {};                                                                           \
+    for (std::size_t i = 0; i < part; i += step) {                                                 \
+      for (std::size_t s = 0; ahead > 0 && s < streams; ++s) {                                     \
+        for (std::size_t j = 0; j < step; j += 64) {                                               \
+          __builtin_prefetch(data + s * part + i + j + ahead);                                     \
+        }                                                                                          \
+      }                                                                                            \
+      _Pragma("GCC unroll 8") for (std::size_t j = 0; j < 8; ++j) {                                \
+        const std::byte* at = data + j % streams * part + i + j / streams * sizeof(VECTOR);        \
+        sums[j] = ADD(sums[j], LOAD(reinterpret_cast<const VECTOR*>(at)));                         \
+      }                                                                                            \
+    }                                                                                              \
+    std::int64_t total = 0;                                                                        \
+    for (const VECTOR& sum : sums) total += sum[0];                                                \
+    return total;                                                                                  \
   }
-BENCH_SUM_OF(read_sse, "sse2", __m128, _mm_load_ps, _mm_add_ps)
-BENCH_SUM_OF(read_avx, "avx2", __m256, _mm256_load_ps, _mm256_add_ps)
-BENCH_SUM_OF(read_avx512, "avx512f", __m512, _mm512_load_ps, _mm512_add_ps)
+BENCH_SUM_OF(read_sse, "sse2", __m128i, _mm_load_si128, _mm_add_epi64)
+BENCH_SUM_OF(read_avx, "avx2", __m256i, _mm256_load_si256, _mm256_add_epi64)
+BENCH_SUM_OF(read_avx512, "avx512f", __m512i, _mm512_load_si512, _mm512_add_epi64)
 #undef BENCH_SUM_OF
 
-/// Adds up a part of the numbers, so that all must be read.
-inline float read(const float* data, std::size_t count, std::size_t ahead) {
-  if (__builtin_cpu_supports("avx512f")) return read_avx512(data, count, ahead);
-  if (__builtin_cpu_supports("avx2")) return read_avx(data, count, ahead);
-  return read_sse(data, count, ahead);
+/// Adds up a part of the memory, so that all must be read; `data` is aligned to 64 bytes.
+template <std::size_t streams>
+std::int64_t read(const std::byte* data, std::size_t bytes, std::size_t ahead) {
+  if (__builtin_cpu_supports("avx512f")) return read_avx512<streams>(data, bytes, ahead);
+  if (__builtin_cpu_supports("avx2")) return read_avx<streams>(data, bytes, ahead);
+  return read_sse<streams>(data, bytes, ahead);
 }
 
 // As many chains as hide the latency of two multiply-add units: 10, or 20 where there are 32
@@ -111,65 +119,76 @@ double together(int count, const F& work) {
 
 }  // namespace limits
 
-/// Memory beyond the caches for the two bandwidths below: 256 MB and as much again.
+/// Bytes read a second from memory beyond the caches by so many threads, in each of several passes.
+/// Ways to read differ by how many streams a thread follows and how far ahead it asks; these are
+/// the passes of the way that is fastest by its median.
+inline std::vector<double> read_rates(std::span<const std::byte> memory, int threads_) {
+  const std::size_t part = memory.size() / static_cast<std::size_t>(threads_) / 4096 * 4096;
+  std::vector<double> best;
+  const auto try_way = [&](auto read, std::size_t ahead) {
+    std::vector<double> rates;
+    for (int pass = 0; pass < 5; ++pass) {
+      const double took = limits::together(threads_, [&](int t) {
+        volatile std::int64_t sink =
+            read(memory.data() + static_cast<std::size_t>(t) * part, part, ahead);
+        static_cast<void>(sink);
+      });
+      rates.push_back(static_cast<double>(part * static_cast<std::size_t>(threads_)) / took);
+    }
+    if (best.empty() || median(rates) > median(best)) best = rates;
+  };
+  for (const std::size_t ahead : {0, 1024, 4096}) {
+    try_way(limits::read<1>, ahead);
+    try_way(limits::read<4>, ahead);
+  }
+  return best;
+}
+
+/// Memory beyond the caches for the bandwidths below, 256 MB and as much again, in large pages
+/// where the system has them, as brisk's own arrays are.
 class Bandwidth {
  public:
   static constexpr std::size_t count = std::size_t{64} << 20;  // floats
 
   Bandwidth() : from_(allocate()), to_(allocate()) {}
 
-  /// Bytes read a second, with or without hints, whichever is faster.
+  /// Bytes read a second.
   double read(int threads_) const {
-    return std::max(max_of(reads(threads_, 0)), max_of(reads(threads_, 1024)));
-  }
-  /// The same as passes usually are, not as the best is: for shares of work whose usual round
-  /// counts.
-  double usual_read(int threads_) const {
-    return std::max(median(reads(threads_, 0)), median(reads(threads_, 1024)));
+    return max_of(read_rates({reinterpret_cast<const std::byte*>(from_.get()), bytes}, threads_));
   }
   /// Bytes read plus bytes written a second, with streaming stores or memcpy, whichever is faster.
   double copy(int threads_) const {
     return std::max(streaming_copy(threads_), plain_copy(threads_));
   }
-  double streaming_copy(int threads_) const {
-    return max_of(rates(threads_, 2, [&](std::size_t at, std::size_t n) {
-      limits::stream(to_.get() + at, from_.get() + at, n);
-    }));
-  }
-  double plain_copy(int threads_) const {
-    return max_of(rates(threads_, 2, [&](std::size_t at, std::size_t n) {
-      limits::copy(to_.get() + at, from_.get() + at, n);
-    }));
-  }
+  double streaming_copy(int threads_) const { return copy_by(limits::stream, threads_); }
+  double plain_copy(int threads_) const { return copy_by(limits::copy, threads_); }
 
  private:
+  static constexpr std::size_t bytes = count * sizeof(float);
+
   static double max_of(const std::vector<double>& all) {
     return *std::max_element(all.begin(), all.end());
   }
-  std::vector<double> reads(int threads_, std::size_t ahead) const {
-    return rates(threads_, 1, [&](std::size_t at, std::size_t n) {
-      volatile float sink = limits::read(from_.get() + at, n, ahead);
-      static_cast<void>(sink);
-    });
-  }
   using Memory = std::unique_ptr<float[], decltype(&std::free)>;
   static Memory allocate() {
-    auto* data = static_cast<float*>(std::aligned_alloc(1 << 21, count * sizeof(float)));
+    auto* data = static_cast<float*>(brisk::allocate_block(bytes));
     Random random;
     for (std::size_t i = 0; i < count; ++i) data[i] = static_cast<float>(random.bits() >> 40);
     return {data, &std::free};
   }
-  // Of each of several passes; each thread takes its part.
+  // The best of several passes; each thread takes its part.
   template <typename F>
-  static std::vector<double> rates(int threads_, int streams, const F& work) {
+  double copy_by(const F& copy, int threads_) const {
     const std::size_t part = count / static_cast<std::size_t>(threads_);
-    std::vector<double> result;
+    std::vector<double> rates;
     for (int pass = 0; pass < 5; ++pass) {
-      const double took = limits::together(
-          threads_, [&](int t) { work(static_cast<std::size_t>(t) * part, part); });
-      result.push_back(static_cast<double>(count * sizeof(float)) * streams / took);
+      const double took = limits::together(threads_, [&](int t) {
+        const std::size_t at = static_cast<std::size_t>(t) * part;
+        copy(to_.get() + at, from_.get() + at, part);
+      });
+      rates.push_back(2.0 * static_cast<double>(bytes) / took);
     }
-    return result;
+    return max_of(rates);
   }
   Memory from_, to_;
 };

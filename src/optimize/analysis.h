@@ -12,6 +12,9 @@
 
 namespace brisk {
 
+/// Of a line of the processor's cache.
+constexpr int line_bytes = 64;
+
 /// Whether the range, or any other node, stands in the expression.
 bool depends_on(const Node& expression, const Node& range);
 /// The expression with `to` wherever `from` stood.

@@ -200,7 +200,6 @@ Node narrowest_tile(const Size& m, int widest, const std::function<Node(int)>& t
 namespace {
 
 constexpr std::int64_t hint_distance = 8192;  // bytes: longer than memory takes to answer
-constexpr std::int64_t line_bytes = 64;
 
 }  // namespace
 
@@ -223,12 +222,19 @@ void hint_rows_ahead(const Product& product, const RowTile& tile, const Substitu
     for (const Node& range : ranges) at[range] = constant_int(0);
     for (const Node& range : product.inner) at[range] = constant_int(0);
     const Node begin = add(substitute(load.src(1), at), constant_int(tiles * bytes));
-    const std::int64_t one = bytes / extent(ranges).value();  // of a group
+    std::int64_t streams = tile.streams;
+    while (streams > 1 && bytes / extent(ranges).value() * tile.groups < 2 * line_bytes * streams)
+      streams /= 2;
+    const std::int64_t stream = bytes / streams;
+    const std::int64_t one = stream / extent(ranges).value();  // of a group
     const std::int64_t each = one * tile.groups;
     const std::int64_t hints = (each + line_bytes - 1) / line_bytes;
-    for (std::int64_t i = 0; i < hints; ++i) {
-      const Node offset = add(mul(step, constant_int(one)), constant_int(each * i / hints));
-      statements.push_back(prefetch(load.src(0), add(begin, offset)));
+    for (std::int64_t first_of = 0; first_of < bytes; first_of += stream) {
+      for (std::int64_t i = 0; i < hints; ++i) {
+        const Node offset =
+            add(mul(step, constant_int(one)), constant_int(first_of + each * i / hints));
+        statements.push_back(prefetch(load.src(0), add(begin, offset)));
+      }
     }
   }
 }

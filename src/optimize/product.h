@@ -73,10 +73,13 @@ struct RowTile {
   Node n;
   std::int64_t rows = 1;
   std::int64_t groups = 1;
+  std::int64_t streams = 1;  // at most; a power of two that divides the rows
 };
 /// Hints for rows further on than the tile whose first row is at `first`: rows of blocks, read side
 /// by side and piece by piece, leave the processor no stream to follow. They lie one after the
-/// other; so each step of groups, at `counters`, asks for its share of a tile, in order.
+/// other; so each step of groups, at `counters`, asks for its share of a tile, in order. Memory
+/// answers several streams faster than one: the share is of as many parts of the tile as have lines
+/// enough.
 void hint_rows_ahead(const Product& product, const RowTile& tile, const Substitution& first,
                      const Substitution& counters, std::vector<Node>& statements);
 

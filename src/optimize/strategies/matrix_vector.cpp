@@ -237,7 +237,7 @@ class MatrixVector {
 
   // Short groups share a vector, as far as it goes.
   void pack_groups(int full_width) {
-    if (!products_[0].grouped() || products_[0].ranges.size() < 2) return;
+    if (!products_[0].grouped()) return;
     const Size groups(products_[0].ranges.back().src(0));
     if (extent(products_[0].inner).value() != width_ || !groups.is_constant()) return;
     while (2 * width_ <= full_width && groups.value() % (2 * packed_) == 0) {
@@ -275,7 +275,9 @@ class MatrixVector {
     const int accumulators = target.vector_registers / 2;
     columns_ = static_cast<int>(std::min<std::int64_t>(extent(m_).upper(), accumulators));
     const int sums = columns_ > 1 ? 1 : static_cast<int>(products_.size());  // of one loop
-    rows_ = static_cast<int>(std::min<std::int64_t>(4, extent(n_).upper()));
+    // Each row is a stream that memory answers apart from the others.
+    const bool many = accumulators >= 16 && sums == 1 && extent(n_).upper() % 8 == 0;
+    rows_ = static_cast<int>(std::min<std::int64_t>(many ? 8 : 4, extent(n_).upper()));
     while (rows_ > 1 && rows_ * columns_ * sums > accumulators) rows_ /= 2;
     unroll_ = 1;
     const std::int64_t steps = bytes_ ? 1 : size.upper() / lanes_;
@@ -505,6 +507,7 @@ class MatrixVector {
       const Node round = workshop_.range(rounds);
       const Node from = rounds == Size(1) ? at : add(at, mul(round, constant_int(step)));
       std::vector<Node> body;
+      if (step > 1) hint_next_tile(tile, counters, from, step, body);
       for (int u = 0; u < std::max(1, step / width); ++u) {
         const Node base = add(from, constant_int(static_cast<std::int64_t>(u) * width));
         for (std::size_t p = tile.begin; p < tile.end; ++p) {
@@ -519,6 +522,28 @@ class MatrixVector {
       left = left - rounds * step;
     }
     return block(std::move(loops));
+  }
+
+  // Asks for what the next tile reads at this place of its rows: machines fetch along a row, but
+  // not from one page into another, and so few loads wait at once as there are rows.
+  void hint_next_tile(const Tile& tile, const Substitution& counters, const Node& from, int step,
+                      std::vector<Node>& statements) const {
+    if (n_.size() != 1) return;
+    for (std::size_t p = tile.begin; p < tile.end; ++p) {
+      for (const Node& load : find_all({products_[p].b}, Op::load_)) {
+        const auto row = stride(load.src(1), n_[0]);
+        if (load.srcs().size() != 2 || stride(load.src(1), last()) != 1 || !row) continue;
+        const int line = line_bytes / byte_size(load.dtype());
+        for (std::size_t i = 0; i < tile.sums[p].size(); i += static_cast<std::size_t>(columns_)) {
+          for (int at = 0; at < step; at += line) {
+            Substitution values = with(tile.sums[p][i].row, counters);
+            values[last()] = add(from, constant_int(at));
+            statements.push_back(prefetch(
+                load.src(0), add(substitute(load.src(1), values), constant_int(rows_ * *row))));
+          }
+        }
+      }
+    }
   }
 
   Node product_at(const Product& product, const Sums& sums, const Substitution& counters,
@@ -545,7 +570,8 @@ class MatrixVector {
     for (std::size_t p = tile.begin; p < tile.end; ++p) {
       const Product& product = products_[p];
       if (n_.size() == 1) {
-        hint_rows_ahead(product, {n_[0], rows_, packed_}, tile.sums[p][0].row, counters,
+        const int streams = std::min(rows_, 4 / static_cast<int>(products_.size()));
+        hint_rows_ahead(product, {n_[0], rows_, packed_, streams}, tile.sums[p][0].row, counters,
                         statements);
       }
       for (std::size_t i = 0; i < tile.sums[p].size(); ++i) {

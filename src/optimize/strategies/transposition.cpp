@@ -14,12 +14,11 @@ namespace brisk {
 
 namespace {
 
-constexpr int line_bytes = 64;
 // Of a task's block. Rows are read a page at a time, few of them side by side, so that the
 // processor follows them ahead of the loads; lines that are written whole need not lie near each
 // other.
 constexpr std::int64_t read_bytes = 4096;
-constexpr std::int64_t written_bytes = 2L * line_bytes;
+constexpr std::int64_t written_bytes = 2 * line_bytes;
 
 class Transposition {
  public:
