@@ -1,9 +1,9 @@
 #include "formats/map_ahead.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <utility>
+
+#include "base/host_block.h"
 
 namespace brisk {
 
@@ -14,18 +14,13 @@ namespace {
 // every allocation of the others would wait.
 constexpr std::size_t step = 64 << 10;
 
-std::size_t memory_bytes() {
-  return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) *
-         static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-}
-
 }  // namespace
 
 MapAhead::MapAhead(std::vector<std::span<const std::byte>> mappings,
                    std::shared_ptr<const void> owner) {
   std::size_t bytes = 0;
   for (const auto& mapping : mappings) bytes += mapping.size();
-  if (bytes == 0 || bytes > memory_bytes() / 2) return;
+  if (bytes == 0 || bytes > total_memory() / 2) return;
   thread_ = std::thread([this, mappings = std::move(mappings), owner = std::move(owner)] {
     complete_ = std::all_of(mappings.begin(), mappings.end(),
                             [this](const auto& mapping) { return map(mapping); });

@@ -29,6 +29,8 @@ std::unique_ptr<const Tokenizer> load_tokenizer(const ModelFile& file) {
 // Prompts up to this length are bound by reading the matrices; longer ones by arithmetic.
 constexpr std::int64_t few_tokens = 8;
 
+constexpr int settled = 32;  // steps of one token, after which there will be many more
+
 std::int64_t context_for(const Model& model, const SessionOptions& options) {
   if (options.context < 1) user_error("a context of {} tokens is too small", options.context);
   if (options.batch && *options.batch < 1)
@@ -71,6 +73,7 @@ Model Model::load(ModelFile file) {
   const auto start = std::chrono::steady_clock::now();
   Model model(std::move(file));
   model.ahead_ = std::make_unique<MapAhead>(model.file_.mapped(), model.file_.owner());
+  model.large_pages_ = std::make_unique<LargePages>(model.file_.mapped(), model.file_.owner());
   model.config_ = model.file_.config();
   model.weights_ = load_weights(model.file_, model.config_);
   model.tokenizer_ = load_tokenizer(model.file_);
@@ -159,6 +162,7 @@ std::unordered_map<std::string, std::int64_t> Session::load(std::span<const Toke
 ModelStep& Session::run(std::span<const TokenId> tokens, bool every_row) {
   const auto variables = load(tokens);
   const auto count = static_cast<std::int64_t>(tokens.size());
+  if (count == 1 && ++decoded_ == settled && executor().computes_in_place()) model_.settle();
   ModelStep& step = every_row ? prompt_step(true) : step_of(count);
   step.run(variables);
   position_ += count;

@@ -3,6 +3,7 @@
 // shared by its sessions; a session holds a cache and the tokens so far, and is used by one thread.
 #pragma once
 
+#include "formats/large_pages.h"
 #include "formats/map_ahead.h"
 #include "llm/config.h"
 #include "llm/kv_cache.h"
@@ -33,6 +34,8 @@ class Model {
   /// Null for a folder without tokenizer files.
   const Tokenizer* tokenizer() const { return tokenizer_.get(); }
   double load_seconds() const { return load_seconds_; }
+  /// That the weights will be read over and over where they lie.
+  void settle() const { large_pages_->start(); }
 
  private:
   explicit Model(ModelFile file);
@@ -42,6 +45,7 @@ class Model {
   ModelWeights weights_;
   std::unique_ptr<const Tokenizer> tokenizer_;
   std::unique_ptr<MapAhead> ahead_;
+  std::unique_ptr<LargePages> large_pages_;
   double load_seconds_ = 0;
 };
 
@@ -114,7 +118,8 @@ class Session {
   Transformer transformer_;
   std::int64_t batch_;
   std::int64_t position_ = 0;
-  Tensor tokens_;  // int32 [batch], what the steps read
+  int decoded_ = 0;  // steps of one token
+  Tensor tokens_;    // int32 [batch], what the steps read
   Dim position_variable_, few_variable_, count_variable_;
   // Of one token, of few (each matrix is read once and not packed), of a whole prompt.
   std::optional<ModelStep> decode_, few_, prompt_, trace_;

@@ -55,6 +55,7 @@ class EngineExecutor : public Executor {
   }
   std::string device_of(const Node& node) const override { return device_of_graph(node); }
   bool runs_groups() const override { return Engine::shared().target().group_threads > 0; }
+  bool computes_in_place() const override { return !runs_groups(); }
   bool has_cheap_halves() const override { return Engine::shared().target().copying_threads > 0; }
 };
 

@@ -48,6 +48,8 @@ class Executor {
   /// Whether groups of threads run its kernels (base/target.h): what these read should lie so that
   /// wide reads are aligned.
   virtual bool runs_groups() const { return false; }
+  /// Whether its kernels read uploaded bytes where their owner keeps them.
+  virtual bool computes_in_place() const { return false; }
   /// Whether products of matrices of 16 bits are much cheaper than those of float32.
   virtual bool has_cheap_halves() const { return false; }
   /// What it has computed; its buffers mean nothing to another.

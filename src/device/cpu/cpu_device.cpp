@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "base/host_block.h"
 #include "base/target.h"
 #include "device/addressed_buffer.h"
 #include "device/cpu/host_memory.h"

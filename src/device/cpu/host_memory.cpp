@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <fstream>
 #include <limits>
 #include <string>
 
@@ -18,24 +17,6 @@ namespace {
 // Below, asking the system how much there is would cost more than the allocation.
 constexpr std::size_t worth_asking = 64 << 20;
 
-std::size_t meminfo(const std::string& field) {
-  std::ifstream file("/proc/meminfo");
-  std::string word;
-  std::size_t kilobytes = 0;
-  while (file >> word) {
-    if (word == field && file >> kilobytes) return kilobytes << 10;
-    file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
-  }
-  return std::numeric_limits<std::size_t>::max();
-}
-
-// A number in a cgroup's file; unlimited where there is none ("max").
-std::size_t cgroup(const char* file) {
-  std::ifstream stream(std::string("/sys/fs/cgroup/") + file);
-  std::size_t bytes = 0;
-  return stream >> bytes ? bytes : std::numeric_limits<std::size_t>::max();
-}
-
 std::string in_units(std::size_t bytes) {
   if (bytes >= std::size_t{1} << 30) {
     return fmt::format("{:.2f} GiB", static_cast<double>(bytes) / (1 << 30));
@@ -45,16 +26,6 @@ std::string in_units(std::size_t bytes) {
 }
 
 }  // namespace
-
-std::size_t total_memory() { return std::min(meminfo("MemTotal:"), cgroup("memory.max")); }
-
-std::size_t available_memory() {
-  const std::size_t limit = cgroup("memory.max");
-  const std::size_t used = cgroup("memory.current");
-  const std::size_t in_group =
-      limit == std::numeric_limits<std::size_t>::max() ? limit : limit - std::min(limit, used);
-  return std::min(meminfo("MemAvailable:"), in_group);
-}
 
 HostMemory::HostMemory() : most_kept_(std::min<std::size_t>(total_memory() / 8, 1 << 30)) {}
 

@@ -37,8 +37,4 @@ class HostMemory {
   std::size_t most_kept_ = 0;
 };
 
-/// Bytes of the machine, or of the container where that is less.
-std::size_t total_memory();
-std::size_t available_memory();
-
 }  // namespace brisk
