@@ -16,7 +16,7 @@
 namespace brisk {
 
 Workshop::Workshop(const LoweredKernel& lowered, const Target& target)
-    : target_(target), params_(lowered.params) {
+    : target_(target), threads_(target.threads), params_(lowered.params) {
   for (const Part& part : lowered.parts) {
     for (const Node& node : topological_order(part.stages[0].stores)) {
       if (node.is(Op::range_))
@@ -180,12 +180,18 @@ Node beside(Node a, Node b, Workshop& workshop) {
 Kernel optimize(const LoweredKernel& lowered, const Target& target) {
   const Strategies strategies = strategies_for(target);
   Workshop workshop(lowered, target);
+  const auto points = [](const Part& part) {
+    return static_cast<double>(extent(part.outer).upper());
+  };
+  double all_points = 0;
+  for (const Part& part : lowered.parts) all_points += points(part);
   Kernel kernel;
   std::vector<Node> phases;
   std::deque<Part> parts(lowered.parts.begin(), lowered.parts.end());
   while (!parts.empty()) {
     Part part = std::move(parts.front());
     parts.pop_front();
+    workshop.share_threads(all_points > 0 ? points(part) / all_points : 1);
     int next_range = workshop.reserve_ranges(1000);
     split_ranges(part, next_range);
     merge_ranges(part, next_range);

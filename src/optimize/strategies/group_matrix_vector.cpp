@@ -144,7 +144,7 @@ class GroupMatrixVector {
         std::max<std::int64_t>(1, (extent(form_.batch) * column_tiles_).upper());
     const std::int64_t n = extent(form_.n).upper();
     const std::int64_t most_groups =
-        std::max<std::int64_t>(1, groups_of_processor * workshop_.target().threads / batch);
+        std::max<std::int64_t>(1, groups_of_processor * workshop_.threads() / batch);
     const std::int64_t weight = products * (grouped() ? 2 : 1);                // vectors a unit
     const std::int64_t each = n * units() * weight / (most_groups * threads);  // of a thread
     rows_ = each >= 16 ? 4 : each >= 4 ? 2 : 1;

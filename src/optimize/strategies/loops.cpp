@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::int64_t dear_term = 12;  // scalar operations that cost more than a store and a load
 constexpr std::int64_t page = 4096;     // bytes, at which memory stops to be one run
+constexpr std::int64_t sum_distance = 1024;   // bytes that memory gives while they are added up
 constexpr std::int64_t hint_distance = 2048;  // bytes that memory gives while dear work is done
 constexpr std::int64_t rows_together = 8;     // whose columns are added in one go
 
@@ -49,6 +50,7 @@ class LoopNest {
     find_running();
     choose_vector();
     if (!columns_) keep_terms();
+    if (!columns_) choose_fetching();
     wide_columns_ = sums_lie_in_wide_rows();
   }
 
@@ -502,10 +504,8 @@ class LoopNest {
         if (free_.empty()) fetch_ahead(store, instance, statements);
         statements.push_back(emit_store(store, instance));
       }
-      if (!remaining.empty() || !instance.vector) continue;
-      for (const auto& [reduction, kept] : kept_) {
-        if (kept.range == instance.vector) fetch_next_row(reduction, instance, statements);
-      }
+      if (first_pass_ && remaining.empty() && instance.vector)
+        fetch_next_row(instance, instance.base, instance.lanes, statements);
     }
     if (remaining.empty()) return block(std::move(statements));
     // The next loop: first the one that most unfinished reductions wait for; the vector range last.
@@ -717,6 +717,11 @@ class LoopNest {
           for (const Node& reduction : group) values.push_back(reduction.src(0));
           finish_reductions(values, here, finished, body);
         }
+        if (width > 1) {
+          for (const Instance& instance : here) {
+            if (!first_pass_) fetch_on(group, instance, from, step, body);
+          }
+        }
         for (std::size_t i = 0; i < here.size(); ++i) {
           for (std::size_t g = 0; g < group.size(); ++g) {
             const Accumulator& accumulator = accumulators[i][g];
@@ -786,27 +791,77 @@ class LoopNest {
     }
   }
 
-  // The last pass over a row reads nothing but the kept terms: while it writes, memory has time to
-  // fetch what the next row reads.
-  void fetch_next_row(const Node& reduction, const Instance& instance,
-                      std::vector<Node>& statements) const {
-    if (tasks_.empty()) return;
-    const Node range = ranges_of(reduction)[0];
-    const std::vector<Node> known = free_ranges(reduction.src(0));
-    for (const Node& load : find_all({reduction.src(0)}, Op::load_)) {
-      const std::vector<Node> ranges = find_all({load.src(1)}, Op::range_);
-      const bool bound = std::all_of(ranges.begin(), ranges.end(),
-                                     [&](const Node& each) { return contains(known, each); });
-      if (!bound) continue;  // it belongs to a reduction inside the term
-      const auto row = stride(load.src(1), tasks_.back());
-      if (load.srcs().size() != 2 || stride(load.src(1), range) != 1 || !row || *row == 0) continue;
-      const int line = std::max(1, 64 / byte_size(load.dtype()));
-      for (int at = 0; at < instance.lanes; at += line) {
-        Instance here = instance;
-        here.vector = {};
-        here.values[range] = add(instance.base, constant_int(at));
-        statements.push_back(prefetch(load.src(0), add(here(load.src(1)), constant_int(*row))));
+  bool exceeds_caches(const Node& reduction, const Node& load) const {
+    const std::int64_t points =
+        (extent(free_.at(reduction)) * extent(ranges_of(reduction))).upper();
+    return points >= 4 * workshop_.target().l2_bytes / byte_size(load.dtype());
+  }
+
+  // Sums over more than the caches hold: machines fetch along a page, and not into the next.
+  void fetch_on(const std::vector<Node>& group, const Instance& instance, const Node& from,
+                std::int64_t step, std::vector<Node>& statements) const {
+    const Node& range = group[0].srcs().back();
+    for (const Node& load : find_all(group, Op::load_)) {
+      if (load.srcs().size() != 2 || stride(load.src(1), range) != 1 ||
+          !exceeds_caches(group[0], load)) {
+        continue;
       }
+      const std::int64_t ahead = sum_distance / byte_size(load.dtype());
+      fetch(load, instance, range, from, step, ahead, statements);
+    }
+  }
+
+  // The lines of `step` elements from `from` on along the range, `ahead` elements further on.
+  static void fetch(const Node& load, Instance here, const Node& range, const Node& from,
+                    std::int64_t step, std::int64_t ahead, std::vector<Node>& statements) {
+    here.vector = {};
+    here.values[range] = from;
+    const Node index = here(load.src(1));
+    for (std::int64_t at = 0; at < step; at += std::max(1, line_bytes / byte_size(load.dtype())))
+      statements.push_back(prefetch(load.src(0), add(index, constant_int(at + ahead))));
+  }
+
+  // Rows that are passed over several times wait for memory in the first pass only. So the last one
+  // asks for the next row while it writes, if the core's cache holds as much.
+  void choose_fetching() {
+    if (tasks_.empty() || inner_.empty()) return;
+    const auto of_row = [&](const Node& reduction) {
+      const std::vector<Node>& free = free_.at(reduction);
+      return ranges_of(reduction).size() == 1 &&
+             std::all_of(free.begin(), free.end(),
+                         [&](const Node& range) { return contains(tasks_, range); });
+    };
+    Node first;
+    for (const Node& reduction : find_all(stores_, Op::reduce_)) {
+      if (!of_row(reduction)) return;
+      if (!first && find_all({reduction.src(0)}, Op::reduce_).empty()) first = reduction;
+    }
+    if (first && !next_row_loads(first).empty()) first_pass_ = first;
+  }
+
+  std::vector<Node> next_row_loads(const Node& reduction) const {
+    std::vector<Node> loads;
+    std::int64_t bytes = 0;
+    for (const Node& load : find_all({reduction.src(0)}, Op::load_)) {
+      const Node range = ranges_of(reduction)[0];
+      const auto row = stride(load.src(1), tasks_.back());
+      if (load.srcs().size() != 2 || stride(load.src(1), range) != 1 || !row || *row == 0 ||
+          !exceeds_caches(reduction, load)) {
+        continue;
+      }
+      bytes += size_of(range) * byte_size(load.dtype());
+      loads.push_back(load);
+    }
+    if (bytes > workshop_.target().l2_bytes / 4) loads.clear();
+    return loads;
+  }
+
+  void fetch_next_row(const Instance& instance, const Node& from, std::int64_t step,
+                      std::vector<Node>& statements) const {
+    const Node range = ranges_of(first_pass_)[0];
+    for (const Node& load : next_row_loads(first_pass_)) {
+      const std::int64_t row = *stride(load.src(1), tasks_.back());
+      fetch(load, instance, range, from, step, row, statements);
     }
   }
 
@@ -841,7 +896,8 @@ class LoopNest {
   };
   std::unordered_map<Node, Kept, NodeHash> kept_;
   std::unordered_map<Node, Node, NodeHash>
-      running_;  // running reductions: the range they run along
+      running_;      // running reductions: the range they run along
+  Node first_pass_;  // over rows that are fetched ahead, where there is one
   std::vector<Node> tasks_;
   std::vector<Node> inner_;
   std::vector<Node> bound_;

@@ -2,6 +2,7 @@
 // locals and working memory.
 #pragma once
 
+#include <cmath>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,6 +18,12 @@ class Workshop {
   Workshop(const LoweredKernel& lowered, const Target& target);
 
   const Target& target() const { return target_; }
+  /// Of the target's threads or processors those that are the present part's, which shares them
+  /// with others beside it.
+  std::int64_t threads() const { return threads_; }
+  void share_threads(double share) {
+    threads_ = std::max<std::int64_t>(1, std::llround(share * target_.threads));
+  }
   const std::vector<Param>& params() const { return params_; }
   Node range(const Size& size) { return make_range(next_range_++, size); }
   /// The first of `count` ids for ranges that somebody else makes.
@@ -39,6 +46,7 @@ class Workshop {
 
  private:
   const Target& target_;
+  std::int64_t threads_;
   std::vector<Param> params_;
   std::vector<Kernel::Workspace> workspaces_;
   int next_range_ = 0;
