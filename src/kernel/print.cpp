@@ -30,6 +30,7 @@ std::string_view infix(Op op) {
 }
 
 constexpr std::size_t shortest_named = 24;  // an index shorter than this is written out each time
+constexpr double most_repeated = 500;       // operations that are written out within reductions
 
 bool is_leaf(const Node& node) { return node.srcs().empty() || node.is(Op::range_); }
 
@@ -92,9 +93,11 @@ class Writer {
     return fmt::format("{} < {}", range_name(range), text(range.src(0)));
   }
 
-  /// Lines that name what the statement's expressions share.
+  /// Lines that name what the statement's expressions share; what belongs inside of a reduction too
+  /// where it is long, for such texts would double with every level of reductions.
   std::string shared(const Node& statement, const std::string& margin) {
     std::unordered_map<const NodeData*, int> uses;
+    std::unordered_map<const NodeData*, double> written;  // operations of the text
     std::string lines;
     const auto order = topological_order(statement.srcs());
     for (const Node& node : order) {
@@ -102,9 +105,13 @@ class Writer {
     }
     for (const Node& src : statement.srcs()) ++uses[src.get()];
     for (const Node& node : order) {
-      if (uses[node.get()] < 2 || is_leaf(node) || bound_.contains(node.get())) continue;
+      double& operations = written[node.get()] = 1;
+      for (const Node& src : node.srcs()) operations += written[src.get()];
+      if (uses[node.get()] < 2 || is_leaf(node)) continue;
+      if (bound_.contains(node.get()) && operations < most_repeated) continue;
       std::string value = text(node);
       if (node.dtype() == DType::int64 && value.size() < shortest_named) continue;
+      operations = 1;
       names_[node.get()] = fmt::format("t{}", next_++);
       lines += fmt::format("{}{}: {} = {}\n", margin, names_[node.get()], type_text(node), value);
     }
