@@ -53,11 +53,17 @@ Training half(Training training) {
           training.fields, training.optimizer, training.clip, training.lr};
 }
 
-Training gpt2() {
-  return half(run_of(Gpt2(), [](Gpt2& net) {
+Training gpt2_of(const std::optional<ScaledOptions>& scaled) {
+  return half(run_of(Gpt2(scaled), [](Gpt2& net) {
     return nn::Optimizer(nn::parameters(net), nn::AdamW{.lr = 3e-4, .weight_decay = 0.1});
   }));
 }
+
+Training gpt2() { return gpt2_of({}); }
+
+Training gpt2_int8() { return gpt2_of(ScaledOptions{.format = Scaled::int8, .fallback = 0}); }
+
+Training gpt2_fp8() { return gpt2_of(ScaledOptions{.format = Scaled::fp8}); }
 
 Training resnet50() {
   return half(run_of(ResNet50(), [](ResNet50& net) {
@@ -112,6 +118,8 @@ const Case cases[] = {
     {"gpt2 2x64", gpt2, tokens<2, 64>, tokens<2, 64>, true},
     {"gpt2 8x1024", gpt2, tokens<8, 1024>, tokens<8, 1024>, true},
     {"gpt2 32x1024", gpt2, tokens<32, 1024>, tokens<32, 1024>, true},
+    {"gpt2-int8 32x1024", gpt2_int8, tokens<32, 1024>, tokens<32, 1024>, true},
+    {"gpt2-fp8 32x1024", gpt2_fp8, tokens<32, 1024>, tokens<32, 1024>, true},
     {"resnet50 256", resnet50,
      [] {
        return rand({256, 3, 224, 224}).realize();

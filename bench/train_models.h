@@ -165,11 +165,16 @@ struct Gpt2Block {
   nn::Linear c_fc, c_proj;
 };
 
-/// Of 124 million parameters; its vocabulary is rounded up to a multiple of 64.
+/// Of 124 million parameters; its vocabulary is rounded up to a multiple of 64. The blocks'
+/// products in 8 bits where `scaled` says how.
 struct Gpt2 {
   static constexpr std::int64_t vocabulary = 50304;
-  Gpt2() {
-    for (int i = 0; i < 12; ++i) h.emplace_back(768, 12);
+  explicit Gpt2(const std::optional<ScaledOptions>& scaled = {}) {
+    for (int i = 0; i < 12; ++i) {
+      Gpt2Block& block = h.emplace_back(768, 12);
+      for (nn::Linear* matrix : {&block.c_attn, &block.attn_c_proj, &block.c_fc, &block.c_proj})
+        matrix->scaled = scaled;
+    }
     for (const Tensor& parameter : nn::parameters(*this)) {
       if (parameter.rank() > 1) nn::set(parameter, nn::normal(parameter.dims(), 0, 0.02));
     }
