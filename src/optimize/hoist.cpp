@@ -122,7 +122,11 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
           own < tasks_wanted && outputs >= 8 * own &&
           outputs * static_cast<double>(operation_count(part.stages[0].stores[0].src(2))) + work >
               (groups ? own * row_of_group : few_operations);
-      if (outer.size() < part.outer.size() && (starves || inside_larger(reduction, all, own))) {
+      // Of columns: in parts, and what is made of them after that, along their rows or turned.
+      const bool columns = groups && outputs >= 8 * own && own < columns_wanted &&
+                           work >= columns_wanted && lies_across(reduction, free);
+      if (outer.size() < part.outer.size() &&
+          (starves || columns || inside_larger(reduction, all, own))) {
         replace(part, reduction, store_apart(reduction, outer, workshop, before));
         changed = true;
         break;

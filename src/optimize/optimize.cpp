@@ -71,9 +71,9 @@ constexpr std::array<Strategy, 7> threads_part = {
     interleaved_rows, matrix_vector, contraction, windows, transposition, ranking, loops};
 constexpr std::array<Strategy, 5> groups_whole = {tile_attention, tile_chain, tile_contraction,
                                                   group_attention, group_matrix_vector};
-constexpr std::array<Strategy, 7> groups_part = {
-    tile_contraction, group_contraction, group_map, group_scatter,
-    group_columns,    group_rows,        loops};
+constexpr std::array<Strategy, 8> groups_part = {
+    tile_contraction, group_contraction, group_transposition, group_map,
+    group_scatter,    group_columns,     group_rows,          loops};
 
 Strategies strategies_for(const Target& target) {
   if (target.group_threads > 0) return {groups_whole, groups_part};

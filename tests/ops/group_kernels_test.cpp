@@ -156,6 +156,32 @@ TEST(GroupKernels, productsWithQuantisedMatrices) {
   }
 }
 
+TEST(GroupKernels, turnedMatricesOfEveryWidth) {
+  for (const DType dtype : {f32, DType::float16, DType::int8}) {
+    for (const auto& [n, k] : {std::pair{128, 192}, {100, 72}, {36, 260}}) {
+      SCOPED_TRACE(fmt::format("{} x {} of {}", n, k, name(dtype)));
+      expect_same("group_map", [&, n = n, k = k](Numbers& x) {
+        const Tensor turned = (x.floats({3, n, k}) * 100.0).cast(dtype).transpose(1, 2);
+        return turned.contiguous().cast(f32) * 2.0;
+      });
+    }
+  }
+}
+
+TEST(GroupKernels, aTurnedMatrixIsOneKernel) {
+  expect_same("group_transposition", [](Numbers& x) {
+    return (x.floats({96, 200}) * x.floats({200})).transpose(0, 1).contiguous();
+  });
+}
+
+// As products in 8 bits want the operands of a weight's gradient.
+TEST(GroupKernels, columnsUnderScalesOfTheirOwnTurned) {
+  expect_same("group_transposition", [](Numbers& x) {
+    const Tensor values = x.floats({1024, 96});
+    return (values / values.abs().amax(0, true)).transpose(0, 1).contiguous();
+  });
+}
+
 TEST(GroupKernels, productsOfManyRowsOfAVariableNumber) {
   const Dim count = Dim::variable("count", 1, 150);
   for (const std::int64_t rows : {1, 77, 150}) {

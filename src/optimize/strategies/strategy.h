@@ -105,6 +105,8 @@ std::optional<Schedule> group_scatter(const Part& part, Workshop& workshop);
 /// them.
 std::optional<Schedule> group_columns(const Part& part, Workshop& workshop);
 std::optional<Schedule> group_map(const Part& part, Workshop& workshop);
+/// The same where reads and stores lie along different ranges: turned in shared memory.
+std::optional<Schedule> group_transposition(const Part& part, Workshop& workshop);
 std::optional<Schedule> group_rows(const Part& part, Workshop& workshop);
 /// Everything: elementwise chains, row and column reductions and what follows them, gathers,
 /// scatters.
