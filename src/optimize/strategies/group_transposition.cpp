@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::int64_t threads = 256;
 constexpr std::int64_t side = 64;  // of a group's square
-constexpr int word_bytes = 4;      // that a thread stores
+constexpr int word_bytes = 4;      // that a thread stores at once
 
 class GroupTransposition {
  public:
@@ -79,11 +79,12 @@ class GroupTransposition {
   bool choose_lanes() {
     if (!Size(u_.src(0)).is_constant() || !Size(v_.src(0)).is_constant()) return false;
     if (length(u_) < side / 2 || length(v_) < side / 2) return false;
-    int widest = 1;
-    for (const Node& store : stores_) widest = std::max(widest, byte_size(store.src(2).dtype()));
-    lanes_v_ = std::max(1, word_bytes / widest);
-    return side % lanes_u_ == 0 && length(u_) % lanes_u_ == 0 && length(v_) % lanes_v_ == 0 &&
-           static_cast<std::int64_t>(stores_.size()) * side * pitch() * widest <=
+    const bool bytes = std::all_of(stores_.begin(), stores_.end(), [](const Node& store) {
+      return byte_size(store.src(2).dtype()) == 1;
+    });
+    return bytes && side % lanes_u_ == 0 && length(u_) % lanes_u_ == 0 &&
+           length(v_) % word_bytes == 0 &&
+           static_cast<std::int64_t>(stores_.size()) * side * pitch() <=
                workshop_.target().shared_bytes;
   }
 
@@ -126,15 +127,15 @@ class GroupTransposition {
   }
 
   Node take() const {
-    return by_threads(side / lanes_v_, [&](const Node& word, const Node& column) {
-      const Node at = mul(word, constant_int(lanes_v_));
+    return by_threads(side / word_bytes, [&](const Node& word, const Node& column) {
+      const Node at = mul(word, constant_int(word_bytes));
       Substitution values = values_;
       values[u_] = add(first_u_, column);
       values[v_] = add(first_v_, at);
       std::vector<Node> statements;
       for (std::size_t i = 0; i < stores_.size(); ++i) {
         std::vector<Node> parts;
-        for (int lane = 0; lane < lanes_v_; ++lane) {
+        for (int lane = 0; lane < word_bytes; ++lane) {
           const Node row = mul(add(at, constant_int(lane)), constant_int(pitch()));
           parts.push_back(load_from(squares_[i], add(row, column)));
         }
@@ -150,7 +151,7 @@ class GroupTransposition {
   const std::vector<Node>& stores_;
   Node u_, v_;
   std::vector<Node> others_;
-  int lanes_u_ = 1, lanes_v_ = 1;
+  int lanes_u_ = 1;
   Substitution values_;  // counters of the other ranges
   Node first_u_, first_v_;
   std::vector<Node> squares_;  // of each store, in shared memory: rows along U
