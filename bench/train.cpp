@@ -63,6 +63,12 @@ Training gpt2() { return gpt2_of({}); }
 
 Training gpt2_int8() { return gpt2_of(ScaledOptions{.format = Scaled::int8, .fallback = 0}); }
 
+// The weight's gradient, which sums over the batch, in bfloat16.
+Training gpt2_int8_wide() {
+  return gpt2_of(
+      ScaledOptions{.format = Scaled::int8, .bfloat16_weight_gradient = true, .fallback = 0});
+}
+
 Training gpt2_fp8() { return gpt2_of(ScaledOptions{.format = Scaled::fp8}); }
 
 Training resnet50() {
@@ -119,6 +125,7 @@ const Case cases[] = {
     {"gpt2 8x1024", gpt2, tokens<8, 1024>, tokens<8, 1024>, true},
     {"gpt2 32x1024", gpt2, tokens<32, 1024>, tokens<32, 1024>, true},
     {"gpt2-int8 32x1024", gpt2_int8, tokens<32, 1024>, tokens<32, 1024>, true},
+    {"gpt2-int8-wide 32x1024", gpt2_int8_wide, tokens<32, 1024>, tokens<32, 1024>, true},
     {"gpt2-fp8 32x1024", gpt2_fp8, tokens<32, 1024>, tokens<32, 1024>, true},
     {"resnet50 256", resnet50,
      [] {

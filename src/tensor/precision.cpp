@@ -165,7 +165,7 @@ Tensor scaled_linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
   shape.back() = weight.size(0);
   Tensor y = scaled_product(rows, weight.cast(DType::float32), options).reshape(shape);
   if (bias.defined()) y = y + bias.cast(DType::float32);
-  return y.cast(x.dtype());
+  return y.cast(product_operands(x.dtype()));
 }
 
 }  // namespace brisk
