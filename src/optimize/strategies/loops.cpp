@@ -807,18 +807,19 @@ class LoopNest {
         continue;
       }
       const std::int64_t ahead = sum_distance / byte_size(load.dtype());
-      fetch(load, instance, range, from, step, ahead, statements);
+      fetch(load, instance, range, from, step, ahead, Nearness::first_cache, statements);
     }
   }
 
   // The lines of `step` elements from `from` on along the range, `ahead` elements further on.
   static void fetch(const Node& load, Instance here, const Node& range, const Node& from,
-                    std::int64_t step, std::int64_t ahead, std::vector<Node>& statements) {
+                    std::int64_t step, std::int64_t ahead, Nearness into,
+                    std::vector<Node>& statements) {
     here.vector = {};
     here.values[range] = from;
     const Node index = here(load.src(1));
     for (std::int64_t at = 0; at < step; at += std::max(1, line_bytes / byte_size(load.dtype())))
-      statements.push_back(prefetch(load.src(0), add(index, constant_int(at + ahead))));
+      statements.push_back(prefetch(load.src(0), add(index, constant_int(at + ahead)), into));
   }
 
   // Rows that are passed over several times wait for memory in the first pass only. So the last one
@@ -861,7 +862,10 @@ class LoopNest {
     const Node range = ranges_of(first_pass_)[0];
     for (const Node& load : next_row_loads(first_pass_)) {
       const std::int64_t row = *stride(load.src(1), tasks_.back());
-      fetch(load, instance, range, from, step, row, statements);
+      const std::int64_t bytes = size_of(range) * byte_size(load.dtype());
+      const Nearness into =
+          2 * bytes > workshop_.target().l1_bytes ? Nearness::last_cache : Nearness::first_cache;
+      fetch(load, instance, range, from, step, row, into, statements);
     }
   }
 
