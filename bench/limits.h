@@ -119,6 +119,15 @@ double together(int count, const F& work) {
 
 }  // namespace limits
 
+/// Bytes a second in each of several passes over so many bytes by work(thread).
+template <typename F>
+std::vector<double> pass_rates(int threads_, std::size_t bytes, const F& work) {
+  std::vector<double> rates;
+  for (int pass = 0; pass < 5; ++pass)
+    rates.push_back(static_cast<double>(bytes) / limits::together(threads_, work));
+  return rates;
+}
+
 /// Bytes read a second from memory beyond the caches by so many threads, in each of several passes.
 /// Ways to read differ by how many streams a thread follows and how far ahead it asks; these are
 /// the passes of the way that is fastest by its median.
@@ -126,15 +135,11 @@ inline std::vector<double> read_rates(std::span<const std::byte> memory, int thr
   const std::size_t part = memory.size() / static_cast<std::size_t>(threads_) / 4096 * 4096;
   std::vector<double> best;
   const auto try_way = [&](auto read, std::size_t ahead) {
-    std::vector<double> rates;
-    for (int pass = 0; pass < 5; ++pass) {
-      const double took = limits::together(threads_, [&](int t) {
-        volatile std::int64_t sink =
-            read(memory.data() + static_cast<std::size_t>(t) * part, part, ahead);
-        static_cast<void>(sink);
-      });
-      rates.push_back(static_cast<double>(part * static_cast<std::size_t>(threads_)) / took);
-    }
+    const auto rates = pass_rates(threads_, part * static_cast<std::size_t>(threads_), [&](int t) {
+      volatile std::int64_t sink =
+          read(memory.data() + static_cast<std::size_t>(t) * part, part, ahead);
+      static_cast<void>(sink);
+    });
     if (best.empty() || median(rates) > median(best)) best = rates;
   };
   for (const std::size_t ahead : {0, 1024, 4096}) {
@@ -180,15 +185,10 @@ class Bandwidth {
   template <typename F>
   double copy_by(const F& copy, int threads_) const {
     const std::size_t part = count / static_cast<std::size_t>(threads_);
-    std::vector<double> rates;
-    for (int pass = 0; pass < 5; ++pass) {
-      const double took = limits::together(threads_, [&](int t) {
-        const std::size_t at = static_cast<std::size_t>(t) * part;
-        copy(to_.get() + at, from_.get() + at, part);
-      });
-      rates.push_back(2.0 * static_cast<double>(bytes) / took);
-    }
-    return max_of(rates);
+    return max_of(pass_rates(threads_, 2 * bytes, [&](int t) {
+      const std::size_t at = static_cast<std::size_t>(t) * part;
+      copy(to_.get() + at, from_.get() + at, part);
+    }));
   }
   Memory from_, to_;
 };

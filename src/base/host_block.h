@@ -1,4 +1,4 @@
-// Large pieces of the host's memory as the system gives them fastest.
+// Large pieces of the host's memory as the system gives them fastest, and how much of it there is.
 #pragma once
 
 #include <cstddef>

@@ -34,6 +34,12 @@ Node with(const Node& expression, const Node& from, const Node& to) {
   return substitute(expression, memo);
 }
 
+double points(const std::vector<Node>& ranges) {
+  double count = 1;
+  for (const Node& range : ranges) count *= static_cast<double>(Size(range.src(0)).upper());
+  return count;
+}
+
 bool contains(const std::vector<Node>& list, const Node& node) {
   return std::find(list.begin(), list.end(), node) != list.end();
 }
@@ -524,6 +530,16 @@ Node combine(ReduceOp op, const Node& a, const Node& b) {
     case ReduceOp::max: return max(a, b);
   }
   unreachable("a reduction");
+}
+
+Node stored_along(const std::vector<Node>& stores, const std::vector<Node>& ranges) {
+  for (const Node& range : ranges) {
+    const bool along = std::all_of(stores.begin(), stores.end(), [&](const Node& store) {
+      return stride(store.src(1), range) == 1;
+    });
+    if (along) return range;
+  }
+  return {};
 }
 
 }  // namespace brisk

@@ -20,6 +20,8 @@ bool depends_on(const Node& expression, const Node& range);
 /// The expression with `to` wherever `from` stood.
 Node with(const Node& expression, const Node& from, const Node& to);
 bool contains(const std::vector<Node>& list, const Node& node);
+/// Of the ranges together, at the upper bounds of their sizes.
+double points(const std::vector<Node>& ranges);
 
 /// What a reduction combines, and over which ranges, outermost first.
 ReduceOp op_of(const Node& reduction);
@@ -36,6 +38,9 @@ bool reads_place_by(const Node& store, const Node& range);
 /// False where those of the ranges by which no place is read step like the digits of a number: then
 /// no two of their points share a place.
 bool places_overlap(const Node& store, const std::vector<Node>& ranges);
+
+/// The range along which all of the stores are contiguous, if there is one.
+Node stored_along(const std::vector<Node>& stores, const std::vector<Node>& ranges);
 
 /// Bytes of the elements of loads that go on to the next one as the range's counter does, less
 /// those of loads that go elsewhere.

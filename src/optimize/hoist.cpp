@@ -15,12 +15,6 @@ constexpr double tiles_wanted = 1 << 19;    // results of products
 constexpr std::int64_t least_depth = 128;   // of a part of them
 constexpr double row_of_group = 1 << 18;    // operations for which a group is enough
 
-double points(const std::vector<Node>& ranges) {
-  double count = 1;
-  for (const Node& range : ranges) count *= static_cast<double>(Size(range.src(0)).upper());
-  return count;
-}
-
 // The part's outer ranges among these, in the part's order; nothing where others are among them.
 std::vector<Node> outer_ranges(const Part& part, const std::vector<Node>& free) {
   std::vector<Node> result;

@@ -180,18 +180,15 @@ Node beside(Node a, Node b, Workshop& workshop) {
 Kernel optimize(const LoweredKernel& lowered, const Target& target) {
   const Strategies strategies = strategies_for(target);
   Workshop workshop(lowered, target);
-  const auto points = [](const Part& part) {
-    return static_cast<double>(extent(part.outer).upper());
-  };
   double all_points = 0;
-  for (const Part& part : lowered.parts) all_points += points(part);
+  for (const Part& part : lowered.parts) all_points += points(part.outer);
   Kernel kernel;
   std::vector<Node> phases;
   std::deque<Part> parts(lowered.parts.begin(), lowered.parts.end());
   while (!parts.empty()) {
     Part part = std::move(parts.front());
     parts.pop_front();
-    workshop.share_threads(all_points > 0 ? points(part) / all_points : 1);
+    workshop.share_threads(all_points > 0 ? points(part.outer) / all_points : 1);
     int next_range = workshop.reserve_ranges(1000);
     split_ranges(part, next_range);
     merge_ranges(part, next_range);

@@ -41,6 +41,14 @@ Node place_vector(Substitution& values, const std::vector<Node>& ranges, const N
   return base;
 }
 
+bool have_own_places(const std::vector<Node>& stores, const std::vector<Node>& ranges) {
+  return std::all_of(stores.begin(), stores.end(), [&](const Node& store) {
+    return !is_scatter(store) && std::all_of(ranges.begin(), ranges.end(), [&](const Node& range) {
+      return depends_on(store.src(1), range);
+    });
+  });
+}
+
 std::int64_t power_below(std::int64_t n) {
   std::int64_t p = 1;
   while (2 * p <= n) p *= 2;

@@ -17,6 +17,9 @@ int lanes_along(const std::vector<Node>& expressions, const Node& range, const T
 /// along the last; gives its first counter there.
 Node place_vector(Substitution& values, const std::vector<Node>& ranges, const Node& p, int lanes);
 
+/// Whether every store goes to a place of its own at each point of the ranges.
+bool have_own_places(const std::vector<Node>& stores, const std::vector<Node>& ranges);
+
 /// The largest power of two that is not above n, which is at least 1.
 std::int64_t power_below(std::int64_t n);
 

@@ -34,12 +34,7 @@ class GroupColumns {
       }
       terms.push_back(reduction.src(0));
     }
-    for (const Node& store : stores_) {
-      const bool everywhere =
-          std::all_of(part_.outer.begin(), part_.outer.end(),
-                      [&](const Node& range) { return depends_on(store.src(1), range); });
-      if (is_scatter(store) || !everywhere) return false;
-    }
+    if (!have_own_places(stores_, part_.outer)) return false;
     columns_ = part_.outer;
     return choose_direction(terms);
   }

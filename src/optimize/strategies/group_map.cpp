@@ -21,14 +21,7 @@ class GroupMap {
 
   // No reductions, and every store goes to a place of its own.
   bool recognise() {
-    if (!find_all(stores_, Op::reduce_).empty()) return false;
-    for (const Node& store : stores_) {
-      if (is_scatter(store)) return false;
-      for (const Node& range : part_.outer) {
-        if (!depends_on(store.src(1), range)) return false;
-      }
-    }
-    return true;
+    return find_all(stores_, Op::reduce_).empty() && have_own_places(stores_, part_.outer);
   }
 
   Schedule run() {
@@ -66,16 +59,11 @@ class GroupMap {
   // The contiguous range last; lanes that divide it.
   void order_ranges() {
     order_ = part_.outer;
-    for (const Node& range : part_.outer) {
-      const bool along = std::all_of(stores_.begin(), stores_.end(), [&](const Node& store) {
-        return stride(store.src(1), range) == 1;
-      });
-      if (!along) continue;
-      std::rotate(std::find(order_.begin(), order_.end(), range),
-                  std::find(order_.begin(), order_.end(), range) + 1, order_.end());
-      lanes_ = lanes_along(stores_, range, workshop_.target());
-      return;
-    }
+    const Node range = stored_along(stores_, part_.outer);
+    if (!range) return;
+    const auto found = std::find(order_.begin(), order_.end(), range);
+    std::rotate(found, found + 1, order_.end());
+    lanes_ = lanes_along(stores_, range, workshop_.target());
   }
 
   Node vector_at(const Node& at) const {

@@ -21,14 +21,10 @@ class GroupTransposition {
       : part_(part), workshop_(workshop), stores_(part.stages[0].stores) {}
 
   bool recognise() {
-    if (part_.outer.size() < 2 || !find_all(stores_, Op::reduce_).empty()) return false;
-    for (const Node& store : stores_) {
-      const bool everywhere =
-          std::all_of(part_.outer.begin(), part_.outer.end(),
-                      [&](const Node& range) { return depends_on(store.src(1), range); });
-      if (is_scatter(store) || store.srcs().size() != 3 || !everywhere) return false;
-    }
-    return find_ranges() && choose_lanes();
+    const bool gated = std::any_of(stores_.begin(), stores_.end(),
+                                   [](const Node& store) { return store.srcs().size() != 3; });
+    if (gated || part_.outer.size() < 2 || !find_all(stores_, Op::reduce_).empty()) return false;
+    return have_own_places(stores_, part_.outer) && find_ranges() && choose_lanes();
   }
 
   Schedule run() {
@@ -54,11 +50,7 @@ class GroupTransposition {
   bool find_ranges() {
     std::vector<Node> values;
     for (const Node& store : stores_) values.push_back(store.src(2));
-    for (const Node& range : part_.outer) {
-      if (std::all_of(stores_.begin(), stores_.end(),
-                      [&](const Node& store) { return stride(store.src(1), range) == 1; }))
-        v_ = range;
-    }
+    v_ = stored_along(stores_, part_.outer);
     if (!v_) return false;
     int most = std::max(0, contiguous_bytes(values, v_));
     for (const Node& range : part_.outer) {

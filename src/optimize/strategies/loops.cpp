@@ -213,7 +213,7 @@ class LoopNest {
         const Node memory = workshop_.scratch(term.dtype(), size_of(range));
         Substitution known = {{again, load_from(memory, range)}};
         for (Node& store : stores_) store = substitute(store, known);
-        kept_[reduction] = {memory, range};
+        kept_[reduction] = memory;
         break;
       }
     }
@@ -504,8 +504,7 @@ class LoopNest {
         if (free_.empty()) fetch_ahead(store, instance, statements);
         statements.push_back(emit_store(store, instance));
       }
-      if (first_pass_ && remaining.empty() && instance.vector)
-        fetch_next_row(instance, instance.base, instance.lanes, statements);
+      if (remaining.empty() && instance.vector) fetch_next_row(instance, statements);
     }
     if (remaining.empty()) return block(std::move(statements));
     // The next loop: first the one that most unfinished reductions wait for; the vector range last.
@@ -717,10 +716,8 @@ class LoopNest {
           for (const Node& reduction : group) values.push_back(reduction.src(0));
           finish_reductions(values, here, finished, body);
         }
-        if (width > 1) {
-          for (const Instance& instance : here) {
-            if (!first_pass_) fetch_on(group, instance, from, step, body);
-          }
+        if (width > 1 && next_row_.empty()) {
+          for (const Instance& instance : here) fetch_on(group, instance, from, step, body);
         }
         for (std::size_t i = 0; i < here.size(); ++i) {
           for (std::size_t g = 0; g < group.size(); ++g) {
@@ -732,7 +729,7 @@ class LoopNest {
                   width == 1 ? here[i](group[g].src(0))
                              : vectorise(group[g].src(0), last, base, width, here[i].values);
               if (kept != kept_.end()) {
-                body.push_back(store_to(kept->second.memory, base, splat(value, width)));
+                body.push_back(store_to(kept->second, base, splat(value, width)));
               }
               const Node& into =
                   width == 1 ? accumulator.narrow
@@ -792,9 +789,9 @@ class LoopNest {
   }
 
   bool exceeds_caches(const Node& reduction, const Node& load) const {
-    const std::int64_t points =
-        (extent(free_.at(reduction)) * extent(ranges_of(reduction))).upper();
-    return points >= 4 * workshop_.target().l2_bytes / byte_size(load.dtype());
+    const double count = points(free_.at(reduction)) * points(ranges_of(reduction));
+    return count * byte_size(load.dtype()) >=
+           4.0 * static_cast<double>(workshop_.target().l2_bytes);
   }
 
   // Sums over more than the caches hold: machines fetch along a page, and not into the next.
@@ -818,7 +815,7 @@ class LoopNest {
     here.vector = {};
     here.values[range] = from;
     const Node index = here(load.src(1));
-    for (std::int64_t at = 0; at < step; at += std::max(1, line_bytes / byte_size(load.dtype())))
+    for (std::int64_t at = 0; at < step; at += line_bytes / byte_size(load.dtype()))
       statements.push_back(prefetch(load.src(0), add(index, constant_int(at + ahead)), into));
   }
 
@@ -837,35 +834,28 @@ class LoopNest {
       if (!of_row(reduction)) return;
       if (!first && find_all({reduction.src(0)}, Op::reduce_).empty()) first = reduction;
     }
-    if (first && !next_row_loads(first).empty()) first_pass_ = first;
-  }
-
-  std::vector<Node> next_row_loads(const Node& reduction) const {
-    std::vector<Node> loads;
+    if (!first) return;
+    row_range_ = ranges_of(first)[0];
     std::int64_t bytes = 0;
-    for (const Node& load : find_all({reduction.src(0)}, Op::load_)) {
-      const Node range = ranges_of(reduction)[0];
+    for (const Node& load : find_all({first.src(0)}, Op::load_)) {
       const auto row = stride(load.src(1), tasks_.back());
-      if (load.srcs().size() != 2 || stride(load.src(1), range) != 1 || !row || *row == 0 ||
-          !exceeds_caches(reduction, load)) {
+      if (load.srcs().size() != 2 || stride(load.src(1), row_range_) != 1 || !row || *row == 0 ||
+          !exceeds_caches(first, load)) {
         continue;
       }
-      bytes += size_of(range) * byte_size(load.dtype());
-      loads.push_back(load);
+      bytes += size_of(row_range_) * byte_size(load.dtype());
+      next_row_.push_back(load);
     }
-    if (bytes > workshop_.target().l2_bytes / 4) loads.clear();
-    return loads;
+    if (bytes > workshop_.target().l2_bytes / 4) next_row_.clear();
   }
 
-  void fetch_next_row(const Instance& instance, const Node& from, std::int64_t step,
-                      std::vector<Node>& statements) const {
-    const Node range = ranges_of(first_pass_)[0];
-    for (const Node& load : next_row_loads(first_pass_)) {
+  void fetch_next_row(const Instance& instance, std::vector<Node>& statements) const {
+    for (const Node& load : next_row_) {
       const std::int64_t row = *stride(load.src(1), tasks_.back());
-      const std::int64_t bytes = size_of(range) * byte_size(load.dtype());
+      const std::int64_t bytes = size_of(row_range_) * byte_size(load.dtype());
       const Nearness into =
           2 * bytes > workshop_.target().l1_bytes ? Nearness::last_cache : Nearness::first_cache;
-      fetch(load, instance, range, from, step, row, into, statements);
+      fetch(load, instance, row_range_, instance.base, instance.lanes, row, into, statements);
     }
   }
 
@@ -875,11 +865,9 @@ class LoopNest {
     if (!instance.vector || operation_count(store.src(2)) < dear_term) return;
     for (const Node& load : find_all({store.src(2)}, Op::load_)) {
       if (load.srcs().size() != 2 || stride(load.src(1), instance.vector) != 1) continue;
-      Instance first = instance;
-      first.values[instance.vector] = instance.base;
-      first.vector = {};
-      const Node distance = constant_int(hint_distance / byte_size(load.dtype()));
-      statements.push_back(prefetch(load.src(0), add(first(load.src(1)), distance)));
+      const std::int64_t ahead = hint_distance / byte_size(load.dtype());
+      fetch(load, instance, instance.vector, instance.base, 1, ahead, Nearness::first_cache,
+            statements);
     }
   }
 
@@ -895,13 +883,11 @@ class LoopNest {
   Workshop& workshop_;
   std::vector<Node> stores_;
   std::unordered_map<Node, std::vector<Node>, NodeHash> free_;  // of each reduction
-  struct Kept {
-    Node memory, range;  // the terms of a reduction; the range along which they are asked for again
-  };
-  std::unordered_map<Node, Kept, NodeHash> kept_;
+  Substitution kept_;  // where the terms of a reduction are
   std::unordered_map<Node, Node, NodeHash>
-      running_;      // running reductions: the range they run along
-  Node first_pass_;  // over rows that are fetched ahead, where there is one
+      running_;                 // running reductions: the range they run along
+  std::vector<Node> next_row_;  // loads of rows that are fetched while the ones before are written
+  Node row_range_;              // along which they go
   std::vector<Node> tasks_;
   std::vector<Node> inner_;
   std::vector<Node> bound_;

@@ -27,11 +27,7 @@ class Transposition {
 
   bool recognise() {
     if (part_.outer.size() < 2 || !find_all(stores_, Op::reduce_).empty()) return false;
-    for (const Node& range : part_.outer) {
-      if (std::all_of(stores_.begin(), stores_.end(),
-                      [&](const Node& store) { return stride(store.src(1), range) == 1; }))
-        v_ = range;
-    }
+    v_ = stored_along(stores_, part_.outer);
     if (!v_ || !find_across()) return false;
     lanes_ = std::min(workshop_.target().lanes(byte_size(across_[0].dtype())), 16);
     if (!is_power_of_two(lanes_) || lanes_ < 4) return false;
