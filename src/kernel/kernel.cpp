@@ -81,9 +81,8 @@ Node store_to(const Node& pointer, const Node& index, const Node& value, const N
   return make_node(Op::store_, DType::none, std::move(srcs));
 }
 
-Node prefetch(const Node& pointer, const Node& index, Nearness into) {
-  return make_node(Op::prefetch_, DType::none, {pointer, index},
-                   with_ints({static_cast<std::int64_t>(into)}));
+Node prefetch(const Node& pointer, const Node& index) {
+  return make_node(Op::prefetch_, DType::none, {pointer, index});
 }
 
 Node group_reduce(ReduceOp op, const Node& registers, std::int64_t index, std::int64_t count,

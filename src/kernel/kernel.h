@@ -111,9 +111,7 @@ Node store_to(const Node& pointer, const Node& index, const Node& value, const N
 /// Of a lowered kernel: whether the store may write a place several times.
 bool is_scatter(const Node& store);
 /// A hint that the element will be read soon; the index may lie outside.
-/// How near to the core what is asked for should come: its last cache, or every one of its own.
-enum class Nearness : std::uint8_t { last_cache, first_cache };
-Node prefetch(const Node& pointer, const Node& index, Nearness into = Nearness::first_cache);
+Node prefetch(const Node& pointer, const Node& index);
 /// Combines, for each element index … index+count-1 (constants) of `registers`, what `width`
 /// neighbouring threads of the group's first `threads` hold there; each of them then has the
 /// result. `width` is a power of two that divides `threads`. Halves are combined until one is left.

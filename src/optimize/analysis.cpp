@@ -315,6 +315,15 @@ Node vectorised_store(const Node& store, const Node& range, const Node& base, in
                   gate);
 }
 
+void ask_ahead(const Node& load, const Node& range, const Node& from, std::int64_t count,
+               std::int64_t distance, Substitution values, std::vector<Node>& statements) {
+  values[range] = from;
+  const Node index = substitute(load.src(1), values);
+  const std::int64_t bytes = byte_size(load.dtype());
+  for (std::int64_t at = 0; at < count; at += line_bytes / bytes)
+    statements.push_back(prefetch(load.src(0), add(index, constant_int(at + distance / bytes))));
+}
+
 // ---- merging
 // -------------------------------------------------------------------------------------
 

@@ -72,6 +72,11 @@ Node join_lanes(const std::vector<Node>& parts);
 Node vectorised_store(const Node& store, const Node& range, const Node& base, int lanes,
                       const Substitution& others, const Node& limit = {});
 
+/// Appends hints for the cache lines that `count` elements of a load, from the range's counter
+/// `from` on, will be in `distance` bytes later; other ranges as in `values`.
+void ask_ahead(const Node& load, const Node& range, const Node& from, std::int64_t count,
+               std::int64_t distance, Substitution values, std::vector<Node>& statements);
+
 /// Replaces neighbouring ranges by one wherever that costs no division in an index.
 /// Works on the output ranges of the part and on the ranges of its reductions.
 void merge_ranges(Part& part, int& next_range);

@@ -67,8 +67,9 @@ struct Strategies {
 
 // Where tasks are threads, and where they are groups of them.
 constexpr std::array<Strategy, 1> threads_whole = {attention};
-constexpr std::array<Strategy, 7> threads_part = {
-    interleaved_rows, matrix_vector, contraction, windows, transposition, ranking, loops};
+constexpr std::array<Strategy, 8> threads_part = {interleaved_rows, matrix_vector, contraction,
+                                                  windows,          transposition, row_pipeline,
+                                                  ranking,          loops};
 constexpr std::array<Strategy, 5> groups_whole = {tile_attention, tile_chain, tile_contraction,
                                                   group_attention, group_matrix_vector};
 constexpr std::array<Strategy, 8> groups_part = {

@@ -26,28 +26,6 @@ std::size_t hints(const Kernel& kernel) {
       nodes.begin(), nodes.end(), [](const Node& node) { return node.is(Op::prefetch_); }));
 }
 
-// out[r, c] = e(r, c) / Σ e(r, …) with e = exp2(in), rows of 4096.
-Kernel shares_of_rows(std::int64_t rows) {
-  const Node row = make_range(0, rows);
-  const auto term = [&](const Node& column) {
-    return exp2(
-        load_from(make_param(0, DType::float32), add(mul(row, constant_int(4096)), column)));
-  };
-  const Node along = make_range(1, 4096);
-  const Node column = make_range(2, 4096);
-  const Node sum = reduce_over(ReduceOp::add, term(along), {along});
-  LoweredKernel lowered;
-  lowered.params = {{DType::float32, false, true}, {DType::float32, true, false}};
-  Part part;
-  part.outer = {row, column};
-  part.stages.push_back(
-      {{},
-       {store_to(make_param(1, DType::float32), add(mul(row, constant_int(4096)), column),
-                 mul(term(column), recip(sum)))}});
-  lowered.parts = {part};
-  return optimize(lowered, target_for("x86-64-v4"));
-}
-
 // out[r] = Σ in[r, …] with rows of 4096.
 Kernel sums_of_rows(std::int64_t rows) {
   const Node row = make_range(0, rows), along = make_range(1, 4096);
@@ -67,22 +45,6 @@ Kernel sums_of_rows(std::int64_t rows) {
 TEST(Loops, SumsOverMoreThanCachesHoldAskOnwards) {
   EXPECT_GE(hints(sums_of_rows(8192)), 1U);
   EXPECT_EQ(hints(sums_of_rows(16)), 0U);
-}
-
-TEST(Loops, ARowIsWrittenWhileTheNextOneIsFetched) {
-  EXPECT_EQ(hints(shares_of_rows(64)), 0U);  // the cache has them
-  const Kernel kernel = shares_of_rows(8192);
-  EXPECT_GE(hints(kernel), 1U);
-  const auto writes = [](const Node& node) {
-    return node.is(Op::store_) && node.src(0).is(Op::param_);
-  };
-  for (const Node& node : topological_order({&kernel.body, 1})) {
-    if (!node.is(Op::block_)) continue;
-    const auto& all = node.srcs();
-    const bool fetches = std::any_of(all.begin(), all.end(),
-                                     [](const Node& each) { return each.is(Op::prefetch_); });
-    EXPECT_TRUE(!fetches || std::any_of(all.begin(), all.end(), writes));
-  }
 }
 
 TEST(Loops, OnlyADearMapAsksForWhatItReadsNext) {

@@ -1155,12 +1155,10 @@ class Renderer {
       case Op::prefetch_:
         ++statement_;
         if (in_groups()) return;  // other threads hide the time that memory takes
-        // For reading, into every cache (3) or all but the first, data.
+        // For reading, data, into all caches but the first: its few buffers are soon free again.
         b_.CreateIntrinsic(
             llvm::Intrinsic::prefetch, {b_.getPtrTy()},
-            {address(node.src(0), node.src(1)), b_.getInt32(0),
-             b_.getInt32(node.ints(0) == static_cast<std::int64_t>(Nearness::first_cache) ? 3 : 2),
-             b_.getInt32(1)});
+            {address(node.src(0), node.src(1)), b_.getInt32(0), b_.getInt32(2), b_.getInt32(1)});
         return;
       default: unreachable("a statement");
     }

@@ -10,14 +10,14 @@
 
 #include "base/error.h"
 #include "optimize/analysis.h"
+#include "optimize/row_sum.h"
 #include "optimize/strategies/strategy.h"
 
 namespace brisk {
 
 namespace {
 
-constexpr std::int64_t dear_term = 12;  // scalar operations that cost more than a store and a load
-constexpr std::int64_t page = 4096;     // bytes, at which memory stops to be one run
+constexpr std::int64_t page = 4096;           // bytes, at which memory stops to be one run
 constexpr std::int64_t sum_distance = 1024;   // bytes that memory gives while they are added up
 constexpr std::int64_t hint_distance = 2048;  // bytes that memory gives while dear work is done
 constexpr std::int64_t rows_together = 8;     // whose columns are added in one go
@@ -50,7 +50,6 @@ class LoopNest {
     find_running();
     choose_vector();
     if (!columns_) keep_terms();
-    if (!columns_) choose_fetching();
     wide_columns_ = sums_lie_in_wide_rows();
   }
 
@@ -504,7 +503,6 @@ class LoopNest {
         if (free_.empty()) fetch_ahead(store, instance, statements);
         statements.push_back(emit_store(store, instance));
       }
-      if (remaining.empty() && instance.vector) fetch_next_row(instance, statements);
     }
     if (remaining.empty()) return block(std::move(statements));
     // The next loop: first the one that most unfinished reductions wait for; the vector range last.
@@ -635,18 +633,15 @@ class LoopNest {
       }
       rows = rows && contiguous_loads({reduction.src(0)}, last) > -4;
     }
-    const int lanes = rows ? row_lanes(group) : 1;
+    const RowSumShape shape = rows ? row_sum_shape(group, workshop_.target()) : RowSumShape();
+    const int lanes = shape.lanes;
+    int vectors = shape.vectors;
     const std::int64_t size = size_of(last);
-    const std::int64_t cost = operation_count(group[0].src(0));
-    // Dear terms hide the sums' latency themselves, and need registers for their constants.
-    const int most = cost < dear_term ? 4 : 2;
-    int vectors = lanes == 1 || size < 2L * lanes
-                      ? 1
-                      : static_cast<int>(std::min<std::int64_t>(most, size / lanes));
     // Where the last range is one vector, the ranges around it give the independent sums: so many
     // copies of each of their rounds.
     std::vector<std::int64_t> copies(ranges.size(), 1);
     if (lanes > 1 && size == lanes && Size(last.src(0)).is_constant()) {
+      const int most = independent_sums(group[0].src(0));
       for (std::size_t d = ranges.size() - 1; d-- > 0 && vectors < most;) {
         const Size around(ranges[d].src(0));
         for (std::int64_t f = most / vectors; f > 1 && around.is_constant(); --f) {
@@ -658,34 +653,15 @@ class LoopNest {
       }
     }
 
-    // Accumulators: per instance and reduction, `vectors` wide ones and one for what is left over.
-    struct Accumulator {
-      std::vector<Node> wide;
-      Node narrow;
-      int narrow_lanes = 1;
-    };
-    std::vector<std::vector<Accumulator>> accumulators(instances.size());
-    for (std::size_t i = 0; i < instances.size(); ++i) {
-      const int width = instances[i].vector ? instances[i].lanes : 1;
+    std::vector<std::vector<RowSum>> sums;  // of each instance and reduction
+    for (const Instance& instance : instances) {
+      std::vector<RowSum>& here = sums.emplace_back();
       for (const Node& reduction : group) {
-        Accumulator accumulator;
-        const Node identity = identity_of(op_of(reduction), reduction.dtype());
-        accumulator.narrow_lanes = width;
-        accumulator.narrow = workshop_.registers(reduction.dtype(), width);
-        statements.push_back(store_to(accumulator.narrow, constant_int(0), splat(identity, width)));
-        for (int v = 0; lanes > 1 && v < vectors; ++v) {
-          accumulator.wide.push_back(workshop_.registers(reduction.dtype(), lanes));
-          statements.push_back(
-              store_to(accumulator.wide.back(), constant_int(0), splat(identity, lanes)));
-        }
-        accumulators[i].push_back(std::move(accumulator));
+        here.emplace_back(reduction, RowSumShape{lanes, vectors},
+                          instance.vector ? instance.lanes : 1, workshop_);
+        here.back().clear(statements);
       }
     }
-    const auto accumulate = [&](const Node& into, int width, const Node& reduction,
-                                const Node& value) {
-      const Node old = load_from(into, constant_int(0), {}, width);
-      return store_to(into, constant_int(0), combine(op_of(reduction), old, splat(value, width)));
-    };
 
     // The innermost loop over `last`, given the counters of the outer ranges.
     const bool spread = std::any_of(copies.begin(), copies.end(), [](auto f) { return f > 1; });
@@ -716,12 +692,11 @@ class LoopNest {
           for (const Node& reduction : group) values.push_back(reduction.src(0));
           finish_reductions(values, here, finished, body);
         }
-        if (width > 1 && next_row_.empty()) {
+        if (width > 1) {
           for (const Instance& instance : here) fetch_on(group, instance, from, step, body);
         }
         for (std::size_t i = 0; i < here.size(); ++i) {
           for (std::size_t g = 0; g < group.size(); ++g) {
-            const Accumulator& accumulator = accumulators[i][g];
             const auto kept = kept_.find(group[g]);
             for (int v = 0; v < count; ++v) {
               const Node base = add(from, constant_int(static_cast<std::int64_t>(v) * width));
@@ -731,11 +706,9 @@ class LoopNest {
               if (kept != kept_.end()) {
                 body.push_back(store_to(kept->second, base, splat(value, width)));
               }
-              const Node& into =
-                  width == 1 ? accumulator.narrow
-                             : accumulator.wide[spread ? copy : static_cast<std::size_t>(v)];
-              body.push_back(
-                  accumulate(into, width == 1 ? accumulator.narrow_lanes : width, group[g], value));
+              body.push_back(width == 1 ? sums[i][g].add_rest(value)
+                                        : sums[i][g].add_vector(
+                                              spread ? copy : static_cast<std::size_t>(v), value));
             }
           }
         }
@@ -768,22 +741,8 @@ class LoopNest {
 
     for (std::size_t i = 0; i < instances.size(); ++i) {
       for (std::size_t g = 0; g < group.size(); ++g) {
-        const Accumulator& accumulator = accumulators[i][g];
-        if (!accumulator.wide.empty()) {
-          std::vector<Node> parts;
-          for (const Node& wide : accumulator.wide)
-            parts.push_back(load_from(wide, constant_int(0), {}, lanes));
-          while (parts.size() > 1) {  // a tree, so that the order is fixed and short
-            for (std::size_t p = 0; p + 1 < parts.size(); ++p) {
-              parts[p] = combine(op_of(group[g]), parts[p], parts[p + 1]);
-              parts.erase(parts.begin() + static_cast<std::ptrdiff_t>(p) + 1);
-            }
-          }
-          statements.push_back(
-              accumulate(accumulator.narrow, 1, group[g], horizontal(op_of(group[g]), parts[0])));
-        }
-        instances[i].values[group[g]] =
-            load_from(accumulator.narrow, constant_int(0), {}, accumulator.narrow_lanes);
+        sums[i][g].finish(statements);
+        instances[i].values[group[g]] = sums[i][g].result();
       }
     }
   }
@@ -803,59 +762,7 @@ class LoopNest {
           !exceeds_caches(group[0], load)) {
         continue;
       }
-      const std::int64_t ahead = sum_distance / byte_size(load.dtype());
-      fetch(load, instance, range, from, step, ahead, Nearness::first_cache, statements);
-    }
-  }
-
-  // The lines of `step` elements from `from` on along the range, `ahead` elements further on.
-  static void fetch(const Node& load, Instance here, const Node& range, const Node& from,
-                    std::int64_t step, std::int64_t ahead, Nearness into,
-                    std::vector<Node>& statements) {
-    here.vector = {};
-    here.values[range] = from;
-    const Node index = here(load.src(1));
-    for (std::int64_t at = 0; at < step; at += line_bytes / byte_size(load.dtype()))
-      statements.push_back(prefetch(load.src(0), add(index, constant_int(at + ahead)), into));
-  }
-
-  // Rows that are passed over several times wait for memory in the first pass only. So the last one
-  // asks for the next row while it writes, if the core's cache holds as much.
-  void choose_fetching() {
-    if (tasks_.empty() || inner_.empty()) return;
-    const auto of_row = [&](const Node& reduction) {
-      const std::vector<Node>& free = free_.at(reduction);
-      return ranges_of(reduction).size() == 1 &&
-             std::all_of(free.begin(), free.end(),
-                         [&](const Node& range) { return contains(tasks_, range); });
-    };
-    Node first;
-    for (const Node& reduction : find_all(stores_, Op::reduce_)) {
-      if (!of_row(reduction)) return;
-      if (!first && find_all({reduction.src(0)}, Op::reduce_).empty()) first = reduction;
-    }
-    if (!first) return;
-    row_range_ = ranges_of(first)[0];
-    std::int64_t bytes = 0;
-    for (const Node& load : find_all({first.src(0)}, Op::load_)) {
-      const auto row = stride(load.src(1), tasks_.back());
-      if (load.srcs().size() != 2 || stride(load.src(1), row_range_) != 1 || !row || *row == 0 ||
-          !exceeds_caches(first, load)) {
-        continue;
-      }
-      bytes += size_of(row_range_) * byte_size(load.dtype());
-      next_row_.push_back(load);
-    }
-    if (bytes > workshop_.target().l2_bytes / 4) next_row_.clear();
-  }
-
-  void fetch_next_row(const Instance& instance, std::vector<Node>& statements) const {
-    for (const Node& load : next_row_) {
-      const std::int64_t row = *stride(load.src(1), tasks_.back());
-      const std::int64_t bytes = size_of(row_range_) * byte_size(load.dtype());
-      const Nearness into =
-          2 * bytes > workshop_.target().l1_bytes ? Nearness::last_cache : Nearness::first_cache;
-      fetch(load, instance, row_range_, instance.base, instance.lanes, row, into, statements);
+      ask_ahead(load, range, from, step, sum_distance, instance.values, statements);
     }
   }
 
@@ -865,18 +772,9 @@ class LoopNest {
     if (!instance.vector || operation_count(store.src(2)) < dear_term) return;
     for (const Node& load : find_all({store.src(2)}, Op::load_)) {
       if (load.srcs().size() != 2 || stride(load.src(1), instance.vector) != 1) continue;
-      const std::int64_t ahead = hint_distance / byte_size(load.dtype());
-      fetch(load, instance, instance.vector, instance.base, 1, ahead, Nearness::first_cache,
-            statements);
+      ask_ahead(load, instance.vector, instance.base, 1, hint_distance, instance.values,
+                statements);
     }
-  }
-
-  int row_lanes(const std::vector<Node>& group) const {
-    int bytes = 4;
-    for (const Node& reduction : group) bytes = std::max(bytes, byte_size(reduction.dtype()));
-    int lanes = std::max(1, workshop_.target().lanes(bytes));
-    while (lanes > 1 && lanes > size_of(group[0].srcs().back())) lanes /= 2;
-    return lanes;
   }
 
   const Part& part_;
@@ -885,9 +783,7 @@ class LoopNest {
   std::unordered_map<Node, std::vector<Node>, NodeHash> free_;  // of each reduction
   Substitution kept_;  // where the terms of a reduction are
   std::unordered_map<Node, Node, NodeHash>
-      running_;                 // running reductions: the range they run along
-  std::vector<Node> next_row_;  // loads of rows that are fetched while the ones before are written
-  Node row_range_;              // along which they go
+      running_;  // running reductions: the range they run along
   std::vector<Node> tasks_;
   std::vector<Node> inner_;
   std::vector<Node> bound_;

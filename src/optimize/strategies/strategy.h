@@ -91,6 +91,8 @@ std::optional<Schedule> tile_contraction(const Part& part, Workshop& workshop);
 std::optional<Schedule> windows(const Part& part, Workshop& workshop);
 /// Elementwise work that reads memory across the direction in which it writes.
 std::optional<Schedule> transposition(const Part& part, Workshop& workshop);
+/// Reductions of rows, and what is made of them, where memory is the limit.
+std::optional<Schedule> row_pipeline(const Part& part, Workshop& workshop);
 /// Places in the order of a row's keys (graph/idioms.h), and what is stored there: a sort.
 std::optional<Schedule> ranking(const Part& part, Workshop& workshop);
 /// For groups of threads: attention.
