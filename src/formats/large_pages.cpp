@@ -25,27 +25,41 @@ std::byte* page_after(const std::byte* address) {
   return reinterpret_cast<std::byte*>((number + large_page - 1) / large_page * large_page);
 }
 
-/// Memory not yet used, at the start of a large page.
+/// Large pages that are not given away yet: `next()` and what follows. Where others lay, somebody
+/// else's memory may lie by now.
 class Reserve {
  public:
-  explicit Reserve(std::size_t bytes)
-      : bytes_(bytes + large_page),
-        memory_(mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)) {
-    if (*this) madvise(memory_, bytes_, MADV_HUGEPAGE);
+  explicit Reserve(std::size_t bytes) {
+    void* memory = mmap(nullptr, bytes + large_page, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) return;
+    auto* begin = static_cast<std::byte*>(memory);
+    next_ = page_after(begin);
+    end_ = begin + bytes + large_page;
+    if (begin != next_) munmap(begin, static_cast<std::size_t>(next_ - begin));
+    madvise(next_, static_cast<std::size_t>(end_ - next_), MADV_HUGEPAGE);
   }
   Reserve(const Reserve&) = delete;
   Reserve& operator=(const Reserve&) = delete;
   ~Reserve() {
-    if (*this) munmap(memory_, bytes_);
+    if (next_ != end_) munmap(next_, static_cast<std::size_t>(end_ - next_));
   }
 
-  explicit operator bool() const { return memory_ != MAP_FAILED; }
-  std::byte* start() const { return page_after(static_cast<std::byte*>(memory_)); }
+  explicit operator bool() const { return next_ != nullptr; }
+  std::byte* next() const { return next_; }
+  /// Puts the next page in the place of another at once for whoever reads there.
+  bool give(std::byte* to) {
+    if (mprotect(next_, large_page, PROT_READ) != 0 ||
+        mremap(next_, large_page, large_page, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED) {
+      return false;
+    }
+    next_ += large_page;
+    return true;
+  }
 
  private:
-  std::size_t bytes_;
-  void* memory_;
+  std::byte* next_ = nullptr;
+  std::byte* end_ = nullptr;
 };
 
 }  // namespace
@@ -77,25 +91,19 @@ void LargePages::move_all() {
   }
 }
 
-// mremap puts a page in the place of another at once for whoever reads there.
 bool LargePages::move(std::span<const std::byte> bytes) {
-  const Reserve reserve(bytes.size());
+  Reserve reserve(bytes.size());
   if (!reserve) return false;
-  std::byte* from = reserve.start();
   const std::byte* end = bytes.data() + bytes.size();
   for (std::byte* to = page_after(bytes.data()); to + large_page <= end; to += large_page) {
     if (stop_) return false;
     const volatile std::byte first = *to;  // a fault that is not the new page's
     static_cast<void>(first);
     const long before = faults();
-    std::memcpy(from, to, large_page);
+    std::memcpy(reserve.next(), to, large_page);
     if (faults() - before > 128) return false;  // small pages
-    if (mprotect(from, large_page, PROT_READ) != 0 ||
-        mremap(from, large_page, large_page, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED) {
-      return false;
-    }
+    if (!reserve.give(to)) return false;
     moved_ += large_page;
-    from += large_page;
   }
   return true;
 }

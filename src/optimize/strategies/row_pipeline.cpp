@@ -157,7 +157,7 @@ class RowPipeline {
   void keep_terms() {
     const Stage& last = stages_.back();
     for (const Node& reduction : last.reductions) {
-      const Node term = reduction.src(0);
+      const Node& term = reduction.src(0);
       if (operation_count(term) < dear_term) continue;
       const Node again = with(term, last.range(), column_);
       const std::vector<Node> all = topological_order(stores_);
