@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <deque>
+#include <span>
+#include <unordered_map>
 
 #include "base/error.h"
 #include "graph/integer.h"
@@ -31,6 +33,19 @@ Workshop::Workshop(const LoweredKernel& lowered, const Target& target)
 Node Workshop::workspace(DType dtype, const Size& elements) {
   workspaces_.push_back({dtype, elements});
   return make_param(static_cast<int>(params_.size() + workspaces_.size()) - 1, dtype);
+}
+
+bool Workshop::is_workspace(const Node& param) const {
+  return param.ints(0) >= static_cast<std::int64_t>(params_.size());
+}
+
+bool Workshop::replace(const Node& workspace, const Node& other) {
+  const auto of = [&](const Node& param) -> Kernel::Workspace& {
+    return workspaces_.at(static_cast<std::size_t>(param.ints(0)) - params_.size());
+  };
+  if (!(of(workspace).elements == of(other).elements)) return false;
+  of(workspace).elements = 1;  // whose number stays
+  return true;
 }
 
 Apart compute_apart(const Node& value, const std::vector<Node>& ranges, Workshop& workshop,
@@ -176,6 +191,71 @@ Node beside(Node a, Node b, Workshop& workshop) {
   return loop(LoopKind::parallel, task, block({one, other}));
 }
 
+// Phases that fill working memory with the same as an earlier part's did (a vector in bytes, a
+// packed matrix that several products take) are done once.
+class KnownPhases {
+ public:
+  explicit KnownPhases(Workshop& workshop) : workshop_(workshop) {}
+
+  /// Where an equal phase is, after which `later` phases of the same part are to read what it has
+  /// filled; nothing if there is none.
+  std::optional<std::size_t> find(const Node& phase, std::span<Node> later) {
+    const std::optional<Named> named = name(phase);
+    if (!named) return std::nullopt;
+    const auto known = known_.find(named->phase);
+    if (known == known_.end()) return std::nullopt;
+    Substitution same;
+    for (std::size_t i = 0; i < named->filled.size(); ++i) {
+      if (!workshop_.replace(named->filled[i], known->second.filled[i])) return std::nullopt;
+      same[named->filled[i]] = known->second.filled[i];
+    }
+    for (Node& other : later) other = substitute(other, same);
+    return known->second.place;
+  }
+
+  void add(const Node& phase, std::size_t place) {
+    if (const std::optional<Named> named = name(phase))
+      known_.emplace(named->phase, Known{place, named->filled});
+  }
+
+ private:
+  struct Named {
+    Node phase;  // with names of its own for ranges, locals and what it fills
+    std::vector<Node> filled;
+  };
+  struct Known {
+    std::size_t place;
+    std::vector<Node> filled;
+  };
+
+  // Nothing for phases that write anything but working memory.
+  std::optional<Named> name(const Node& phase) const {
+    if (has_tiles(phase)) return std::nullopt;
+    Named named;
+    Substitution names;
+    int next = 0;
+    const std::vector<Node> nodes = topological_order({&phase, 1});
+    for (const Node& node : nodes) {
+      if (node.is(Op::range_)) names[node] = make_range(--next, Size(node.src(0)));
+      if (node.is(Op::local_)) {
+        names[node] =
+            make_local(--next, node.dtype(), node.ints(1), static_cast<Memory>(node.ints(2)));
+      }
+      if (!node.is(Op::store_) || !node.src(0).is(Op::param_)) continue;
+      if (!workshop_.is_workspace(node.src(0))) return std::nullopt;
+      if (contains(named.filled, node.src(0))) continue;
+      named.filled.push_back(node.src(0));
+      names[node.src(0)] = make_param(--next, node.src(0).dtype());
+    }
+    if (named.filled.empty()) return std::nullopt;
+    named.phase = substitute(phase, names);
+    return named;
+  }
+
+  Workshop& workshop_;
+  std::unordered_map<Node, Known, NodeHash> known_;
+};
+
 }  // namespace
 
 Kernel optimize(const LoweredKernel& lowered, const Target& target) {
@@ -185,6 +265,7 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
   for (const Part& part : lowered.parts) all_points += points(part.outer);
   Kernel kernel;
   std::vector<Node> phases;
+  KnownPhases known_phases(workshop);
   std::deque<Part> parts(lowered.parts.begin(), lowered.parts.end());
   while (!parts.empty()) {
     Part part = std::move(parts.front());
@@ -215,8 +296,14 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
     }
     // Tiles take all of the shared memory.
     std::size_t at = 0;
-    for (const Node& phase : mine) {
+    for (std::size_t i = 0; i < mine.size(); ++i) {
+      if (const auto known = known_phases.find(mine[i], std::span(mine).subspan(i + 1))) {
+        at = std::max(at, *known + 1);
+        continue;
+      }
+      const Node& phase = mine[i];
       while (at < phases.size() && (has_tiles(phase) || has_tiles(phases[at]))) ++at;
+      known_phases.add(phase, at);
       if (at == phases.size()) {
         phases.push_back(phase);
       } else {

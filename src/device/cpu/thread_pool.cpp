@@ -17,9 +17,22 @@ namespace brisk {
 
 namespace {
 
-constexpr int task_bits = 40;
-constexpr std::uint64_t task_mask = (std::uint64_t{1} << task_bits) - 1;
-constexpr std::uint64_t closed = task_mask;  // no task has this index
+// A thread's share of a phase's tasks, in pieces: an epoch, the first piece that nobody has taken
+// and the end of them, in one word.
+constexpr int piece_bits = 14;
+constexpr std::uint64_t piece_mask = (std::uint64_t{1} << piece_bits) - 1;
+
+struct Range {
+  std::uint64_t begin, end;
+
+  explicit Range(std::uint64_t word)
+      : begin(word >> piece_bits & piece_mask), end(word & piece_mask) {}
+  std::uint64_t count() const { return end - begin; }
+};
+
+std::uint64_t packed(std::uint64_t epoch, std::uint64_t begin, std::uint64_t end) {
+  return epoch << 2 * piece_bits | begin << piece_bits | end;
+}
 
 // Longer than the gaps between the launches of a running model, shorter than anyone would notice on
 // an idle machine.
@@ -85,7 +98,7 @@ ThreadPool::Scratch& ThreadPool::scratch_of_this_thread() {
   return scratch;
 }
 
-ThreadPool::ThreadPool(int threads) : ticket_(closed) {
+ThreadPool::ThreadPool(int threads) : shares_(static_cast<std::size_t>(threads)) {
   for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { worker_main(i); });
 }
 
@@ -116,54 +129,79 @@ void ThreadPool::run(const Work& work) {
   }
 }
 
+// Neighbouring tasks go to one thread as far as can be: memory answers streams, and what one asks
+// for ahead, or leaves in its caches, is what it needs next.
 void ThreadPool::run_phase(const Work& work, std::int64_t phase, std::int64_t tasks,
                            Scratch& scratch) {
-  check(static_cast<std::uint64_t>(tasks) < closed, "a phase's number of tasks");
-  const std::uint64_t epoch = (ticket_.load(std::memory_order_relaxed) >> task_bits) + 1;
-  ticket_.store(epoch << task_bits | closed, std::memory_order_relaxed);
-  entry_.store(work.entry, std::memory_order_release);
-  buffers_.store(work.buffers, std::memory_order_release);
-  variables_.store(work.variables, std::memory_order_release);
-  phase_.store(phase, std::memory_order_release);
-  tasks_.store(tasks, std::memory_order_release);
-  scratch_bytes_.store(work.scratch_bytes, std::memory_order_release);
+  const std::uint64_t epoch = epoch_.load(std::memory_order_relaxed) + 1;
+  constexpr auto most_pieces = static_cast<std::int64_t>(piece_mask);
+  const std::int64_t piece = (tasks + most_pieces - 1) / most_pieces;
+  const auto pieces = static_cast<std::uint64_t>((tasks + piece - 1) / piece);
+  entry_.store(work.entry, std::memory_order_relaxed);
+  buffers_.store(work.buffers, std::memory_order_relaxed);
+  variables_.store(work.variables, std::memory_order_relaxed);
+  phase_.store(phase, std::memory_order_relaxed);
+  tasks_.store(tasks, std::memory_order_relaxed);
+  piece_.store(piece, std::memory_order_relaxed);
+  scratch_bytes_.store(work.scratch_bytes, std::memory_order_relaxed);
   done_.store(0, std::memory_order_relaxed);
   caller_cpu_.store(sched_getcpu(), std::memory_order_relaxed);
-  ticket_.store(epoch << task_bits);  // sequentially consistent, against sleepers_
+  const std::uint64_t threads = shares_.size();
+  for (std::uint64_t i = 0; i < threads; ++i) {
+    shares_[i].pieces.store(packed(epoch, pieces * i / threads, pieces * (i + 1) / threads),
+                            std::memory_order_release);
+  }
+  epoch_.store(epoch);  // sequentially consistent, against sleepers_
   if (const std::uint32_t sleepers = sleepers_.load(); sleepers > 0) {
     worker_alarm_.fetch_add(1);
     futex_wake(worker_alarm_, static_cast<int>(std::min<std::int64_t>(sleepers, tasks - 1)));
   }
-  take_tasks(scratch);
+  take_tasks(0, scratch);
   wait_until_done(tasks);
 }
 
-std::uint64_t ThreadPool::take_tasks(Scratch& scratch) {
-  const auto threads = static_cast<std::int64_t>(workers_.size()) + 1;
-  std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
-  while (true) {
-    const auto next = static_cast<std::int64_t>(ticket & task_mask);
-    const std::int64_t tasks = tasks_.load(std::memory_order_acquire);
-    // Without memory for its scratch, a worker leaves the tasks to the others.
-    if (next >= tasks || !scratch.at_least(scratch_bytes_.load(std::memory_order_acquire))) {
-      return ticket >> task_bits;
+std::uint64_t ThreadPool::take_tasks(std::size_t own, Scratch& scratch) {
+  const std::uint64_t epoch = epoch_.load(std::memory_order_acquire);
+  for (;;) {
+    // Its own share from the front; then from the end of the longest of the others'.
+    std::size_t from = own;
+    std::uint64_t word = shares_[own].pieces.load(std::memory_order_acquire);
+    const bool finished = Range(word).count() == 0;
+    for (std::size_t i = 0; finished && i < shares_.size(); ++i) {
+      const std::uint64_t other = shares_[i].pieces.load(std::memory_order_acquire);
+      if (Range(other).count() <= Range(word).count()) continue;
+      word = other;
+      from = i;
     }
-    const Entry entry = entry_.load(std::memory_order_acquire);
-    void* const* buffers = buffers_.load(std::memory_order_acquire);
-    const std::int64_t* variables = variables_.load(std::memory_order_acquire);
-    const std::int64_t phase = phase_.load(std::memory_order_acquire);
-    // Ever smaller pieces, so that the threads end together.
-    const std::int64_t count = std::max<std::int64_t>(1, (tasks - next) / (4 * threads));
-    if (!ticket_.compare_exchange_strong(ticket, ticket + static_cast<std::uint64_t>(count),
-                                         std::memory_order_acq_rel, std::memory_order_acquire)) {
+    const Range range(word);
+    // Without memory for its scratch, a worker leaves the tasks to the others.
+    if (range.count() == 0 || !scratch.at_least(scratch_bytes_.load(std::memory_order_relaxed))) {
+      return epoch;
+    }
+    const Entry entry = entry_.load(std::memory_order_relaxed);
+    void* const* buffers = buffers_.load(std::memory_order_relaxed);
+    const std::int64_t* variables = variables_.load(std::memory_order_relaxed);
+    const std::int64_t phase = phase_.load(std::memory_order_relaxed);
+    const std::int64_t tasks = tasks_.load(std::memory_order_relaxed);
+    const std::int64_t piece = piece_.load(std::memory_order_relaxed);
+    // Ever fewer, so that the threads end together.
+    const std::uint64_t count = std::max<std::uint64_t>(1, range.count() / (from == own ? 4 : 2));
+    const Range mine(from == own ? packed(0, range.begin, range.begin + count)
+                                 : packed(0, range.end - count, range.end));
+    const std::uint64_t left = word >> 2 * piece_bits;
+    const std::uint64_t rest =
+        from == own ? packed(left, mine.end, range.end) : packed(left, range.begin, mine.begin);
+    if (!shares_[from].pieces.compare_exchange_strong(word, rest, std::memory_order_acq_rel,
+                                                      std::memory_order_relaxed)) {
       continue;
     }
-    entry(buffers, variables, phase, next, next + count, scratch.memory());
-    if (done_.fetch_add(count) + count == tasks && caller_sleeps_.load() != 0) {
+    const std::int64_t begin = static_cast<std::int64_t>(mine.begin) * piece;
+    const std::int64_t end = std::min(tasks, static_cast<std::int64_t>(mine.end) * piece);
+    entry(buffers, variables, phase, begin, end, scratch.memory());
+    if (done_.fetch_add(end - begin) + end - begin == tasks && caller_sleeps_.load() != 0) {
       caller_alarm_.fetch_add(1);
       futex_wake(caller_alarm_, 1);
     }
-    ticket = ticket_.load(std::memory_order_acquire);
   }
 }
 
@@ -187,9 +225,7 @@ void ThreadPool::worker_main(int index) {
   Scratch& scratch = scratch_of_this_thread();
   std::uint64_t seen = 0;
   const auto news = [&] {
-    const std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
-    return (ticket >> task_bits != seen && (ticket & task_mask) != closed) ||
-           stop_.load(std::memory_order_relaxed);
+    return epoch_.load(std::memory_order_acquire) != seen || stop_.load(std::memory_order_relaxed);
   };
   while (!stop_) {
     // On a busy machine a worker may run where the caller did, who then waits to go on.
@@ -199,14 +235,12 @@ void ThreadPool::worker_main(int index) {
     if (!spin_until(news, in_the_way, spin_time)) {
       sleepers_.fetch_add(1);
       const std::uint32_t alarm = worker_alarm_.load();
-      if (const std::uint64_t ticket = ticket_.load(); ticket >> task_bits == seen && !stop_) {
-        futex_wait(worker_alarm_, alarm);
-      }
+      if (epoch_.load() == seen && !stop_) futex_wait(worker_alarm_, alarm);
       sleepers_.fetch_sub(1);
       continue;
     }
     worker_cpu_.store(sched_getcpu(), std::memory_order_relaxed);
-    seen = take_tasks(scratch);
+    seen = take_tasks(static_cast<std::size_t>(index), scratch);
   }
 }
 

@@ -47,22 +47,28 @@ class ThreadPool {
 
   void run_phase(const Work& work, std::int64_t phase, std::int64_t tasks, Scratch& scratch);
   void worker_main(int index);
-  // Takes tasks until none are left to take; returns the epoch that it saw exhausted.
-  std::uint64_t take_tasks(Scratch& scratch);
+  // Takes tasks until none are left to take, those of the thread's own share first; returns the
+  // epoch that it saw exhausted.
+  std::uint64_t take_tasks(std::size_t own, Scratch& scratch);
   void wait_until_done(std::int64_t tasks);
 
   std::mutex launches_;
   std::vector<std::thread> workers_;
 
-  // What is being run. The ticket is an epoch (one for each phase run) and the next task; it is
-  // closed while the other fields change, so that whoever advances the ticket has read the fields
-  // of its epoch.
-  alignas(64) std::atomic<std::uint64_t> ticket_;
+  // What is being run: an epoch for each phase, told when all else is set; and of each thread the
+  // tasks that are left of its share. A share names its epoch: whoever takes of it has read the
+  // fields of that one.
+  struct alignas(64) Share {
+    std::atomic<std::uint64_t> pieces = 0;
+  };
+  std::vector<Share> shares_;
+  alignas(64) std::atomic<std::uint64_t> epoch_ = 0;
   std::atomic<Entry> entry_ = nullptr;
   std::atomic<void* const*> buffers_ = nullptr;
   std::atomic<const std::int64_t*> variables_ = nullptr;
   std::atomic<std::int64_t> phase_ = 0;
   std::atomic<std::int64_t> tasks_ = 0;
+  std::atomic<std::int64_t> piece_ = 1;  // tasks that are taken or left together
   std::atomic<std::size_t> scratch_bytes_ = 0;
 
   alignas(64) std::atomic<std::int64_t> done_ = 0;  // tasks of this epoch
