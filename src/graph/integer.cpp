@@ -490,6 +490,32 @@ Node integer_mod(const Node& a, const Node& b) {
   return raw(Op::mod_, a, b);
 }
 
+namespace {
+
+// A sum that is negative wherever this one is: g·x + r as x, when 0 <= r < g.
+Linear without_small_terms(const Linear& sum) {
+  std::vector<std::int64_t> factors;
+  for (const auto& term : sum.terms) factors.push_back(std::abs(term.factor));
+  std::sort(factors.rbegin(), factors.rend());
+  for (const std::int64_t g : factors) {
+    if (g == 1) break;
+    Linear big;
+    Linear small;
+    for (const auto& term : sum.terms) {
+      const bool whole = term.factor % g == 0;
+      (whole ? big : small).add(term.atom, whole ? term.factor / g : term.factor);
+    }
+    small.constant = (sum.constant % g + g) % g;
+    const Bounds rest = bounds(build(small));
+    if (rest.least < 0 || rest.greatest >= g) continue;
+    big.constant = (sum.constant - small.constant) / g;
+    return big;
+  }
+  return sum;
+}
+
+}  // namespace
+
 Node integer_less(const Node& a, const Node& b) {
   Linear difference = linear(a);
   difference.add(linear(b), -1);  // a < b  ⇔  a - b < 0
@@ -500,6 +526,7 @@ Node integer_less(const Node& a, const Node& b) {
   if (d.least >= 0) return truth(false);
   // Ranges of symbolic size: i < T for i from range(T).
   if (is_below(a, b)) return truth(true);
+  difference = without_small_terms(difference);
   Linear left;
   Linear right;
   for (const auto& [atom, factor] : difference.terms) {

@@ -15,6 +15,27 @@ Node flatten(const Index& index, const Shape& shape) {
   return position;
 }
 
+namespace {
+
+struct Division {
+  Node quotient, remainder;
+};
+
+// Of a position that is not negative wherever it counts: behind the gate of a pad it is one less
+// what the pad put in front. Some multiple of the size brings its bounds to where rules for
+// quotients hold, and the quotients of neighbours are seen to be one.
+Division divide(const Node& position, const Size& size) {
+  constexpr std::int64_t farthest = std::int64_t{1} << 40;
+  const std::int64_t least = bounds(position).least;
+  if (!size.is_constant() || least >= 0 || least < -farthest)
+    return {idiv(position, size.node()), mod(position, size.node())};
+  const std::int64_t times = (size.value() - 1 - least) / size.value();
+  const Node there = add(position, constant_int(times * size.value()));
+  return {add(idiv(there, size.node()), constant_int(-times)), mod(there, size.node())};
+}
+
+}  // namespace
+
 Index unflatten(const Node& position, const Shape& shape) {
   Index index(shape.size());
   Node rest = position;
@@ -26,8 +47,9 @@ Index unflatten(const Node& position, const Shape& shape) {
     } else if (i == outermost) {
       index[i] = rest;
     } else {
-      index[i] = mod(rest, shape[i].node());
-      rest = idiv(rest, shape[i].node());
+      const Division parts = divide(rest, shape[i]);
+      index[i] = parts.remainder;
+      rest = parts.quotient;
     }
   }
   return index;

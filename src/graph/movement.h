@@ -10,7 +10,8 @@ namespace brisk {
 /// One int64 scalar per axis.
 using Index = std::vector<Node>;
 
-/// Row-major position of `index` in a tensor of this shape, and back.
+/// Row-major position of `index` in a tensor of this shape, and back: of a position that is not
+/// negative, but where a gate keeps the result from being used.
 Node flatten(const Index& index, const Shape& shape);
 Index unflatten(const Node& position, const Shape& shape);
 

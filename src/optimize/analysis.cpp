@@ -199,8 +199,9 @@ class Vectoriser {
       gate = gate ? make_node(Op::and_, DType::boolean, {gate, inside_}, {}, lanes_) : inside_;
     }
     const auto step = moves_by_range_only(index) ? stride(index, range_) : std::nullopt;
-    if (step &&
-        *step == 0) {  // only the gate moves; what stays the same of it still guards the read
+    // Only the gate moves; what stays the same of it still guards the read. (An index that may be
+    // negative needs all of it.)
+    if (step && *step == 0 && bounds(index).least >= 0) {
       const Node still = node.srcs().size() == 3 ? unmoved(node.src(2)) : Node();
       return where(gate, load_from(node.src(0), substitute(index, scalars_), still),
                    constant_like(0, node.dtype()));
@@ -208,7 +209,7 @@ class Vectoriser {
     if (step && *step == 1)
       return load_from(node.src(0), substitute(index, scalars_), gate, lanes_);
     Node at;
-    if (step) {
+    if (step && *step != 0) {
       at = make_node(Op::mul_, DType::int64, {ramp(constant_int(0), lanes_), constant_int(*step)},
                      {}, lanes_);
       at = make_node(Op::add_, DType::int64, {at, substitute(index, scalars_)}, {}, lanes_);

@@ -14,6 +14,7 @@ constexpr double columns_wanted = 1 << 15;  // by groups of threads
 constexpr double tiles_wanted = 1 << 19;    // results of products
 constexpr std::int64_t least_depth = 128;   // of a part of them
 constexpr double row_of_group = 1 << 18;    // operations for which a group is enough
+constexpr double many_points = 1 << 24;     // that make a phase for what they share worth it
 
 // The part's outer ranges among these, in the part's order; nothing where others are among them.
 std::vector<Node> outer_ranges(const Part& part, const std::vector<Node>& free) {
@@ -42,6 +43,29 @@ Node store_apart(const Node& value, const std::vector<Node>& outer, Workshop& wo
   return load_from(memory, position(outer));
 }
 
+bool is_dear(const Node& node) {
+  return node.is(Op::recip_) || node.is(Op::sqrt_) || node.is(Op::exp2_) || node.is(Op::log2_) ||
+         node.is(Op::sin_);
+}
+
+// What is computed of results in front, is the same for many points, and is dear.
+Node dear_of_rows(const Part& part, const Workshop& workshop) {
+  if (points(part.outer) < many_points) return {};
+  FreeRanges free;
+  for (const Node& node : topological_order(part.stages[0].stores)) {
+    if (!is_dear(node) || 8 * points(free.of(node)) > points(part.outer)) continue;
+    const std::vector<Node> loads = find_all({node}, Op::load_);
+    const bool of_results = std::any_of(loads.begin(), loads.end(), [&](const Node& load) {
+      return workshop.is_workspace(load.src(0));
+    });
+    if (of_results && find_all({node}, Op::reduce_).empty() &&
+        outer_ranges(part, free.of(node)).size() == free.of(node).size()) {
+      return node;
+    }
+  }
+  return {};
+}
+
 // What is stored once for several points, and is computed in front now: in parts of its own.
 void store_rows_apart(Part& part, std::vector<Part>& parts) {
   std::vector<Node>& stores = part.stages[0].stores;
@@ -52,10 +76,15 @@ void store_rows_apart(Part& part, std::vector<Part>& parts) {
   if (std::all_of(stores.begin(), stores.end(), is_apart)) return;
   for (const Node& store : stores) {
     if (!is_apart(store)) continue;
-    Part row;
-    row.outer = outer_ranges(part, free_ranges(store));
-    row.stages.push_back({{}, {store}});
-    parts.push_back(std::move(row));
+    const std::vector<Node> outer = outer_ranges(part, free_ranges(store));
+    const auto beside = std::find_if(parts.begin(), parts.end(), [&](const Part& other) {
+      return other.outer == outer && find_all(other.stages[0].stores, Op::reduce_).empty();
+    });
+    if (beside != parts.end()) {
+      beside->stages[0].stores.push_back(store);
+      continue;
+    }
+    parts.push_back({outer, {{{}, {store}}}});
   }
   std::erase_if(stores, is_apart);
 }
@@ -127,6 +156,10 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
       }
     }
   }
+  while (const Node dear = groups ? dear_of_rows(part, workshop) : Node()) {
+    const std::vector<Node> rows = outer_ranges(part, free_ranges(dear));
+    replace(part, dear, store_apart(dear, rows, workshop, before));
+  }
   store_rows_apart(part, before);
   // Large reductions to few results: partial results first.
   std::vector<Part> result;
@@ -143,8 +176,11 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
       std::int64_t parts = partial_results;
       if (across) parts = std::min(parts, static_cast<std::int64_t>(wanted / points(each.outer)));
       if (in_tiles && size.is_constant()) parts = parts_of_product(size.value(), parts);
+      // Of several ranges each round of the first may be a part.
+      if (ranges.size() > 1 && size.is_constant()) parts = std::min(parts, size.value());
+      const std::int64_t least = ranges.size() > 1 ? parts : 2 * parts;
       if (points(free) * points(ranges) < few_operations || !size.is_constant() ||
-          size.value() < 2 * parts || parts < 2) {
+          size.value() < least || parts < 2) {
         continue;
       }
       const std::int64_t length = size.value() / parts;

@@ -31,6 +31,13 @@ DType loss_dtype(DType dtype) {
 
 namespace {
 
+// The nearest whole numbers, even ones of two as near, of magnitudes below 2^22: sums with a number
+// whose last place is one are rounded so. A tenth of the operations of round().
+Tensor whole(const Tensor& x) {
+  constexpr double ones = 0x1.8p23;
+  return (x + ones) - ones;
+}
+
 // Rows, each a multiple of what `values` has.
 struct Rows {
   Tensor values;
@@ -42,7 +49,7 @@ Rows scaled_rows(const Tensor& x, DType dtype) {
   const Tensor most = amax(x.abs(), -1, true);
   const Tensor scale = where(most > 0, most / greatest, 1);
   const Tensor units = clamp(x / scale, -greatest, greatest);
-  return {dtype == DType::int8 ? units.round().cast(dtype) : units.cast(dtype), scale};
+  return {dtype == DType::int8 ? whole(units).cast(dtype) : units.cast(dtype), scale};
 }
 
 // a[M, K] · b[N, K]ᵀ of rows that are rounded to these dtypes, in float32.
@@ -83,8 +90,8 @@ FineRows fine_rows(const Tensor& x) {
   const Tensor most = amax(x.abs(), -1, true);
   const Tensor scale = where(most > 0, most / 127, 1);
   const Tensor units = x / scale;
-  const Tensor coarse = units.round();
-  return {coarse.cast(DType::int8), ((units - coarse) * finer).round().cast(DType::int8), scale};
+  const Tensor coarse = whole(units);
+  return {coarse.cast(DType::int8), whole((units - coarse) * finer).cast(DType::int8), scale};
 }
 
 Tensor sums_of_bytes(const Tensor& a, const Tensor& b) {

@@ -4,10 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <random>
 
 #include "base/error.h"
+#include "graph/movement.h"
 #include "graph/print.h"
 
 namespace brisk {
@@ -18,6 +20,10 @@ Node make_range(int id, const Size& size) {
   Attr attr;
   attr.ints = {id};
   return make_node(Op::range_, DType::int64, {size.node()}, std::move(attr));
+}
+
+bool contains(const std::vector<Node>& nodes, const Node& node) {
+  return std::find(nodes.begin(), nodes.end(), node) != nodes.end();
 }
 
 using Values = std::unordered_map<const NodeData*, std::int64_t>;
@@ -236,6 +242,24 @@ TEST(Integer, quotientsOfRowMajorPositionsComeApart) {
   EXPECT_EQ(mod(symbolic, n), k);
   EXPECT_TRUE(cmplt(k, n).is_constant(1));
   EXPECT_TRUE(cmplt(at, constant_int(30)).is_constant(1));
+}
+
+TEST(Integer, comparisonsOfRowMajorPositionsWithWholeRowsAreOfRows) {
+  const Node row = make_range(0, 36), column = make_range(1, 64);
+  const Node position = add(mul(row, constant_int(64)), column);
+  EXPECT_EQ(integer_less(position, constant_int(768)), integer_less(row, constant_int(12)));
+  EXPECT_EQ(integer_less(constant_int(1535), position), integer_less(constant_int(23), row));
+  const Node partly = integer_less(position, constant_int(770));
+  EXPECT_TRUE(contains(topological_order({&partly, 1}), column));
+}
+
+// The rows of a tensor that lies behind another one: there a position counts only from it on.
+TEST(Integer, positionsBehindPaddingComeApart) {
+  const Node row = make_range(0, 36), column = make_range(1, 64);
+  const Node position = add(add(mul(row, constant_int(64)), column), constant_int(-1536));
+  const Index index = unflatten(position, {12, 64});
+  EXPECT_EQ(index[0], add(row, constant_int(-24)));
+  EXPECT_EQ(index[1], column);
 }
 
 TEST(Integer, boundsOfSharedExpressionsTakeNoTimeToSpeakOf) {

@@ -1,6 +1,7 @@
 // Elementwise work over two ranges by groups of threads, where what is stored lies along one (V)
-// and what is read along the other (U): neighbouring threads compute neighbours along U, leave them
-// in shared memory, and take neighbours along V from there to their places.
+// and what is read along the other (U): neighbouring threads compute neighbours along U for a few
+// rows, turn them in registers so that neighbours along V are words, leave these in shared memory,
+// and take whole lines along V from there to their places.
 #include <algorithm>
 
 #include "optimize/analysis.h"
@@ -12,8 +13,9 @@ namespace brisk {
 namespace {
 
 constexpr std::int64_t threads = 256;
-constexpr std::int64_t side = 64;  // of a group's square
-constexpr int word_bytes = 4;      // that a thread stores at once
+constexpr std::int64_t side_u = 64;   // of a group's block
+constexpr std::int64_t side_v = 128;  // a line of memory
+constexpr int word_bytes = 4;         // that a thread stores at once
 
 class GroupTransposition {
  public:
@@ -28,16 +30,15 @@ class GroupTransposition {
   }
 
   Schedule run() {
-    const std::int64_t across = (length(u_) + side - 1) / side;
-    const std::int64_t down = (length(v_) + side - 1) / side;
+    const std::int64_t across = (length(u_) + side_u - 1) / side_u;
+    const std::int64_t down = (length(v_) + side_v - 1) / side_v;
     const Node group = workshop_.range(extent(others_) * (across * down));
     place(values_, others_, idiv(group, constant_int(across * down)));
-    const Node square = mod(group, constant_int(across * down));
-    first_u_ = mul(mod(square, constant_int(across)), constant_int(side));
-    first_v_ = mul(idiv(square, constant_int(across)), constant_int(side));
-    for (const Node& store : stores_) {
-      squares_.push_back(workshop_.shared(store.src(2).dtype(), side * pitch()));
-    }
+    const Node block_of = mod(group, constant_int(across * down));
+    first_u_ = mul(mod(block_of, constant_int(across)), constant_int(side_u));
+    first_v_ = mul(idiv(block_of, constant_int(across)), constant_int(side_v));
+    for (const Node& store : stores_)
+      turned_.push_back(workshop_.shared(store.src(2).dtype(), side_u * pitch));
     Schedule schedule;
     schedule.name = "group_transposition";
     schedule.phases = {loop(LoopKind::parallel, group, block({compute(), take()}))};
@@ -70,69 +71,81 @@ class GroupTransposition {
   // Vectors and words that end where the ranges do.
   bool choose_lanes() {
     if (!Size(u_.src(0)).is_constant() || !Size(v_.src(0)).is_constant()) return false;
-    if (length(u_) < side / 2 || length(v_) < side / 2) return false;
+    if (length(u_) < side_u / 2 || length(v_) < side_v / 2) return false;
     const bool bytes = std::all_of(stores_.begin(), stores_.end(), [](const Node& store) {
       return byte_size(store.src(2).dtype()) == 1;
     });
-    return bytes && side % lanes_u_ == 0 && length(u_) % lanes_u_ == 0 &&
+    return bytes && side_u % lanes_u_ == 0 && length(u_) % lanes_u_ == 0 &&
            length(v_) % word_bytes == 0 &&
-           static_cast<std::int64_t>(stores_.size()) * side * pitch() <=
+           static_cast<std::int64_t>(stores_.size()) * side_u * pitch <=
                workshop_.target().shared_bytes;
   }
 
-  // Elements from one row of a square, along U, to the next: rows begin in other banks of memory.
-  std::int64_t pitch() const { return side + std::max(lanes_u_, word_bytes); }
+  // Elements from one line to the next in shared memory: lines begin in other banks of it.
+  static constexpr std::int64_t pitch = side_v + word_bytes;
 
   Node inside(const Node& u, const Node& v) const {
     Node there = constant_int(1, DType::boolean);
-    if (length(u_) % side != 0) there = logical_and(there, integer_less(u, u_.src(0)));
-    if (length(v_) % side != 0) there = logical_and(there, integer_less(v, v_.src(0)));
+    if (length(u_) % side_u != 0) there = logical_and(there, integer_less(u, u_.src(0)));
+    if (length(v_) % side_v != 0) there = logical_and(there, integer_less(v, v_.src(0)));
     return there;
   }
 
-  // A statement for each of the thread's vectors along a row of `vectors`.
+  // The body at each (x, y) with x < `width` and y < `height`, neighbours along x in neighbouring
+  // threads.
   template <typename Body>
-  Node by_threads(std::int64_t vectors, const Body& body) const {
+  Node by_threads(std::int64_t width, std::int64_t height, const Body& body) const {
+    const std::int64_t all = width * height;
     const Node thread = workshop_.range(threads);
-    const Node step = workshop_.range(side * vectors / threads);
+    const Node step = workshop_.range((all + threads - 1) / threads);
     const Node p = add(mul(step, constant_int(threads)), thread);
-    const Node work = body(mod(p, constant_int(vectors)), idiv(p, constant_int(vectors)));
+    Node work = body(mod(p, constant_int(width)), idiv(p, constant_int(width)));
+    if (all % threads != 0) work = branch(integer_less(p, constant_int(all)), work);
     return loop(LoopKind::threads, thread, loop(LoopKind::unrolled, step, work));
   }
 
+  // A word's rows of a vector along U, turned.
   Node compute() const {
-    return by_threads(side / lanes_u_, [&](const Node& vector, const Node& row) {
-      const Node at = mul(vector, constant_int(lanes_u_));
-      Substitution values = values_;
+    return by_threads(side_u / lanes_u_, side_v / word_bytes, [&](const Node& x, const Node& y) {
+      const Node at = mul(x, constant_int(lanes_u_));
+      const Node row = mul(y, constant_int(word_bytes));
       const Node base = add(first_u_, at);
+      Substitution values = values_;
       values[u_] = base;
-      values[v_] = add(first_v_, row);
-      std::vector<Node> statements;
+      std::vector<Node> computed, stored;
       for (std::size_t i = 0; i < stores_.size(); ++i) {
-        const Node value =
-            splat(vectorise(stores_[i].src(2), u_, base, lanes_u_, values), lanes_u_);
-        statements.push_back(
-            store_to(squares_[i], add(mul(row, constant_int(pitch())), at), value));
+        std::vector<Node> rows;
+        for (int r = 0; r < word_bytes; ++r) {
+          values[v_] = add(add(first_v_, row), constant_int(r));
+          const Node value =
+              splat(vectorise(stores_[i].src(2), u_, base, lanes_u_, values), lanes_u_);
+          rows.push_back(workshop_.registers(value.dtype(), lanes_u_));
+          computed.push_back(store_to(rows.back(), constant_int(0), value));
+        }
+        for (int u = 0; u < lanes_u_; ++u) {
+          std::vector<Node> word;
+          for (const Node& memory : rows) word.push_back(load_from(memory, constant_int(u)));
+          const Node line = mul(add(at, constant_int(u)), constant_int(pitch));
+          stored.push_back(store_to(turned_[i], add(line, row), join_lanes(word)));
+        }
       }
-      return branch(inside(base, values.at(v_)), block(std::move(statements)));
+      computed.insert(computed.end(), stored.begin(), stored.end());
+      return branch(inside(base, add(first_v_, row)), block(std::move(computed)));
     });
   }
 
   Node take() const {
-    return by_threads(side / word_bytes, [&](const Node& word, const Node& column) {
-      const Node at = mul(word, constant_int(word_bytes));
+    return by_threads(side_v / word_bytes, side_u, [&](const Node& x, const Node& line) {
+      const Node at = mul(x, constant_int(word_bytes));
       Substitution values = values_;
-      values[u_] = add(first_u_, column);
+      values[u_] = add(first_u_, line);
       values[v_] = add(first_v_, at);
       std::vector<Node> statements;
       for (std::size_t i = 0; i < stores_.size(); ++i) {
-        std::vector<Node> parts;
-        for (int lane = 0; lane < word_bytes; ++lane) {
-          const Node row = mul(add(at, constant_int(lane)), constant_int(pitch()));
-          parts.push_back(load_from(squares_[i], add(row, column)));
-        }
+        const Node word =
+            load_from(turned_[i], add(mul(line, constant_int(pitch)), at), {}, word_bytes);
         statements.push_back(
-            store_to(stores_[i].src(0), substitute(stores_[i].src(1), values), join_lanes(parts)));
+            store_to(stores_[i].src(0), substitute(stores_[i].src(1), values), word));
       }
       return branch(inside(values.at(u_), values.at(v_)), block(std::move(statements)));
     });
@@ -146,7 +159,7 @@ class GroupTransposition {
   int lanes_u_ = 1;
   Substitution values_;  // counters of the other ranges
   Node first_u_, first_v_;
-  std::vector<Node> squares_;  // of each store, in shared memory: rows along U
+  std::vector<Node> turned_;  // of each store, in shared memory: lines along V
 };
 
 }  // namespace

@@ -15,6 +15,7 @@
 // the taps. Where the depth is not what is contiguous, or elements are computed, that array is made
 // in working memory first. Other operands are computed there.
 #include <algorithm>
+#include <numeric>
 
 #include "base/error.h"
 #include "optimize/analysis.h"
@@ -60,13 +61,15 @@ class TileContraction {
     choose_form();
     const Node first = ranges_of(sum())[0];
     const bool tap = in_boxes_ && contains(taps_, first);
-    if ((in_boxes_ && !tap) || (!tap && k_.size() != 1) || sums_.size() != 1 ||
-        !extent(m_).is_constant() || sum().dtype() != DType::float32) {
+    if ((in_boxes_ && !tap) || sums_.size() != 1 || !extent(m_).is_constant() ||
+        sum().dtype() != DType::float32) {
       return 1;
     }
     const std::int64_t depth = extent(k_).value();
     const std::int64_t length = Size(first.src(0)).value();
-    const std::int64_t piece = tap ? 1 : depth_;
+    // Whole strips in each round of the first range, if others are inside of it.
+    const std::int64_t round = tap ? depth_ : depth / length;
+    const std::int64_t piece = depth_ / std::gcd(depth_, round);
     double best = gain * choose_tile();
     std::int64_t chosen = 1;
     for (parts_ = 2; parts_ <= most_parts && depth / parts_ >= least_depth; ++parts_) {
@@ -248,7 +251,15 @@ class TileContraction {
     return bytes >= (overlap(array) ? least_strip_bytes : strip_bytes);
   }
   bool overlap(const BoxArray& array) const {
-    return k_.size() > 1 && array.at.size() <= 1 + m_.size() + batch_.size();
+    return std::any_of(array.at.begin(), array.at.end(), [&](const Node& at) {
+      std::int64_t span = 0;
+      for (const Node& range : m_)
+        span += std::abs(stride(at, range).value_or(0)) * (Size(range.src(0)).upper() - 1);
+      return std::any_of(k_.begin(), k_.end(), [&](const Node& tap) {
+        const std::int64_t step = std::abs(stride(at, tap).value_or(0));
+        return step > 0 && step <= span;
+      });
+    });
   }
 
   bool take_boxes(const BoxArray& array, const Node& deep) {
@@ -400,22 +411,45 @@ class TileContraction {
 
   void prepare_x(Schedule& schedule) {
     if (placed_) x_.view = pack(*placed_, array_, workshop_, schedule);
-    if (x_.at.empty())
-      take(x_, compute_array(x_.value, batch_, m_, k_, workshop_, schedule), rows_[0], deep_);
+    if (x_.at.empty()) compute(x_, batch_, m_, rows_[0], k_, schedule);
     x_.view.box.assign(box_.rbegin(), box_.rend());
     make(x_, tile_rows_);
   }
 
   // What is a matrix for each tap need not be one altogether.
   void prepare_y(Operand& y, Schedule& schedule) {
+    if (!in_boxes_ && k_.size() > 1) {  // which may be one in memory
+      Operand together = y;
+      Substitution values;
+      place(values, k_, deep_);
+      together.value = substitute(y.value, values);
+      if (find_plain(together, column_, deep_)) {
+        y = together;
+        return make(y, tile_columns_);
+      }
+    }
     const bool one_range = in_boxes_ || k_.size() == 1;
     if (!one_range || !find_plain(y, column_, deep_)) {
       Ranges batch = batch_;
       batch.insert(batch.end(), taps_.begin(), taps_.end());
-      const Ranges depth = in_boxes_ ? Ranges{deep_} : k_;
-      take(y, compute_array(y.value, batch, n_, depth, workshop_, schedule), column_, deep_);
+      compute(y, batch, n_, column_, in_boxes_ ? Ranges{deep_} : k_, schedule);
     }
     make(y, tile_columns_);
+  }
+
+  // The operand as a matrix of its own, which lies by depth where its neighbours in memory do.
+  void compute(Operand& operand, const Ranges& batch, const Ranges& rows, const Node& row,
+               const Ranges& depth, Schedule& schedule) const {
+    const auto lying = [&](const Ranges& outer, const Ranges& inner) {
+      return compute_array(operand.value, batch, outer, inner, workshop_, schedule);
+    };
+    operand.by_depth = element_bytes() == 2 && contiguous_bytes({operand.value}, rows.back()) >
+                                                   contiguous_bytes({operand.value}, depth.back());
+    if (operand.by_depth) {
+      take(operand, lying(depth, rows), deep_, row);
+    } else {
+      take(operand, lying(rows, depth), row, deep_);
+    }
   }
 
   static void take(Operand& operand, const TileArray& array, const Node& row, const Node& column) {
