@@ -10,6 +10,7 @@
 //
 // Sums within a term (groups of quantised values) are made by the thread that needs them.
 #include <algorithm>
+#include <cstdlib>
 #include <unordered_set>
 
 #include "optimize/analysis.h"
@@ -29,6 +30,8 @@ constexpr std::int64_t resident_bytes = 256;   // of a row in a thread's registe
 constexpr std::int64_t columns_of_group = 32;  // rows side by side, where they are columns
 constexpr std::int64_t most_inside = 256;      // values of a sum within a term
 constexpr std::int64_t unrolled_inside = 64;
+constexpr std::int64_t most_of_window = 64;  // elements that one thread takes
+constexpr std::int64_t widest_step = 4;      // from one window to the next
 
 // The nodes of a kind in the term itself, not in those of the reductions that it uses; sources
 // first.
@@ -176,6 +179,9 @@ class GroupRows {
         rows_of_group_ = least_threads / team_;
       return;
     }
+    rows_of_group_ = least_threads;
+    team_ = 1;
+    if (are_windows() && rows >= wanted * least_threads) return;
     // Enough threads for whole lines of memory; more where there are few rows.
     std::int64_t steps = steps_wanted;
     while (steps > 1 && rows * vectors / steps < wanted * least_threads) steps /= 2;
@@ -187,6 +193,20 @@ class GroupRows {
     const std::int64_t step = workshop_.target().group_step;
     const std::int64_t few = std::max<std::int64_t>(1, step / team_);
     while (rows_of_group_ > few && rows_of_group_ / 2 >= rows) rows_of_group_ /= 2;
+  }
+
+  // A few elements each, and those of neighbours next to them: a thread's own.
+  bool are_windows() const {
+    return !rows_.empty() && inner_.empty() &&
+           std::all_of(reductions_.begin(), reductions_.end(), [&](const Node& r) {
+             const auto loads = find_all({r.src(0)}, Op::load_);
+             return extent(ranges_of(r)).upper() <= most_of_window &&
+                    std::any_of(loads.begin(), loads.end(), [&](const Node& load) {
+                      const std::int64_t step = stride(load.src(1), rows_.back()).value_or(0);
+                      return step != 0 && std::abs(step) <= widest_step &&
+                             depends_on(load.src(1), ranges_of(r).back());
+                    });
+           });
   }
 
   std::int64_t threads() const { return team_ * rows_of_group_; }

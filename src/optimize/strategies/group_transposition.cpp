@@ -3,6 +3,7 @@
 // rows, turn them in registers so that neighbours along V are words, leave these in shared memory,
 // and take whole lines along V from there to their places.
 #include <algorithm>
+#include <cstdlib>
 
 #include "optimize/analysis.h"
 #include "optimize/strategies/group.h"
@@ -13,9 +14,12 @@ namespace brisk {
 namespace {
 
 constexpr std::int64_t threads = 256;
-constexpr std::int64_t side_u = 64;   // of a group's block
-constexpr std::int64_t side_v = 128;  // a line of memory
-constexpr int word_bytes = 4;         // that a thread stores at once
+constexpr std::int64_t side_u = 64;  // of a group's block
+constexpr int line_bytes = 128;      // of its lines along V
+constexpr int word_bytes = 4;        // that a thread stores at once
+// Elements of 16 bits are as fast without shared memory where caches keep the lines that are read
+// for one of them until the next is wanted: while those of neighbours along V are not so far apart.
+constexpr std::int64_t far_bytes = 64 << 10;
 
 class GroupTransposition {
  public:
@@ -31,14 +35,14 @@ class GroupTransposition {
 
   Schedule run() {
     const std::int64_t across = (length(u_) + side_u - 1) / side_u;
-    const std::int64_t down = (length(v_) + side_v - 1) / side_v;
+    const std::int64_t down = (length(v_) + side_v() - 1) / side_v();
     const Node group = workshop_.range(extent(others_) * (across * down));
     place(values_, others_, idiv(group, constant_int(across * down)));
     const Node block_of = mod(group, constant_int(across * down));
     first_u_ = mul(mod(block_of, constant_int(across)), constant_int(side_u));
-    first_v_ = mul(idiv(block_of, constant_int(across)), constant_int(side_v));
+    first_v_ = mul(idiv(block_of, constant_int(across)), constant_int(side_v()));
     for (const Node& store : stores_)
-      turned_.push_back(workshop_.shared(store.src(2).dtype(), side_u * pitch));
+      turned_.push_back(workshop_.shared(store.src(2).dtype(), side_u * pitch()));
     Schedule schedule;
     schedule.name = "group_transposition";
     schedule.phases = {loop(LoopKind::parallel, group, block({compute(), take()}))};
@@ -71,23 +75,35 @@ class GroupTransposition {
   // Vectors and words that end where the ranges do.
   bool choose_lanes() {
     if (!Size(u_.src(0)).is_constant() || !Size(v_.src(0)).is_constant()) return false;
-    if (length(u_) < side_u / 2 || length(v_) < side_v / 2) return false;
-    const bool bytes = std::all_of(stores_.begin(), stores_.end(), [](const Node& store) {
-      return byte_size(store.src(2).dtype()) == 1;
+    bytes_ = byte_size(stores_[0].src(2).dtype());
+    if (bytes_ > 2 || length(u_) < side_u / 2 || length(v_) < side_v() / 2) return false;
+    const bool alike = std::all_of(stores_.begin(), stores_.end(), [&](const Node& store) {
+      return byte_size(store.src(2).dtype()) == bytes_;
     });
-    return bytes && side_u % lanes_u_ == 0 && length(u_) % lanes_u_ == 0 &&
-           length(v_) % word_bytes == 0 &&
-           static_cast<std::int64_t>(stores_.size()) * side_u * pitch <=
+    return alike && (bytes_ == 1 || reads_far_apart()) && side_u % lanes_u_ == 0 &&
+           length(u_) % lanes_u_ == 0 && length(v_) % word() == 0 &&
+           static_cast<std::int64_t>(stores_.size()) * side_u * pitch() * bytes_ <=
                workshop_.target().shared_bytes;
   }
 
-  // Elements from one line to the next in shared memory: lines begin in other banks of it.
-  static constexpr std::int64_t pitch = side_v + word_bytes;
+  bool reads_far_apart() const {
+    const std::vector<Node> loads = find_all(stores_, Op::load_);
+    return std::any_of(loads.begin(), loads.end(), [&](const Node& load) {
+      const std::int64_t step = stride(load.src(1), v_).value_or(0);
+      return std::abs(step) * byte_size(load.dtype()) >= far_bytes;
+    });
+  }
+
+  // Elements of a word, of a line, and from one line to the next in shared memory: lines begin in
+  // other banks of it.
+  int word() const { return word_bytes / bytes_; }
+  std::int64_t side_v() const { return line_bytes / bytes_; }
+  std::int64_t pitch() const { return side_v() + word(); }
 
   Node inside(const Node& u, const Node& v) const {
     Node there = constant_int(1, DType::boolean);
     if (length(u_) % side_u != 0) there = logical_and(there, integer_less(u, u_.src(0)));
-    if (length(v_) % side_v != 0) there = logical_and(there, integer_less(v, v_.src(0)));
+    if (length(v_) % side_v() != 0) there = logical_and(there, integer_less(v, v_.src(0)));
     return there;
   }
 
@@ -106,16 +122,16 @@ class GroupTransposition {
 
   // A word's rows of a vector along U, turned.
   Node compute() const {
-    return by_threads(side_u / lanes_u_, side_v / word_bytes, [&](const Node& x, const Node& y) {
+    return by_threads(side_u / lanes_u_, side_v() / word(), [&](const Node& x, const Node& y) {
       const Node at = mul(x, constant_int(lanes_u_));
-      const Node row = mul(y, constant_int(word_bytes));
+      const Node row = mul(y, constant_int(word()));
       const Node base = add(first_u_, at);
       Substitution values = values_;
       values[u_] = base;
       std::vector<Node> computed, stored;
       for (std::size_t i = 0; i < stores_.size(); ++i) {
         std::vector<Node> rows;
-        for (int r = 0; r < word_bytes; ++r) {
+        for (int r = 0; r < word(); ++r) {
           values[v_] = add(add(first_v_, row), constant_int(r));
           const Node value =
               splat(vectorise(stores_[i].src(2), u_, base, lanes_u_, values), lanes_u_);
@@ -125,7 +141,7 @@ class GroupTransposition {
         for (int u = 0; u < lanes_u_; ++u) {
           std::vector<Node> word;
           for (const Node& memory : rows) word.push_back(load_from(memory, constant_int(u)));
-          const Node line = mul(add(at, constant_int(u)), constant_int(pitch));
+          const Node line = mul(add(at, constant_int(u)), constant_int(pitch()));
           stored.push_back(store_to(turned_[i], add(line, row), join_lanes(word)));
         }
       }
@@ -135,15 +151,15 @@ class GroupTransposition {
   }
 
   Node take() const {
-    return by_threads(side_v / word_bytes, side_u, [&](const Node& x, const Node& line) {
-      const Node at = mul(x, constant_int(word_bytes));
+    return by_threads(side_v() / word(), side_u, [&](const Node& x, const Node& line) {
+      const Node at = mul(x, constant_int(word()));
       Substitution values = values_;
       values[u_] = add(first_u_, line);
       values[v_] = add(first_v_, at);
       std::vector<Node> statements;
       for (std::size_t i = 0; i < stores_.size(); ++i) {
         const Node word =
-            load_from(turned_[i], add(mul(line, constant_int(pitch)), at), {}, word_bytes);
+            load_from(turned_[i], add(mul(line, constant_int(pitch())), at), {}, this->word());
         statements.push_back(
             store_to(stores_[i].src(0), substitute(stores_[i].src(1), values), word));
       }
@@ -156,6 +172,7 @@ class GroupTransposition {
   const std::vector<Node>& stores_;
   Node u_, v_;
   std::vector<Node> others_;
+  int bytes_ = 1;  // of an element
   int lanes_u_ = 1;
   Substitution values_;  // counters of the other ranges
   Node first_u_, first_v_;

@@ -53,31 +53,34 @@ class TileContraction {
   }
 
   // Into how many parts of equal depth the sum is best cut, so that there are tiles for all
-  // processors; their sums are added up afterwards.
-  std::int64_t parts() {
-    constexpr std::int64_t most_parts = 16;
+  // processors; their sums are added up afterwards. And the range that is cut for them.
+  struct Parts {
+    std::int64_t count = 1;
+    Node range;
+  };
+  Parts parts() {
+    constexpr std::int64_t most_parts = 64;
     constexpr std::int64_t least_depth = 1024;  // of a part
     constexpr double gain = 0.85;
     choose_form();
-    const Node first = ranges_of(sum())[0];
-    const bool tap = in_boxes_ && contains(taps_, first);
-    if ((in_boxes_ && !tap) || sums_.size() != 1 || !extent(m_).is_constant() ||
+    Parts chosen;
+    if ((in_boxes_ && taps_.empty()) || sums_.size() != 1 || !extent(m_).is_constant() ||
         sum().dtype() != DType::float32) {
-      return 1;
+      return chosen;
     }
+    chosen.range = in_boxes_ ? taps_[0] : ranges_of(sum())[0];
     const std::int64_t depth = extent(k_).value();
-    const std::int64_t length = Size(first.src(0)).value();
-    // Whole strips in each round of the first range, if others are inside of it.
-    const std::int64_t round = tap ? depth_ : depth / length;
+    const std::int64_t length = Size(chosen.range.src(0)).value();
+    // Whole strips in each round of the range, if others are inside of it.
+    const std::int64_t round = in_boxes_ ? depth_ : depth / length;
     const std::int64_t piece = depth_ / std::gcd(depth_, round);
     double best = gain * choose_tile();
-    std::int64_t chosen = 1;
     for (parts_ = 2; parts_ <= most_parts && depth / parts_ >= least_depth; ++parts_) {
       if (length % (parts_ * piece) != 0) continue;
       const double wanted = choose_tile() + adding_up();
       if (wanted >= best) continue;
       best = wanted;
-      chosen = parts_;
+      chosen.count = parts_;
     }
     parts_ = 1;
     return chosen;
@@ -689,15 +692,15 @@ class TileContraction {
 namespace {
 
 // Part `parts` sums apart, each over a piece of the range; then what the part makes of their total.
-Schedule in_parts(const Part& part, const Node& sum, std::int64_t parts, Workshop& workshop) {
-  const std::vector<Node> ranges = ranges_of(sum);
-  const Size length(ranges[0].src(0));
+Schedule in_parts(const Part& part, const Node& sum, const Node& range, std::int64_t parts,
+                  Workshop& workshop) {
+  std::vector<Node> ranges = ranges_of(sum);
+  const Size length(range.src(0));
   const Node piece = workshop.range(parts);
   const Node inside = workshop.range(length / parts);
-  Substitution memo = {{ranges[0], add(mul(piece, (length / parts).node()), inside)}};
-  std::vector<Node> others = {inside};
-  others.insert(others.end(), ranges.begin() + 1, ranges.end());
-  const Node value = reduce_over(ReduceOp::add, substitute(sum.src(0), memo), std::move(others));
+  Substitution memo = {{range, add(mul(piece, (length / parts).node()), inside)}};
+  std::replace(ranges.begin(), ranges.end(), range, inside);
+  const Node value = reduce_over(ReduceOp::add, substitute(sum.src(0), memo), std::move(ranges));
 
   Part apart;
   apart.outer = {piece};
@@ -726,8 +729,8 @@ Schedule in_parts(const Part& part, const Node& sum, std::int64_t parts, Worksho
 std::optional<Schedule> tile_contraction(const Part& part, Workshop& workshop) {
   TileContraction strategy(part, workshop);
   if (!strategy.recognise()) return std::nullopt;
-  const std::int64_t parts = strategy.parts();
-  if (parts > 1) return in_parts(part, strategy.sum(), parts, workshop);
+  const auto parts = strategy.parts();
+  if (parts.count > 1) return in_parts(part, strategy.sum(), parts.range, parts.count, workshop);
   TileContraction whole(part, workshop);
   check(whole.recognise(), "the same part");
   return whole.run();
