@@ -183,25 +183,27 @@ class TileContraction {
     }
     if (n_.empty() || m_.empty()) return false;
     column_ = n_[0];
-    if (n_.size() == 1 || take_columns_together()) return true;
-    if (m_.size() > 1 || sums_.size() > 1) return false;
+    if (n_.size() == 1 || take_columns_together(true)) return true;
+    if (m_.size() > 1 || sums_.size() > 1) return take_columns_together(false);
     std::swap(x_, sums_[0].y);
     std::swap(m_, n_);
     column_ = n_[0];
     return true;
   }
 
-  // Several ranges of N as one, where Y is a plain matrix over their points; neighbours that a
-  // thread holds have to be neighbours along the last one.
-  bool take_columns_together() {
-    if (!(n_.back() == contiguous_) || Size(contiguous_.src(0)).upper() % 2 != 0 || k_.size() > 1)
+  // Several ranges of N as one, where Y is a plain matrix over their points, or may be made one;
+  // neighbours that a thread holds have to be neighbours along the last one.
+  bool take_columns_together(bool plain) {
+    if (!(n_.back() == contiguous_) || Size(contiguous_.src(0)).upper() % 2 != 0 ||
+        (plain && k_.size() > 1)) {
       return false;
+    }
     const Node all = workshop_.range(extent(n_));
     std::vector<Sum> sums = sums_;
     for (Sum& sum : sums) {
       sum.y.value = over_columns(sum.y.value, all);
       Operand probe = sum.y;
-      if (!find_plain(probe, all, k_[0])) return false;
+      if (plain && !find_plain(probe, all, k_[0])) return false;
     }
     sums_ = std::move(sums);
     column_ = all;
@@ -435,7 +437,7 @@ class TileContraction {
     if (!one_range || !find_plain(y, column_, deep_)) {
       Ranges batch = batch_;
       batch.insert(batch.end(), taps_.begin(), taps_.end());
-      compute(y, batch, n_, column_, in_boxes_ ? Ranges{deep_} : k_, schedule);
+      compute(y, batch, {column_}, column_, in_boxes_ ? Ranges{deep_} : k_, schedule);
     }
     make(y, tile_columns_);
   }
