@@ -1,5 +1,7 @@
 #include "graph/movement.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "graph/integer.h"
 
@@ -21,23 +23,32 @@ struct Division {
   Node quotient, remainder;
 };
 
-// Of a position that is not negative wherever it counts: behind the gate of a pad it is one less
-// what the pad put in front. Some multiple of the size brings its bounds to where rules for
-// quotients hold, and the quotients of neighbours are seen to be one.
-Division divide(const Node& position, const Size& size) {
-  constexpr std::int64_t farthest = std::int64_t{1} << 40;
+Division divide(const Node& position, const Size& size, bool may_seem_negative) {
   const std::int64_t least = bounds(position).least;
-  if (!size.is_constant() || least >= 0 || least < -farthest)
+  if (!may_seem_negative || least >= 0)
     return {idiv(position, size.node()), mod(position, size.node())};
   const std::int64_t times = (size.value() - 1 - least) / size.value();
   const Node there = add(position, constant_int(times * size.value()));
   return {add(idiv(there, size.node()), constant_int(-times)), mod(there, size.node())};
 }
 
+// Of a position that is not negative wherever it counts: behind the gate of a pad it is one less
+// what the pad put in front. Some multiple of a size brings its bounds to where rules for quotients
+// hold, and the quotients of neighbours are seen to be one.
+bool lies_behind_a_pad(const Node& position, const Shape& shape) {
+  constexpr std::int64_t farthest = std::int64_t{1} << 40;
+  const bool less =
+      position.is(Op::add_) && position.src(1).is_constant() && position.src(1).int_value() < 0;
+  return less && bounds(position).least > -farthest &&
+         std::all_of(shape.begin(), shape.end(),
+                     [](const Size& size) { return size.is_constant(); });
+}
+
 }  // namespace
 
 Index unflatten(const Node& position, const Shape& shape) {
   Index index(shape.size());
+  const bool behind = lies_behind_a_pad(position, shape);
   Node rest = position;
   std::size_t outermost = 0;
   while (outermost < shape.size() && shape[outermost] == Size(1)) ++outermost;
@@ -47,7 +58,7 @@ Index unflatten(const Node& position, const Shape& shape) {
     } else if (i == outermost) {
       index[i] = rest;
     } else {
-      const Division parts = divide(rest, shape[i]);
+      const Division parts = divide(rest, shape[i], behind);
       index[i] = parts.remainder;
       rest = parts.quotient;
     }
