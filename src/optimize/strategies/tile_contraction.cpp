@@ -31,7 +31,8 @@ namespace {
 using Ranges = std::vector<Node>;
 using Extents = std::vector<std::int64_t>;
 
-constexpr std::int64_t most_staged_bytes = 64 << 10;  // of a tile of the output
+constexpr std::int64_t most_staged_bytes = 64 << 10;   // of a tile of the output
+constexpr std::int64_t least_columns_of_batch = 2048;  // of which the last tile may waste a part
 constexpr std::int64_t slack_bytes = 4 << 10;  // of shared memory, for barriers and exchanges
 constexpr std::int64_t most_stages = 6;
 constexpr std::int64_t most_threads = 256;        // that multiply
@@ -183,11 +184,40 @@ class TileContraction {
     }
     if (n_.empty() || m_.empty()) return false;
     column_ = n_[0];
-    if (n_.size() == 1 || take_columns_together(true)) return true;
+    if (n_.size() == 1 || take_columns_together(true) || take_columns_by_batch()) return true;
     if (m_.size() > 1 || sums_.size() > 1) return take_columns_together(false);
     std::swap(x_, sums_[0].y);
     std::swap(m_, n_);
     column_ = n_[0];
+    return true;
+  }
+
+  // Whether what follows the sums reads other arrays along the columns, of which a thread has two
+  // neighbours at once.
+  bool reads_along_columns() const {
+    Substitution values;
+    for (const Sum& sum : sums_) values[sum.sum] = constant_like(0, sum.sum.dtype());
+    std::vector<Node> rest;
+    for (const Node& store : stores_) rest.push_back(substitute(store.src(2), values));
+    const std::vector<Node> loads = find_all(rest, Op::load_);
+    return std::any_of(loads.begin(), loads.end(),
+                       [&](const Node& load) { return depends_on(load, contiguous_); });
+  }
+
+  // The last range of N alone, where Y is a plain matrix for each point of the others: the images
+  // of a convolution without neighbours, channels first.
+  bool take_columns_by_batch() {
+    if (!(n_.back() == contiguous_) || k_.size() != 1 ||
+        Size(contiguous_.src(0)).lower() < least_columns_of_batch || reads_along_columns()) {
+      return false;
+    }
+    for (const Sum& sum : sums_) {
+      Operand probe = sum.y;
+      if (!find_plain(probe, contiguous_, k_[0])) return false;
+    }
+    batch_.insert(batch_.end(), n_.begin(), n_.end() - 1);
+    n_ = {contiguous_};
+    column_ = contiguous_;
     return true;
   }
 
