@@ -39,12 +39,14 @@ bool Workshop::is_workspace(const Node& param) const {
   return param.ints(0) >= static_cast<std::int64_t>(params_.size());
 }
 
-bool Workshop::replace(const Node& workspace, const Node& other) {
+bool Workshop::replace(const std::vector<Node>& workspaces, const std::vector<Node>& others) {
   const auto of = [&](const Node& param) -> Kernel::Workspace& {
     return workspaces_.at(static_cast<std::size_t>(param.ints(0)) - params_.size());
   };
-  if (!(of(workspace).elements == of(other).elements)) return false;
-  of(workspace).elements = 1;  // whose number stays
+  for (std::size_t i = 0; i < workspaces.size(); ++i) {
+    if (!(of(workspaces[i]).elements == of(others[i]).elements)) return false;
+  }
+  for (const Node& workspace : workspaces) of(workspace).elements = 1;  // whose number stays
   return true;
 }
 
@@ -198,38 +200,29 @@ class KnownPhases {
  public:
   explicit KnownPhases(Workshop& workshop) : workshop_(workshop) {}
 
-  /// Where an equal phase is, after which `later` phases of the same part are to read what it has
-  /// filled; nothing if there is none.
-  std::optional<std::size_t> find(const Node& phase, std::span<Node> later) {
-    const std::optional<Named> named = name(phase);
-    if (!named) return std::nullopt;
-    const auto known = known_.find(named->phase);
-    if (known == known_.end()) return std::nullopt;
-    Substitution same;
-    for (std::size_t i = 0; i < named->filled.size(); ++i) {
-      if (!workshop_.replace(named->filled[i], known->second.filled[i])) return std::nullopt;
-      same[named->filled[i]] = known->second.filled[i];
-    }
-    for (Node& other : later) other = substitute(other, same);
-    return known->second.place;
-  }
-
-  void add(const Node& phase, std::size_t place) {
-    if (const std::optional<Named> named = name(phase))
-      known_.emplace(named->phase, Known{place, named->filled});
-  }
-
- private:
   struct Named {
     Node phase;  // with names of its own for ranges, locals and what it fills
     std::vector<Node> filled;
   };
-  struct Known {
-    std::size_t place;
-    std::vector<Node> filled;
-  };
 
-  // Nothing for phases that write anything but working memory.
+  /// Where an equal phase is, after which `later` phases of the same part are to read what it has
+  /// filled; nothing if there is none.
+  std::optional<std::size_t> find(const std::optional<Named>& named, std::span<Node> later) {
+    const auto known = named ? known_.find(named->phase) : known_.end();
+    if (known == known_.end()) return std::nullopt;
+    if (!workshop_.replace(named->filled, known->second.filled)) return std::nullopt;
+    Substitution same;
+    for (std::size_t i = 0; i < named->filled.size(); ++i)
+      same[named->filled[i]] = known->second.filled[i];
+    for (Node& other : later) other = substitute(other, same);
+    return known->second.place;
+  }
+
+  void add(std::optional<Named> named, std::size_t place) {
+    if (named) known_.emplace(named->phase, Known{place, std::move(named->filled)});
+  }
+
+  /// Nothing for phases that write anything but working memory.
   std::optional<Named> name(const Node& phase) const {
     if (has_tiles(phase)) return std::nullopt;
     Named named;
@@ -252,6 +245,12 @@ class KnownPhases {
     named.phase = substitute(phase, names);
     return named;
   }
+
+ private:
+  struct Known {
+    std::size_t place;
+    std::vector<Node> filled;
+  };
 
   Workshop& workshop_;
   std::unordered_map<Node, Known, NodeHash> known_;
@@ -298,13 +297,14 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
     // Tiles take all of the shared memory.
     std::size_t at = 0;
     for (std::size_t i = 0; i < mine.size(); ++i) {
-      if (const auto known = known_phases.find(mine[i], std::span(mine).subspan(i + 1))) {
+      auto named = known_phases.name(mine[i]);
+      if (const auto known = known_phases.find(named, std::span(mine).subspan(i + 1))) {
         at = std::max(at, *known + 1);
         continue;
       }
       const Node& phase = mine[i];
       while (at < phases.size() && (has_tiles(phase) || has_tiles(phases[at]))) ++at;
-      known_phases.add(phase, at);
+      known_phases.add(std::move(named), at);
       if (at == phases.size()) {
         phases.push_back(phase);
       } else {

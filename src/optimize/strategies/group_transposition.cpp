@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::int64_t threads = 256;
 constexpr std::int64_t side_u = 64;  // of a group's block
-constexpr int line_bytes = 128;      // of its lines along V
+constexpr int stored_bytes = 128;    // of its lines along V
 constexpr int word_bytes = 4;        // that a thread stores at once
 // Elements of 16 bits are as fast without shared memory where caches keep the lines that are read
 // for one of them until the next is wanted: while those of neighbours along V are not so far apart.
@@ -97,7 +97,7 @@ class GroupTransposition {
   // Elements of a word, of a line, and from one line to the next in shared memory: lines begin in
   // other banks of it.
   int word() const { return word_bytes / bytes_; }
-  std::int64_t side_v() const { return line_bytes / bytes_; }
+  std::int64_t side_v() const { return stored_bytes / bytes_; }
   std::int64_t pitch() const { return side_v() + word(); }
 
   Node inside(const Node& u, const Node& v) const {
@@ -139,10 +139,10 @@ class GroupTransposition {
           computed.push_back(store_to(rows.back(), constant_int(0), value));
         }
         for (int u = 0; u < lanes_u_; ++u) {
-          std::vector<Node> word;
-          for (const Node& memory : rows) word.push_back(load_from(memory, constant_int(u)));
+          std::vector<Node> column;
+          for (const Node& memory : rows) column.push_back(load_from(memory, constant_int(u)));
           const Node line = mul(add(at, constant_int(u)), constant_int(pitch()));
-          stored.push_back(store_to(turned_[i], add(line, row), join_lanes(word)));
+          stored.push_back(store_to(turned_[i], add(line, row), join_lanes(column)));
         }
       }
       computed.insert(computed.end(), stored.begin(), stored.end());
@@ -158,10 +158,10 @@ class GroupTransposition {
       values[v_] = add(first_v_, at);
       std::vector<Node> statements;
       for (std::size_t i = 0; i < stores_.size(); ++i) {
-        const Node word =
-            load_from(turned_[i], add(mul(line, constant_int(pitch())), at), {}, this->word());
+        const Node turned =
+            load_from(turned_[i], add(mul(line, constant_int(pitch())), at), {}, word());
         statements.push_back(
-            store_to(stores_[i].src(0), substitute(stores_[i].src(1), values), word));
+            store_to(stores_[i].src(0), substitute(stores_[i].src(1), values), turned));
       }
       return branch(inside(values.at(u_), values.at(v_)), block(std::move(statements)));
     });

@@ -127,7 +127,7 @@ class RowPipeline {
     return stages_.size() <= least_rows / 2 && columns_ >= together_ * lanes_;
   }
 
-  // Rows that come from memory: of the first stage's loads, and of the stores' that no stage has.
+  // Whether the rows that stages read are too much for the caches together, but some of them fit.
   bool exceeds_caches() {
     const auto is_row = [&](const Node& load, const Node& along) {
       return load.srcs().size() == 2 && stride(load.src(1), along) == 1 &&
@@ -194,8 +194,8 @@ class RowPipeline {
     return values;
   }
 
-  // One pass over the columns. Users from `first` on and before `end` take part, counted from the
-  // last: 0 are the stores, of `row`, n is the stage that is n rows ahead.
+  // One pass over the columns, in which those that are `first` to `last` rows ahead of `row` take
+  // part: 0 are the stores, n is the stage that is n rows ahead.
   Node round(const Node& row, std::int64_t first, std::int64_t last) {
     std::vector<Node> statements;
     std::vector<std::size_t> active;

@@ -43,9 +43,9 @@ class Workshop {
   /// Working memory that all tasks share, as a pointer.
   Node workspace(DType dtype, const Size& elements);
   bool is_workspace(const Node& param) const;
-  /// Takes back a workspace for which another one stands in. False, and nothing done, where they
-  /// differ in size.
-  bool replace(const Node& workspace, const Node& other);
+  /// Takes back workspaces for which others stand in. False, and nothing done, where any two differ
+  /// in size.
+  bool replace(const std::vector<Node>& workspaces, const std::vector<Node>& others);
   const std::vector<Kernel::Workspace>& workspaces() const { return workspaces_; }
 
  private:

@@ -453,23 +453,24 @@ class TileContraction {
 
   // What is a matrix for each tap need not be one altogether.
   void prepare_y(Operand& y, Schedule& schedule) {
-    if (!in_boxes_ && k_.size() > 1) {  // which may be one in memory
-      Operand together = y;
-      Substitution values;
-      place(values, k_, deep_);
-      together.value = substitute(y.value, values);
-      if (find_plain(together, column_, deep_)) {
-        y = together;
-        return make(y, tile_columns_);
-      }
-    }
-    const bool one_range = in_boxes_ || k_.size() == 1;
-    if (!one_range || !find_plain(y, column_, deep_)) {
+    if (!find_plain_y(y)) {
       Ranges batch = batch_;
       batch.insert(batch.end(), taps_.begin(), taps_.end());
       compute(y, batch, {column_}, column_, in_boxes_ ? Ranges{deep_} : k_, schedule);
     }
     make(y, tile_columns_);
+  }
+
+  // Several ranges of K may be one in memory.
+  bool find_plain_y(Operand& y) const {
+    if (in_boxes_ || k_.size() == 1) return find_plain(y, column_, deep_);
+    Operand together = y;
+    Substitution values;
+    place(values, k_, deep_);
+    together.value = substitute(y.value, values);
+    if (!find_plain(together, column_, deep_)) return false;
+    y = together;
+    return true;
   }
 
   // The operand as a matrix of its own, which lies by depth where its neighbours in memory do.
