@@ -36,6 +36,7 @@ struct Target {
   std::int64_t tile_bytes = 0;     // the same, where tiles lie in it (kernel/tile.h)
   int copying_threads = 0;         // of a group that only copy tiles and wait (kernel/tile.h)
   bool overlaps_launches = false;  // a kernel may begin before the one that it follows has ended
+  bool counts_groups = false;      // a launch's groups know which of them comes last (kernel.h)
   bool has_matrix_step = false;    // threads in step multiply 16 x 16 by 16 x 8 together
 
   int threads = 1;  // workers of the pool, or groups at once: parallel tasks worth having

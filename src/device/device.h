@@ -99,6 +99,17 @@ class Recording {
   virtual void replay() = 0;
 };
 
+/// Memory of the host that a device copies into while the host goes on (Device::host_copy).
+class HostCopy {
+ public:
+  virtual ~HostCopy() = default;
+  /// Copies its whole size from `offset` of the buffer, after what was launched before; not while
+  /// an earlier copy is under way.
+  virtual void start(const Buffer& from, std::size_t offset) = 0;
+  /// Waits for the copy; what it copied, until the next start.
+  virtual std::span<const std::byte> wait() = 0;
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -119,6 +130,9 @@ class Device {
   virtual void copy_in(Buffer& to, std::size_t offset, std::span<const std::byte> from) = 0;
   virtual void copy_out(std::span<std::byte> to, const Buffer& from, std::size_t offset) = 0;
 
+  /// For copies of so many bytes; the device outlives it. Null where the device cannot.
+  virtual std::unique_ptr<HostCopy> host_copy(std::size_t) { return nullptr; }
+
   /// Loads an object file (codegen's output) whose entry point is `symbol`.
   virtual std::unique_ptr<Program> load(std::span<const std::byte> object,
                                         const std::string& symbol) = 0;
@@ -133,7 +147,6 @@ class Device {
   /// nothing done, where there is no way between the two.
   virtual bool copy_across(Buffer&, const Buffer&) { return false; }
 
- protected:
   /// DeviceError unless the buffer has these bytes; `what` names the call.
   void want_inside(const Buffer& buffer, std::size_t offset, std::size_t bytes,
                    const char* what) const;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <unordered_map>
 
@@ -118,6 +119,15 @@ class Machine {
           std::memcpy(at(i), at(first), static_cast<std::size_t>(byte_size(dtype)));
       }
     }
+  }
+
+  void run_arrive(const Node& node) {
+    const std::int64_t place = run_size(node.src(1));
+    check(place >= 0 && place < node.ints(1), "interpret: a place to arrive at");
+    std::int64_t& arrived = arrivals_[{node.get(), place}];
+    const std::int32_t last = ++arrived == node.ints(0) ? 1 : 0;
+    if (last != 0) arrived = 0;
+    std::memcpy(memory(node.src(0)).bytes, &last, sizeof(last));
   }
 
   /// See tile.h.
@@ -572,6 +582,7 @@ class Machine {
 
   std::string name_;
   std::vector<Block> params_;
+  std::map<std::pair<const NodeData*, std::int64_t>, std::int64_t> arrivals_;  // groups at a place
   std::unordered_map<const NodeData*, Block> locals_;
   std::int64_t threads_ = 1;  // of the task, a group
   std::int64_t thread_ = 0;   // the one that runs
@@ -610,6 +621,7 @@ void run_statement(const Node& statement, Machine& machine) {
     case Op::prefetch_:
     case Op::finish_steps_: break;
     case Op::group_reduce_: machine.run_group_reduce(statement); break;
+    case Op::arrive_: machine.run_arrive(statement); break;
     case Op::load_tile_:
     case Op::store_tile_: machine.run_tile_copy(statement); break;
     case Op::matrix_step_: machine.run_matrix_step(statement); break;

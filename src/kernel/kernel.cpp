@@ -85,6 +85,12 @@ Node prefetch(const Node& pointer, const Node& index) {
   return make_node(Op::prefetch_, DType::none, {pointer, index});
 }
 
+Node arrive(const Node& flag, const Node& place, std::int64_t groups, std::int64_t places) {
+  Attr attr;
+  attr.ints = {groups, places};
+  return make_node(Op::arrive_, DType::none, {flag, place}, std::move(attr));
+}
+
 Node group_reduce(ReduceOp op, const Node& registers, std::int64_t index, std::int64_t count,
                   std::int64_t width, std::int64_t threads) {
   return make_node(Op::group_reduce_, DType::none, {registers, constant_int(index)},

@@ -19,8 +19,9 @@
 //
 //    A task may be a group of threads: its statements then are loops of kind `threads`, whose
 //    values are threads that run side by side and all end before the group's next statement
-//    begins, and group_reduce, which combines what the threads hold in registers. Around them
-//    stand only blocks, branches and loops, the same for every thread of the group.
+//    begins, group_reduce, which combines what the threads hold in registers, and arrive, which
+//    says whether the launch's other groups have come as far. Around them stand only blocks,
+//    branches and loops, the same for every thread of the group.
 //
 //    A loop of kind `pipeline` runs like a serial one. Its body begins with the load_tile
 //    statements of its rounds, and the memory that these write is used in the same round only: so
@@ -117,6 +118,10 @@ Node prefetch(const Node& pointer, const Node& index);
 /// result. `width` is a power of two that divides `threads`. Halves are combined until one is left.
 Node group_reduce(ReduceOp op, const Node& registers, std::int64_t index, std::int64_t count,
                   std::int64_t width, std::int64_t threads);
+/// Sets `flag`, an int32 of shared memory, to whether the group is the last of `groups` to arrive
+/// at the place, one of `places`; the last one sees what the others had written. Every launch
+/// brings each place that it comes to as many groups.
+Node arrive(const Node& flag, const Node& place, std::int64_t groups, std::int64_t places);
 /// 1 / x of float32, where both are normal numbers; one unit in the last place off at most.
 Node near_recip(const Node& x);
 Node ramp(const Node& start, int lanes);

@@ -193,6 +193,11 @@ void write(const Node& node, int indent, Writer& writer, std::string& text) {
                           name(static_cast<ReduceOp>(node.ints(0))), node.ints(2), node.ints(3),
                           writer.text(node.src(0)), writer.text(node.src(1)), node.ints(1));
       break;
+    case Op::arrive_:
+      text +=
+          fmt::format("{}arrive at {} of {}: {} = last of {}\n", margin, writer.text(node.src(1)),
+                      node.ints(1), writer.text(node.src(0)), node.ints(0));
+      break;
     case Op::load_tile_:
     case Op::store_tile_:
       text += fmt::format("{}{} {}\n", margin, writer.text(node), box_text(view_of(node)));

@@ -154,8 +154,8 @@ class Checker {
       if (node.rank() != 0) fail(node, "is no scalar or vector");
       const bool statement = node.is(Op::store_) || node.is(Op::block_) || node.is(Op::loop_) ||
                              node.is(Op::branch_) || node.is(Op::prefetch_) ||
-                             node.is(Op::group_reduce_) || node.is(Op::panel_product_) ||
-                             is_of_tiles(node);
+                             node.is(Op::group_reduce_) || node.is(Op::arrive_) ||
+                             node.is(Op::panel_product_) || is_of_tiles(node);
       if (statement != (node.dtype() == DType::none)) fail(node, "a statement has no dtype");
       if (lowered && (node.lanes() != 1 ||
                       (group == OpGroup::kernel && !node.is(Op::range_) && !is_pointer(node)))) {
@@ -209,7 +209,7 @@ class Checker {
 
   void pointers(const Node& node) const {
     const bool accesses = node.is(Op::load_) || node.is(Op::store_) || node.is(Op::prefetch_) ||
-                          node.is(Op::group_reduce_);
+                          node.is(Op::group_reduce_) || node.is(Op::arrive_);
     const bool copies = node.is(Op::load_tile_) || node.is(Op::store_tile_);
     const bool products = node.is(Op::matrix_step_) || node.is(Op::panel_product_);
     const std::size_t pointers = products ? 3 : copies ? 2 : accesses;
@@ -225,10 +225,18 @@ class Checker {
     }
     if (accesses && node.src(0).is(Op::param_)) param(node, node.src(0));
     if (node.is(Op::group_reduce_)) return group(node, node.src(0));
+    if (node.is(Op::arrive_)) return arrival(node);
     if (node.is(Op::matrix_step_)) return product(node);
     if (node.is(Op::panel_product_)) return of_panel(node);
     if (copies) return tile_copy(node);
     if (accesses && node.src(0).is(Op::local_) && !node.is(Op::prefetch_)) local(node, node.src(0));
+  }
+
+  void arrival(const Node& node) const {
+    if (!is_local(node.src(0), Memory::shared) || node.src(0).dtype() != DType::int32)
+      fail(node, "the flag is no int32 of shared memory");
+    if (node.attr().ints.size() != 2 || node.ints(0) < 1 || node.ints(1) < 1)
+      fail(node, "wants numbers of groups and places");
   }
 
   void param(const Node& access, const Node& pointer) const {
@@ -404,6 +412,7 @@ class Statements {
         }
         loop(statement);
         break;
+      case Op::arrive_:
       case Op::load_tile_:
       case Op::store_tile_:
       case Op::matrix_step_: checker_.bound(statement, ranges_); [[fallthrough]];

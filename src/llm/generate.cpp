@@ -37,33 +37,40 @@ Generated generate(Session& session, std::span<const TokenId> prompt, Sampler& s
   }
   for (const TokenId token : prompt) sampler.accept(token);
 
-  start = Clock::now();
-  while (true) {
-    if (static_cast<std::int64_t>(result.tokens.size()) == options.max_tokens) {
-      result.ended = Ended::by_length;
-      break;
-    }
-    const TokenId token = sampler.sample(logits);
+  // Whether the generation goes on after this token.
+  const auto take = [&](TokenId token) {
+    const auto end = [&](Ended how) {
+      result.ended = how;
+      return false;
+    };
     if (tokenizer && !options.ignore_end && token < tokenizer->size() &&
         tokenizer->is_end_of_generation(token)) {
-      result.ended = Ended::by_model;
-      break;
+      return end(Ended::by_model);
     }
     sampler.accept(token);
     result.tokens.push_back(token);
     // The embedding may have more rows than the vocabulary; those have no text.
     const bool has_text = decoder && token < tokenizer->size();
-    if (!emit(has_text ? decoder->push(token) : std::string())) {
-      result.ended = Ended::by_caller;
-      break;
-    }
-    if (static_cast<std::int64_t>(result.tokens.size()) == options.max_tokens) continue;
-    if (session.position() == session.context()) {
-      result.ended = Ended::by_context;
-      break;
-    }
+    if (!emit(has_text ? decoder->push(token) : std::string())) return end(Ended::by_caller);
+    if (static_cast<std::int64_t>(result.tokens.size()) == options.max_tokens)
+      return end(Ended::by_length);
+    return session.position() < session.context() || end(Ended::by_context);
+  };
+
+  start = Clock::now();
+  TokenId token = 0;
+  bool goes_on = options.max_tokens != 0 && take(token = sampler.sample(logits));
+  if (goes_on && sampler.takes_likeliest()) {
+    session.follow_likeliest(token, session.context(), [&](TokenId chosen) {
+      ++result.steps;
+      return take(chosen);
+    });
+    goes_on = false;
+  }
+  while (goes_on) {
     logits = session.advance({&token, 1});
     ++result.steps;
+    goes_on = take(token = sampler.sample(logits));
   }
   result.step_seconds = seconds_since(start);
   if (decoder) emit(decoder->finish());

@@ -2,12 +2,15 @@
 
 #include "base/error.h"
 #include "brisk/create.h"
+#include "brisk/functions.h"
 #include "formats/gguf.h"
 #include "llm/tokenizer_load.h"
 #include "tensor/realize.h"
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
+#include <limits>
 
 namespace brisk {
 
@@ -94,6 +97,7 @@ Session::Session(const Model& model, const SessionOptions& options)
       transformer_(model.config(), model.weights(), cache_),
       batch_(std::min(batch_of(options, prompt_rounding_), cache_.context)),
       tokens_(empty({batch_}, DType::int32)),
+      chosen_(empty({1}, DType::int32)),
       position_variable_(Dim::variable("position", 0, cache_.context - 1)),
       few_variable_(batch_ > 1 ? Dim::variable("tokens", 1, std::min(batch_, few_tokens)) : Dim(1)),
       count_variable_(batch_ > 1 ? Dim::variable("tokens", 1, batch_) : Dim(1)) {}
@@ -104,6 +108,24 @@ ModelStep& Session::one_step() {
     decode_.emplace(std::vector{output.logits}, lies_on_engine(tokens_));
   }
   return *decode_;
+}
+
+// Reads a token and leaves the likeliest after it in its place; gives it too, or -1 where the
+// logits are not usable.
+ModelStep& Session::likeliest_step() {
+  if (!likeliest_) {
+    const Tensor logits = transformer_(chosen_, position_variable_, false, rounding_).logits;
+    const ValuesIndices most = logits.max(1);
+    const Tensor best = most.indices.cast(DType::int32);
+    const Tensor usable = most.values.abs() < std::numeric_limits<float>::infinity();
+    likeliest_.emplace(std::vector{where(usable, best, -1), chosen_.store({0}, best)},
+                       lies_on_engine(chosen_));
+    for (auto& copy : chosen_copies_) {
+      if (const Buffer* buffer = likeliest_->memory(0))
+        copy = buffer->device().host_copy(sizeof(TokenId));
+    }
+  }
+  return *likeliest_;
 }
 
 ModelStep& Session::few_step() {
@@ -190,6 +212,34 @@ std::vector<float> Session::advance(std::span<const TokenId> tokens,
     }
   }
   return run(tokens, false).read(0, model_.config().vocabulary);
+}
+
+void Session::follow_likeliest(TokenId token, std::int64_t most,
+                               const std::function<bool(TokenId)>& on_token) {
+  want({&token, 1});
+  chosen_.copy_from(std::as_bytes(std::span(&token, 1)));
+  ModelStep& step = likeliest_step();
+  const std::int64_t first = position_;
+  const std::int64_t limit = std::min(most, context() - first);
+  const std::int64_t ahead = chosen_copies_[0] ? 1 : 0;
+  const auto copy_of = [&](std::int64_t i) { return chosen_copies_[i % 2].get(); };
+  std::int64_t started = 0;
+  for (std::int64_t i = 0; i < limit; ++i) {
+    for (; started <= std::min(i + ahead, limit - 1); ++started) {
+      if (++decoded_ == settled && executor().computes_in_place()) model_.settle();
+      step.run({{"position", first + started}});
+      if (ahead > 0) copy_of(started)->start(*step.memory(0), 0);
+    }
+    TokenId chosen = -1;
+    if (ahead > 0) {
+      std::memcpy(&chosen, copy_of(i)->wait().data(), sizeof(chosen));
+    } else {
+      chosen = step.read_number(0);
+    }
+    position_ = first + i + 1;
+    if (chosen < 0) user_error("a logit is not finite; the model's output is not usable");
+    if (!on_token(chosen)) return;
+  }
 }
 
 Session::Trace Session::trace(std::span<const TokenId> tokens) {

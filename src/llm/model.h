@@ -12,6 +12,7 @@
 #include "llm/transformer.h"
 #include "llm/weights.h"
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -83,6 +84,13 @@ class Session {
   /// then.
   std::vector<float> advance(std::span<const TokenId> tokens,
                              const std::function<bool()>& go_on = {});
+  /// Greedy decoding: computes the token, then the likeliest one after it (of equals the lowest
+  /// id), and so on, each chosen on the device; where that can run ahead of the host it does, so
+  /// that it never waits. Hands over each chosen token until `on_token` says no, there were `most`
+  /// of them or the context is full. The last one is not in the cache then. UserError where a logit
+  /// is NaN or +infinity.
+  void follow_likeliest(TokenId token, std::int64_t most,
+                        const std::function<bool(TokenId)>& on_token);
   /// The same with the logits after each token, [tokens, vocabulary], and the hidden state after
   /// the first block, [tokens, width]; at most `batch` tokens.
   struct Trace {
@@ -108,6 +116,7 @@ class Session {
   /// Leaves the tokens where steps read them; gives the variables of their step.
   std::unordered_map<std::string, std::int64_t> load(std::span<const TokenId> tokens);
   ModelStep& one_step();
+  ModelStep& likeliest_step();
   ModelStep& few_step();
   ModelStep& prompt_step(bool every_row);
   ModelStep& run(std::span<const TokenId> tokens, bool every_row);
@@ -120,9 +129,12 @@ class Session {
   std::int64_t position_ = 0;
   int decoded_ = 0;  // steps of one token
   Tensor tokens_;    // int32 [batch], what the steps read
+  Tensor chosen_;    // int32 [1], what the likeliest step reads and writes
   Dim position_variable_, few_variable_, count_variable_;
   // Of one token, of few (each matrix is read once and not packed), of a whole prompt.
-  std::optional<ModelStep> decode_, few_, prompt_, trace_;
+  std::optional<ModelStep> decode_, likeliest_, few_, prompt_, trace_;
+  // What likeliest steps have chosen, on its way to the host: of this one, and of the one after it.
+  std::array<std::unique_ptr<HostCopy>, 2> chosen_copies_;
 };
 
 }  // namespace brisk

@@ -29,13 +29,30 @@ std::vector<Plan::KernelInfo> ModelStep::timed_run(
   return plan_->timed_run(variables);
 }
 
+void ModelStep::read_bytes(std::size_t i, std::span<std::byte> to) const {
+  if (const Buffer* buffer = memory(i)) {
+    check(buffer->bytes() >= to.size(), "an output holds what is read of it");
+    return buffer->device().copy_out(to, *buffer, 0);
+  }
+  const std::vector<std::byte> bytes = executor().read(results_.at(i));
+  check(bytes.size() >= to.size(), "an output holds what is read of it");
+  std::memcpy(to.data(), bytes.data(), to.size());
+}
+
 std::vector<float> ModelStep::read(std::size_t i, std::int64_t count) const {
-  const std::vector<std::byte> bytes =
-      plan_ ? Engine::shared().read(results_.at(i)) : executor().read(results_.at(i));
   std::vector<float> values(static_cast<std::size_t>(count));
-  check(bytes.size() >= values.size() * sizeof(float), "an output holds what is read of it");
-  std::memcpy(values.data(), bytes.data(), values.size() * sizeof(float));
+  read_bytes(i, std::as_writable_bytes(std::span(values)));
   return values;
+}
+
+std::int32_t ModelStep::read_number(std::size_t i) const {
+  std::int32_t number = 0;
+  read_bytes(i, std::as_writable_bytes(std::span(&number, 1)));
+  return number;
+}
+
+const Buffer* ModelStep::memory(std::size_t i) const {
+  return plan_ ? dynamic_cast<const Buffer*>(results_.at(i).attr().storage.get()) : nullptr;
 }
 
 bool lies_on_engine(const Tensor& realized) {

@@ -28,10 +28,16 @@ class ModelStep {
   const std::vector<Node>& roots() const { return roots_; }
   /// The first `count` values of output `i`, which is float32.
   std::vector<float> read(std::size_t i, std::int64_t count) const;
+  /// Of an output of a single int32.
+  std::int32_t read_number(std::size_t i) const;
+  /// Where output `i` lies; null on the evaluator.
+  const Buffer* memory(std::size_t i) const;
   /// The compiled form; null on the evaluator.
   const Plan* plan() const { return plan_ ? &*plan_ : nullptr; }
 
  private:
+  void read_bytes(std::size_t i, std::span<std::byte> to) const;
+
   std::vector<Node> roots_;
   std::vector<Node> results_;
   std::optional<Plan> plan_;

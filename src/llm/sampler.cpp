@@ -54,6 +54,13 @@ void Sampler::accept(std::int32_t token) {
   }
 }
 
+bool Sampler::takes_likeliest() const {
+  const SamplerOptions& o = options_;
+  const bool penalises =
+      o.repeat_penalty != 1 || o.frequency_penalty != 0 || o.presence_penalty != 0;
+  return o.temperature == 0 && o.logit_bias.empty() && (!penalises || o.penalty_window == 0);
+}
+
 void Sampler::reset() {
   window_.clear();
   counts_.clear();

@@ -45,6 +45,8 @@ class Sampler {
   /// Forgets the tokens and starts the draws over.
   void reset();
 
+  /// Whether every token is the one of the greatest logit, whatever came before.
+  bool takes_likeliest() const;
   const SamplerOptions& options() const { return options_; }
 
  private:

@@ -133,6 +133,27 @@ bool has_several_products(const Part& part, const Target& target) {
   return product;
 }
 
+// Two results that are made of the same sums (a pair of a vector that is turned) are made together:
+// a range of two counters becomes two stores where that computes each sum once.
+void join_pairs(Part& part) {
+  const std::vector<Node>& stores = part.stages[0].stores;
+  if (part.stages.size() != 1 || stores.size() != 1) return;
+  const std::size_t sums = outermost_reductions(stores).size();
+  if (sums < 2) return;
+  for (std::size_t i = 0; i < part.outer.size(); ++i) {
+    if (!(Size(part.outer[i].src(0)) == Size(2))) continue;
+    std::vector<Node> both;
+    for (const std::int64_t member : {0, 1}) {
+      Substitution memo = {{part.outer[i], constant_int(member)}};
+      both.push_back(substitute(stores[0], memo));
+    }
+    if (outermost_reductions(both).size() > sums) continue;
+    part.outer.erase(part.outer.begin() + static_cast<std::ptrdiff_t>(i));
+    part.stages[0].stores = std::move(both);
+    return;
+  }
+}
+
 // Stores that have a sum in common stay together, unless they all do.
 std::vector<std::vector<Node>> by_shared_sums(const std::vector<Node>& stores) {
   std::vector<std::vector<Node>> sets;
@@ -273,6 +294,7 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
     workshop.share_threads(all_points > 0 ? points(part.outer) / all_points : 1);
     int next_range = workshop.reserve_ranges(1000);
     split_ranges(part, next_range);
+    if (target.group_threads > 0) join_pairs(part);
     merge_ranges(part, next_range);
     std::optional<Schedule> whole = schedule_part(strategies.of_whole, part, workshop);
     if (!whole && has_several_products(part, target)) {

@@ -67,7 +67,9 @@ double operation_cost(const Node& node) {
 class Fuser {
  public:
   Fuser(std::span<const Node> roots, const Target& target)
-      : copies_tiles_(target.copying_threads > 0), order_(topological_order(roots)) {
+      : copies_tiles_(target.copying_threads > 0),
+        runs_groups_(target.group_threads > 0),
+        order_(topological_order(roots)) {
     for (const Node& root : roots) wanted_.insert(root);
   }
 
@@ -505,7 +507,7 @@ class Fuser {
     const double own = std::max(1.0, elements(node.shape()));
     double total = 0;
     for (const Use& use : uses) total += std::max(1.0, evaluations(node, use));
-    if (total <= own * 1.01) return false;
+    if (total <= own * 1.01 || is_read_in_pairs(node, uses)) return false;
     if (chained_.at(node) >= 2) return true;
     const Cone cone = cone_of(node);
     double again = (total - own) * cone.operations;
@@ -517,6 +519,35 @@ class Fuser {
     }
     const double bytes = own * byte_size(node.dtype()) * 2 + total * byte_size(node.dtype());
     return again > bytes * cost_per_byte + cost_of_kernel;
+  }
+
+  // A product of a single row, two elements of which make two of one kernel (a vector that is
+  // turned pair by pair): groups of threads make both together (optimize/optimize.cpp), which saves
+  // a launch.
+  bool is_read_in_pairs(const Node& node, const std::vector<Use>& uses) {
+    if (!runs_groups_ || uses.size() != 2 || !(uses[0].kernel == uses[1].kernel)) return false;
+    if (products_.count(node) == 0 || tiles_.count(node) != 0) return false;
+    for (const Node& counter : space_.at(uses[0].kernel)) {
+      if (!counter.is(Op::range_)) continue;
+      const Size size(counter.src(0));
+      if (!size.is_constant() || size.value() % 2 != 0 || size == Size(2)) continue;
+      const std::int64_t half = size.value() / 2;
+      const Node pair = new_range(Size(half));
+      for (const bool neighbours : {true, false}) {
+        const auto at = [&](const Use& use, std::int64_t member) {
+          const Node mine = neighbours ? add(mul(pair, constant_int(2)), constant_int(member))
+                                       : add(pair, constant_int(member * half));
+          Substitution memo = {{counter, mine}};
+          Index index;
+          for (const Node& i : use.index) index.push_back(substitute(i, memo));
+          return index;
+        };
+        const Index first = at(uses[0], 0);
+        const Index second = at(uses[0], 1);
+        if (first != second && first == at(uses[1], 1) && second == at(uses[1], 0)) return true;
+      }
+    }
+    return false;
   }
 
   // At several places of one kernel.
@@ -1099,6 +1130,7 @@ class Fuser {
   }
 
   const bool copies_tiles_;
+  const bool runs_groups_;
   std::vector<Node> order_;
   std::unordered_map<Node, Index, NodeHash> space_;  // the counters of a stored node's kernel
   std::unordered_map<Node, std::vector<Node>, NodeHash> more_outputs_;

@@ -125,6 +125,22 @@ Value* from_neighbour(Emitter& e, Value* value, std::int64_t distance, std::int6
   return e.b.CreateBitCast(joined, type);
 }
 
+Value* count_in(Emitter& e, Value* counter, std::int64_t groups) {
+  Value* greatest = e.b.getInt32(static_cast<std::uint32_t>(groups - 1));
+  Value* before =
+      assembly(e, {"atom.acq_rel.gpu.global.inc.u32 $0, [$1], $2;", "=r,l,r", false, true},
+               e.b.getInt32Ty(), {counter, greatest});
+  return e.b.CreateICmpEQ(before, greatest);
+}
+
+llvm::GlobalVariable* counters(llvm::Module& module, std::int64_t count) {
+  auto* type = llvm::ArrayType::get(llvm::Type::getInt32Ty(module.getContext()),
+                                    static_cast<std::uint64_t>(count));
+  return new llvm::GlobalVariable(module, type, false, llvm::GlobalValue::InternalLinkage,
+                                  llvm::Constant::getNullValue(type), "counters", nullptr,
+                                  llvm::GlobalValue::NotThreadLocal, global_space);
+}
+
 llvm::GlobalVariable* launch_memory(llvm::Module& module) {
   constexpr const char* name = "launch_memory";
   if (llvm::GlobalVariable* known = module.getGlobalVariable(name)) return known;

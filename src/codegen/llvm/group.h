@@ -1,7 +1,9 @@
 // What threads of a group do together, on processors that have groups (NVPTX): who they are, where
 // they wait for each other, what they hand to their neighbours, the memory they share. One kernel
 // function a phase, with the arguments
-//   params and workspaces as pointers to global memory, variables as i64, the first task as i64.
+//   params and workspaces as pointers to global memory, variables as i64, the first task and the
+//   end of tasks as i64, and where there are variables, a pointer to their values in memory that
+//   count instead of the arguments (null: none do); then the tensor maps of tiles.
 #pragma once
 
 #include <llvm/IR/Module.h>
@@ -14,6 +16,13 @@ namespace brisk::ir {
 
 constexpr unsigned global_space = 1;  // LLVM's address spaces of NVPTX
 constexpr unsigned shared_space = 3;
+
+/// One thread counts its group in at `counter`, after all threads of the group have met. Whether it
+/// is the last of `groups`, which then, after its threads have met again, sees what the others had
+/// written; the counter is zero again by then.
+llvm::Value* count_in(Emitter& e, llvm::Value* counter, std::int64_t groups);
+/// `count` counters, which are zero when the module is loaded.
+llvm::GlobalVariable* counters(llvm::Module& module, std::int64_t count);
 
 /// A kernel function that groups of exactly `threads` threads run, so many `together` on a
 /// processor at least.

@@ -337,6 +337,7 @@ class Renderer {
     pending_ = {};
     if (e_.target.overlaps_launches) let_next_launch(e_);
     bind_group_arguments(uses_of(body));
+    bind_group_variables();
     thread_ = thread_number(e_);
     const bool tasks = is_loop(body, LoopKind::parallel);
     const Node& run = tasks ? body.src(1) : body;
@@ -424,8 +425,12 @@ class Renderer {
     const std::size_t pointers = kernel_.params.size() + kernel_.workspace.size();
     std::vector<llvm::Type*> types(pointers, b_.getPtrTy(global_space));
     types.insert(types.end(), kernel_.variables.size() + 2, b_.getInt64Ty());
+    if (!kernel_.variables.empty()) types.push_back(b_.getPtrTy(global_space));
     types.insert(types.end(), views_.size(), b_.getPtrTy());
     return types;
+  }
+  unsigned first_map_argument() const {
+    return task_argument() + (kernel_.variables.empty() ? 2 : 3);
   }
 
   unsigned task_argument() const {
@@ -434,6 +439,32 @@ class Renderer {
   }
   Value* first_task() const { return function_->getArg(task_argument()); }
   Value* end_of_tasks() const { return function_->getArg(task_argument() + 1); }
+
+  // Once there is memory for all else, since this ends the function's first block.
+  void bind_group_variables() {
+    for (std::size_t i = 0; i < kernel_.variables.size(); ++i)
+      bind(kernel_.variables[i], variable_value(i));
+  }
+
+  // An argument, or where it changes from launch to launch, in memory.
+  Value* variable_value(std::size_t i) {
+    const std::size_t first = kernel_.params.size() + kernel_.workspace.size();
+    Value* result = function_->getArg(static_cast<unsigned>(first + i));
+    Value* memory = function_->getArg(task_argument() + 2);
+    BasicBlock* before = b_.GetInsertBlock();
+    auto* read = BasicBlock::Create(context_, "", function_);
+    auto* after = BasicBlock::Create(context_, "", function_);
+    b_.CreateCondBr(b_.CreateIsNull(memory), after, read);
+    b_.SetInsertPoint(read);
+    Value* place = b_.CreateConstInBoundsGEP1_64(b_.getInt64Ty(), memory, i);
+    Value* held = b_.CreateAlignedLoad(b_.getInt64Ty(), place, llvm::Align(8));
+    b_.CreateBr(after);
+    b_.SetInsertPoint(after);
+    llvm::PHINode* value = b_.CreatePHI(b_.getInt64Ty(), 2);
+    value->addIncoming(result, before);
+    value->addIncoming(held, read);
+    return value;
+  }
 
   void bind_group_arguments(const Uses& uses) {
     for (const Node& param : uses.params) {
@@ -449,8 +480,6 @@ class Renderer {
       function_->addParamAttr(i, llvm::Attribute::getWithAlignment(context_, group_alignment));
       pointers_[param] = function_->getArg(i);
     }
-    auto next = static_cast<unsigned>(kernel_.params.size() + kernel_.workspace.size());
-    for (const Node& variable : kernel_.variables) bind(variable, function_->getArg(next++));
     for (const Node& local : uses.scratch) bind_registers(local);
     for (const Node& local : uses.registers) bind_registers(local);
     for (const Node& local : uses.shared) {
@@ -483,6 +512,7 @@ class Renderer {
       if (node.is(Op::load_) && !own) accesses.read.insert(node.src(0));
       if (node.is(Op::store_) && !own) accesses.written.insert(node.src(0));
       if (node.is(Op::group_reduce_)) accesses.written.insert(node);  // its exchange
+      if (node.is(Op::arrive_)) accesses.written.insert(node.src(0));
       if (node.is(Op::load_tile_)) accesses.read.insert(node.src(1));
       if (node.is(Op::store_tile_)) {
         accesses.read.insert(node.src(0));
@@ -581,6 +611,18 @@ class Renderer {
       ++statement_;
       write_lanes(node.src(0), index, 1, stored, nullptr);
     }
+  }
+
+  void arrive(const Node& node) {
+    ++statement_;
+    Value* place = value(node.src(1));
+    Value* all = counters(module_, node.ints(1));
+    meet();
+    guarded(is_first_thread(), [&] {
+      Value* last = count_in(e_, b_.CreateGEP(b_.getInt32Ty(), all, place), node.ints(0));
+      write_lanes(node.src(0), constant_int(0), 1, b_.CreateZExt(last, b_.getInt32Ty()), nullptr);
+    });
+    meet();
   }
 
   void exchange(ReduceOp op, DType dtype, Value*& value, std::int64_t first_distance) {
@@ -702,7 +744,7 @@ class Renderer {
     check(copying_ > 0, "tiles of a target whose groups have threads that copy");
     auto* type = llvm::FunctionType::get(b_.getVoidTy(), group_types(), false);
     function_ = tile_function(module_, type, fmt::format("{}_{}", symbol_of(kernel_), index),
-                              threads_ + copying_, task_argument() + 2);
+                              threads_ + copying_, first_map_argument());
     begin_function();
     memory_ = phase_memory(body);
     accesses_ = accesses_of(body);
@@ -720,6 +762,7 @@ class Renderer {
     const Uses uses = uses_of(body);
     bind_group_arguments(uses);
     bind_tiles(uses);
+    bind_group_variables();
     thread_ = thread_number(e_);
     warp_ = warp_number(e_, thread_);
     guarded(is_first_thread(), [&] { make_signals(); });
@@ -742,7 +785,7 @@ class Renderer {
     for (const Node& local : uses.shared) place_tile(local, word(memory_.offset(local)));
     maps_.clear();
     rings_.clear();
-    for (unsigned i = task_argument() + 2; i < function_->arg_size(); ++i)
+    for (unsigned i = first_map_argument(); i < function_->arg_size(); ++i)
       maps_.push_back(b_.CreatePtrToInt(function_->getArg(i), b_.getInt64Ty()));
     for (const TileRing& ring : memory_.rings) {
       for (const Role role : {Role::copies, Role::computes}) {
@@ -1141,6 +1184,7 @@ class Renderer {
         meet_before(accesses_of(node.src(0)));
         return keeping_pending({}, [&] { branch(node); });
       case Op::group_reduce_: return group_reduce(node);
+      case Op::arrive_: return arrive(node);
       case Op::load_tile_:
         if (role_ == Role::copies) load_tile(node);
         return;
@@ -1180,7 +1224,7 @@ class Renderer {
     const std::vector<Node> nodes = topological_order({&statement, 1});
     return std::any_of(nodes.begin(), nodes.end(), [](const Node& node) {
       return is_loop(node, LoopKind::threads) || node.is(Op::group_reduce_) ||
-             node.is(Op::store_tile_) || node.is(Op::matrix_step_);
+             node.is(Op::arrive_) || node.is(Op::store_tile_) || node.is(Op::matrix_step_);
     });
   }
 
@@ -1339,6 +1383,10 @@ class Renderer {
     switch (node.op()) {
       case Op::constant_: return {constant(context_, node), 0, false, 0};
       case Op::load_: return {load(node), top(), true, 0};
+      case Op::or_:
+        if (const Node low = low_byte_of_word(node))
+          return {word_of_bytes(node, low), top(), true, 0};
+        break;
       case Op::add_:
         if (node.dtype() == DType::int64 && node.lanes() == 1) return sum(node);
         break;
@@ -1575,6 +1623,33 @@ class Renderer {
       known->setAlignment(llvm::Align(64));
     }
     return known;
+  }
+
+  // Of two neighbouring bytes that make a word, the first of them, where groups may read both at
+  // once; empty otherwise.
+  Node low_byte_of_word(const Node& node) const {
+    if (!in_groups() || node.dtype() != DType::uint16 || node.lanes() != 1) return {};
+    const auto byte = [](const Node& wide) -> Node {
+      const bool plain = wide.is(Op::cast_) && wide.src(0).is(Op::load_) &&
+                         wide.src(0).dtype() == DType::uint8 && wide.src(0).srcs().size() == 2;
+      return plain ? wide.src(0) : Node();
+    };
+    const Node low = byte(node.src(0));
+    const Node& raised = node.src(1);
+    if (!low || !raised.is(Op::shl_) || !raised.src(1).is_constant() ||
+        raised.src(1).int_value() != 8) {
+      return {};
+    }
+    const Node high = byte(raised.src(0));
+    const bool together = high && high.src(0) == low.src(0) &&
+                          high.src(1) == brisk::add(low.src(1), constant_int(1)) &&
+                          low.src(0).is(Op::param_) && is_multiple(low.src(1), 2);
+    return together ? low : Node();
+  }
+
+  Value* word_of_bytes(const Node& node, const Node& low) {
+    return b_.CreateAlignedLoad(memory_type(context_, node.dtype()),
+                                address(low.src(0), low.src(1)), llvm::Align(2));
   }
 
   Value* load(const Node& node) {

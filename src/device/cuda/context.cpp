@@ -34,10 +34,7 @@ GpuContext::GpuContext(int number) : id_(fmt::format("cuda:{}", number)) {
 GpuContext::~GpuContext() {
   if (driver().context_set(context_) != success) return;
   for (Lane& lane : lanes_) {
-    for (Staging& staging : lane.parts) {
-      if (staging.memory != nullptr) driver().host_free(staging.memory);
-      if (staging.done != nullptr) driver().event_destroy(staging.done);
-    }
+    for (Staging& staging : lane.parts) unpin(staging);
   }
   if (stream_ != nullptr) driver().stream_destroy(stream_);
   driver().context_release(device_);
@@ -109,14 +106,46 @@ void GpuContext::fill_zeros(Address address, std::size_t bytes) {
   want(driver().fill_bytes(address, 0, bytes, stream_), "filling memory");
 }
 
+GpuContext::Pinned GpuContext::pin(std::size_t bytes) {
+  enter();
+  Pinned pinned;
+  want(driver().host_allocate(&pinned.memory, bytes, 0), "allocating pinned memory");
+  const Status error = driver().event_create(&pinned.done, event_disable_timing);
+  if (error != success) {
+    unpin(pinned);
+    want(error, "making an event");
+  }
+  return pinned;
+}
+
+void GpuContext::unpin(Pinned& pinned) noexcept {
+  if (driver().context_set(context_) != success) return;
+  if (pinned.done != nullptr) {
+    driver().event_synchronize(pinned.done);
+    driver().event_destroy(pinned.done);
+  }
+  if (pinned.memory != nullptr) driver().host_free(pinned.memory);
+  pinned = {};
+}
+
+void GpuContext::start_copy_out(const Pinned& to, Address from, std::size_t bytes) {
+  enter();
+  want(driver().copy_to_host(to.memory, from, bytes, stream_), "copying from the device");
+  want(driver().event_record(to.done, stream_), "recording an event");
+}
+
+void GpuContext::wait_for(const Pinned& pinned) {
+  enter();
+  want(driver().event_synchronize(pinned.done), "waiting for a copy");
+}
+
 // One that no copy uses any more.
 GpuContext::Staging& GpuContext::next_staging(Lane& lane) {
   Staging& staging = lane.parts[lane.turn ^= 1];
   if (staging.done == nullptr) {
-    want(driver().host_allocate(&staging.memory, staging_bytes, 0), "allocating pinned memory");
-    want(driver().event_create(&staging.done, event_disable_timing), "making an event");
+    staging = pin(staging_bytes);
   } else {
-    want(driver().event_synchronize(staging.done), "waiting for a copy");
+    wait_for(staging);
   }
   return staging;
 }

@@ -50,12 +50,19 @@ class GpuContext {
   void launched(const std::string& symbol);
   void synchronize();
 
- private:
   /// Pinned memory, and when the last copy of it is done.
-  struct Staging {
+  struct Pinned {
     void* memory = nullptr;
     Event done = nullptr;
   };
+  Pinned pin(std::size_t bytes);
+  void unpin(Pinned& pinned) noexcept;
+  /// Returns before the copy is done.
+  void start_copy_out(const Pinned& to, Address from, std::size_t bytes);
+  void wait_for(const Pinned& pinned);
+
+ private:
+  using Staging = Pinned;
   /// What one thread copies through: one part is on its way while it fills the other.
   struct Lane {
     std::array<Staging, 2> parts;

@@ -89,6 +89,33 @@ DeviceInfo describe(int number) {
   return info;
 }
 
+class PinnedCopy final : public HostCopy {
+ public:
+  PinnedCopy(const Device& device, std::shared_ptr<GpuContext> context, std::size_t bytes)
+      : device_(device),
+        context_(std::move(context)),
+        bytes_(bytes),
+        pinned_(context_->pin(bytes)) {}
+  ~PinnedCopy() override { context_->unpin(pinned_); }
+  PinnedCopy(const PinnedCopy&) = delete;
+  PinnedCopy& operator=(const PinnedCopy&) = delete;
+
+  void start(const Buffer& from, std::size_t offset) override {
+    device_.want_inside(from, offset, bytes_, "host_copy");
+    context_->start_copy_out(pinned_, reinterpret_cast<Address>(from.address()) + offset, bytes_);
+  }
+  std::span<const std::byte> wait() override {
+    context_->wait_for(pinned_);
+    return {static_cast<const std::byte*>(pinned_.memory), bytes_};
+  }
+
+ private:
+  const Device& device_;
+  std::shared_ptr<GpuContext> context_;
+  std::size_t bytes_;
+  GpuContext::Pinned pinned_;
+};
+
 class CudaDevice final : public Device {
  public:
   explicit CudaDevice(int number)
@@ -134,6 +161,10 @@ class CudaDevice final : public Device {
   void copy_out(std::span<std::byte> to, const Buffer& from, std::size_t offset) override {
     want_inside(from, offset, to.size(), "copy_out");
     context_->copy_out(to.data(), address_of(from) + offset, to.size());
+  }
+
+  std::unique_ptr<HostCopy> host_copy(std::size_t bytes) override {
+    return std::make_unique<PinnedCopy>(*this, context_, bytes);
   }
 
   std::unique_ptr<Program> load(std::span<const std::byte> object,

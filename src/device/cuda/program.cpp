@@ -124,7 +124,8 @@ const GpuProgram& program_of(const Launch& launch) {
 // A launch's arguments as the driver takes them, the same for each of its phases but for the tasks.
 class Arguments {
  public:
-  Arguments(const GpuContext& context, const Launch& launch) {
+  /// `variables`: where the kernel finds their values, or 0 for those of the launch.
+  Arguments(const GpuContext& context, const Launch& launch, Address variables = 0) {
     check(launch.phase_needs.size() == launch.phase_tasks.size(), "needs of each phase");
     for (void* buffer : launch.buffers) {
       values_.push_back(reinterpret_cast<std::uintptr_t>(buffer));
@@ -132,7 +133,9 @@ class Arguments {
     }
     for (const std::int64_t variable : launch.variables)
       values_.push_back(static_cast<std::uint64_t>(variable));
-    values_.resize(values_.size() + 2);
+    tasks_ = values_.size();
+    values_.resize(tasks_ + 2);
+    if (!launch.variables.empty()) values_.push_back(variables);
     const std::string& symbol = program_of(launch).symbol();
     for (const TileMap& tile : launch.tiles)
       maps_.push_back(tensor_map(context, tile, launch.buffers, symbol));
@@ -147,13 +150,14 @@ class Arguments {
 
   /// For the tasks from `first` on, below `end`.
   void** of_tasks(std::int64_t first, std::int64_t end) {
-    values_[values_.size() - 2] = static_cast<std::uint64_t>(first);
-    values_.back() = static_cast<std::uint64_t>(end);
+    values_[tasks_] = static_cast<std::uint64_t>(first);
+    values_[tasks_ + 1] = static_cast<std::uint64_t>(end);
     return pointers_.data();
   }
 
  private:
   std::vector<std::uint64_t> values_;  // of 8 bytes each
+  std::size_t tasks_ = 0;              // where the first and the end of them are
   std::vector<TensorMap> maps_;
   std::vector<void*> pointers_;
 };
@@ -195,7 +199,8 @@ bool has_graphs() {
 }
 
 // A chain of kernels, one for each phase of each launch. A phase without tasks has one group, which
-// finds nothing to do.
+// finds nothing to do. Kernels read variables in memory, so that other values cost one copy for all
+// of them; only other tasks and tiles change the graph.
 class GpuRecording final : public Recording {
  public:
   GpuRecording(std::shared_ptr<GpuContext> context, std::span<const Launch> launches,
@@ -203,9 +208,14 @@ class GpuRecording final : public Recording {
       : context_(std::move(context)),
         processors_(processors),
         overlaps_(overlaps && driver().graph_depend != nullptr) {
+    for (const Launch& launch : launches) {
+      first_variable_.push_back(variables_.size());
+      variables_.insert(variables_.end(), launch.variables.begin(), launch.variables.end());
+    }
     context_->enter();
     context_->want(driver().graph_create(&graph_, 0), "making a graph");
     try {
+      if (!variables_.empty()) in_memory_ = context_->allocate(std::as_bytes(span()).size());
       for (const Launch& launch : launches) add(launch);
       context_->want(driver().graph_instantiate(&exec_, graph_, 0), "compiling a graph");
     } catch (...) {
@@ -221,8 +231,16 @@ class GpuRecording final : public Recording {
   GpuRecording& operator=(const GpuRecording&) = delete;
 
   void update(std::size_t i, const Launch& launch) override {
+    const std::span<std::int64_t> mine = span().subspan(first_variable_[i]);
+    if (!std::equal(launch.variables.begin(), launch.variables.end(), mine.begin())) {
+      std::copy(launch.variables.begin(), launch.variables.end(), mine.begin());
+      written_ = false;
+    }
+    Shape shape(launch);
+    if (shape == shapes_[i]) return;
+    shapes_[i] = std::move(shape);
     context_->enter();
-    Arguments arguments(*context_, launch);
+    Arguments arguments(*context_, launch, variables_of(i));
     for (std::size_t phase = 0; phase < launch.phase_tasks.size(); ++phase) {
       const KernelNode kernel = kernel_of(launch, phase, arguments);
       context_->want(driver().graph_set_kernel(exec_, phases_[i][phase], &kernel),
@@ -232,11 +250,31 @@ class GpuRecording final : public Recording {
 
   void replay() override {
     context_->enter();
+    if (!written_ && !variables_.empty()) {
+      const auto bytes = std::as_bytes(span());
+      context_->copy_in(in_memory_, bytes.data(), bytes.size());
+    }
+    written_ = true;
     context_->launched(name_);
     context_->want(driver().graph_launch(exec_, context_->stream()), "launching a graph");
   }
 
  private:
+  // What a graph holds of a launch beyond its program and buffers.
+  struct Shape {
+    explicit Shape(const Launch& launch)
+        : tasks(launch.phase_tasks.begin(), launch.phase_tasks.end()),
+          tiles(launch.tiles.begin(), launch.tiles.end()) {}
+    bool operator==(const Shape&) const = default;
+    std::vector<std::int64_t> tasks;
+    std::vector<TileMap> tiles;
+  };
+
+  std::span<std::int64_t> span() { return variables_; }
+  Address variables_of(std::size_t launch) const {
+    return in_memory_ + first_variable_[launch] * sizeof(std::int64_t);
+  }
+
   KernelNode kernel_of(const Launch& launch, std::size_t phase, Arguments& arguments) const {
     const PhaseNeeds& needs = launch.phase_needs[phase];
     const std::int64_t tasks = launch.phase_tasks[phase];
@@ -254,7 +292,8 @@ class GpuRecording final : public Recording {
   }
 
   void add(const Launch& launch) {
-    Arguments arguments(*context_, launch);
+    Arguments arguments(*context_, launch, variables_of(phases_.size()));
+    shapes_.emplace_back(launch);
     std::vector<GraphNode>& phases = phases_.emplace_back();
     for (std::size_t phase = 0; phase < launch.phase_tasks.size(); ++phase) {
       const KernelNode kernel = kernel_of(launch, phase, arguments);
@@ -274,6 +313,7 @@ class GpuRecording final : public Recording {
   void destroy() noexcept {
     if (exec_ != nullptr) driver().graph_exec_destroy(exec_);
     if (graph_ != nullptr) driver().graph_destroy(graph_);
+    if (in_memory_ != 0) context_->free(in_memory_);
   }
 
   std::shared_ptr<GpuContext> context_;
@@ -283,6 +323,11 @@ class GpuRecording final : public Recording {
   GraphExec exec_ = nullptr;
   GraphNode last_ = nullptr;
   std::vector<std::vector<GraphNode>> phases_;  // of each launch
+  std::vector<Shape> shapes_;
+  std::vector<std::int64_t> variables_;  // of all launches
+  std::vector<std::size_t> first_variable_;
+  Address in_memory_ = 0;
+  bool written_ = false;
   std::string name_;
 };
 

@@ -1,7 +1,8 @@
 // Attention by groups of threads, for few queries: a group takes a tile of rows (queries, and the
 // heads that share keys) and a part of the keys, block after block, with the running maximum and
 // sum of each row (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018);
-// parts of keys are as many as keep the processor busy, and a second phase combines them.
+// parts of keys are as many as keep the processor busy, and the last group of a tile to have done
+// its own combines them, or a second phase where groups cannot tell.
 //
 //   block of keys:  scores, a few neighbouring threads a key; exponentials, some threads a row;
 //                   then the weighted sum of values, each thread some columns of some keys.
@@ -26,7 +27,7 @@ constexpr std::int64_t most_sums = 64;             // accumulators of a thread
 constexpr std::int64_t most_parts = 64;            // of the keys
 constexpr std::int64_t exchange_bytes = 16 << 10;  // of the slices' sums
 constexpr std::int64_t most_exchange = 20 << 10;
-constexpr std::int64_t parts_together = 8;
+constexpr std::int64_t parts_together = 16;
 
 std::int64_t power_dividing(std::int64_t n, std::int64_t most) {
   std::int64_t p = 1;
@@ -70,9 +71,12 @@ class GroupAttention {
     begin();
     blocks_of_keys();
     leave_part();
+    const bool counts = workshop_.target().counts_groups;
+    if (counts) combine_at_end();
     Schedule schedule;
     schedule.name = "group_attention";
-    schedule.phases = {loop(LoopKind::parallel, task_, block(statements_)), combine_parts()};
+    schedule.phases = {loop(LoopKind::parallel, task_, block(statements_))};
+    if (!counts) schedule.phases.push_back(combine_after());
     return schedule;
   }
 
@@ -104,7 +108,8 @@ class GroupAttention {
     const std::int64_t tasks = std::max<std::int64_t>(1, (extent(form_.batch) * tiles_).upper());
     const std::int64_t wanted = std::max<std::int64_t>(1, 2L * target.threads / tasks);
     const std::int64_t blocks = (length.upper() + block_ - 1) / block_;
-    parts_ = std::min({power_below(wanted), most_parts, power_below(blocks)});
+    const std::int64_t of_a_block = blocks > 1 ? 2 * power_below(blocks - 1) : 1;
+    parts_ = std::min({power_below(wanted), most_parts, of_a_block});
   }
 
   // The counters of a row of the tile; rows beyond the last are the last one again.
@@ -120,9 +125,9 @@ class GroupAttention {
 
   // Of a part of a row, in working memory.
   Node place_of(const Node& row) const {
-    const Node all = add(add(rows_before_, first_row_), row);
-    return add(mul(all, constant_int(parts_)), part_number_);
+    return add(mul(place_of_row(row), constant_int(parts_)), part_number_);
   }
+  Node place_of_row(const Node& row) const { return add(add(rows_before_, first_row_), row); }
 
   void name_memory() {
     queries_ = workshop_.shared(DType::float32, rows_ * width_);
@@ -400,16 +405,104 @@ class GroupAttention {
     of_threads(thread, {loop(LoopKind::serial, step, branch(there, store_to(all_sums_, at, sum)))});
   }
 
-  // ---- the second phase ----------------------------------------------------------------------
+  // ---- the parts together ---------------------------------------------------------------------
 
-  Node combine_parts() {
-    const Size rows = extent(form_.batch) * extent(form_.rows);
-    const Node row = workshop_.range(rows);
+  // By the last group of the tile to have done its part: first the share of each part in each row,
+  // a thread a part; then the sums, a few columns a thread.
+  void combine_at_end() {
+    const Node flag = workshop_.shared(DType::int32, 1);
+    const Size all = extent(form_.batch) * tiles_;
+    statements_.push_back(arrive(flag, idiv(task_, number(parts_)), parts_, all.upper()));
+    const std::int64_t lanes = std::clamp<std::int64_t>(
+        power_dividing(columns_, 4), 1, std::max<std::int64_t>(1, rows_ * columns_ / threads));
+    std::vector<Node> body = weigh_parts();
+    const Node thread = workshop_.range(threads);
+    const Node round = workshop_.range((rows_ * columns_ / lanes + threads - 1) / threads);
+    const Node p = mul(add(mul(round, number(threads)), thread), number(lanes));
+    const Node row = idiv(p, number(columns_));
+    const Node column = mod(p, number(columns_));
+    const Node sum = workshop_.registers(DType::float32, lanes);
+    const auto width = static_cast<int>(lanes);
+    std::vector<Node> mine = {store_to(sum, number(0), splat(constant_float(0), width))};
+    over_parts(mine, [&](const Node& part) {
+      const Node at = add(mul(place_of_row(row), number(parts_)), part);
+      const Node more = load_from(all_sums_, add(mul(at, number(columns_)), column), {}, width);
+      const Node share = load_from(shares_, add(mul(row, number(parts_)), part));
+      const Node old = load_from(sum, number(0), {}, width);
+      return store_to(sum, number(0), add(old, mul(share, more)));
+    });
+    for (std::int64_t i = 0; i < lanes; ++i) {
+      mine.push_back(result(place_of_row(row), add(column, number(i)), load_from(sum, number(i)),
+                            load_from(totals_, row)));
+    }
+    const Node there = logical_and(integer_less(p, number(rows_ * columns_)), is_row(row));
+    body.push_back(loop(LoopKind::threads, thread,
+                        loop(LoopKind::serial, round, branch(there, block(std::move(mine))))));
+    const Node last = cmpne(load_from(flag, number(0)), constant_int(0, DType::int32));
+    statements_.push_back(branch(last, block(std::move(body))));
+  }
+
+  // By how much the parts of the tile's rows count, and the rows' totals, into shared memory.
+  std::vector<Node> weigh_parts() {
+    shares_ = workshop_.shared(DType::float32, rows_ * parts_);
+    totals_ = workshop_.shared(DType::float32, rows_);
+    const std::int64_t rounds = (rows_ * parts_ + threads - 1) / threads;
+    const Node own = workshop_.registers(DType::float32, rounds);
+    const Node greatest = workshop_.registers(DType::float32, rounds);
+    const Node total = workshop_.registers(DType::float32, rounds);
+    const auto place_in = [&](const Node& thread, std::int64_t i) {
+      return integer_min(add(thread, number(i * threads)), number(rows_ * parts_ - 1));
+    };
+    const auto at = [&](const Node& p) {
+      const Node last = (extent(form_.batch) * extent(form_.rows) * parts_ - 1).node();
+      return integer_min(add(mul(place_of_row(number(0)), number(parts_)), p), last);
+    };
+    const Node thread = workshop_.range(threads);
+    const Node other = workshop_.range(threads);
+    const Node third = workshop_.range(threads);
+    std::vector<Node> reading;
+    std::vector<Node> weighing;
+    std::vector<Node> leaving;
+    for (std::int64_t i = 0; i < rounds; ++i) {
+      const Node most = load_from(all_greatest_, at(place_in(thread, i)));
+      reading.push_back(store_to(own, number(i), most));
+      reading.push_back(store_to(greatest, number(i), load_from(own, number(i))));
+      reading.push_back(
+          store_to(total, number(i), load_from(all_totals_, at(place_in(thread, i)))));
+      const Node share =
+          exponential(load_from(own, number(i)), finite(load_from(greatest, number(i))));
+      weighing.push_back(store_to(own, number(i), share));
+      weighing.push_back(
+          store_to(total, number(i), mul(load_from(own, number(i)), load_from(total, number(i)))));
+      const Node p = add(third, number(i * threads));
+      leaving.push_back(branch(integer_less(p, number(rows_ * parts_)),
+                               block({store_to(shares_, p, load_from(own, number(i))),
+                                      branch(integer_less(mod(p, number(parts_)), number(1)),
+                                             store_to(totals_, idiv(p, number(parts_)),
+                                                      load_from(total, number(i))))})));
+    }
+    return {loop(LoopKind::threads, thread, block(std::move(reading))),
+            group_reduce(ReduceOp::max, greatest, 0, rounds, parts_, threads),
+            loop(LoopKind::threads, other, block(std::move(weighing))),
+            group_reduce(ReduceOp::add, total, 0, rounds, parts_, threads),
+            loop(LoopKind::threads, third, block(std::move(leaving)))};
+  }
+
+  // By a second phase.
+  Node combine_after() {
+    const Node row = workshop_.range(extent(form_.batch) * extent(form_.rows));
     const std::int64_t step = workshop_.target().group_step;
     const std::int64_t team = std::min(threads, (columns_ + step - 1) / step * step);
     const Node thread = workshop_.range(team);
     const Node round = workshop_.range((columns_ + team - 1) / team);
     const Node column = add(mul(round, number(team)), thread);
+    const Node mine = branch(integer_less(column, number(columns_)), combine_parts(row, column));
+    return loop(LoopKind::parallel, row,
+                loop(LoopKind::threads, thread, loop(LoopKind::serial, round, mine)));
+  }
+
+  // A thread's column of a row, of all rows of the batch.
+  Node combine_parts(const Node& row, const Node& column) {
     const Node greatest = workshop_.registers(DType::float32, 1);
     const Node total = workshop_.registers(DType::float32, 1);
     const Node sum = workshop_.registers(DType::float32, 1);
@@ -428,17 +521,20 @@ class GroupAttention {
                     store_to(total, number(0),
                              add(held(total), mul(share, load_from(all_totals_, at(part)))))});
     });
+    body.push_back(result(row, column, held(sum), held(total)));
+    return block(std::move(body));
+  }
+
+  // The stored result of a column of a row, of all rows of the batch.
+  Node result(const Node& row, const Node& column, const Node& sum, const Node& total) const {
     Substitution values;
     place(values, form_.batch, idiv(row, extent(form_.rows).node()));
     place(values, form_.rows, mod(row, extent(form_.rows).node()));
     values[form_.column] = column;
     Substitution memo = values;
-    memo[form_.total] = held(total);
-    values[form_.weighted] = mul(held(sum), substitute(factor_, memo));
-    body.push_back(substitute(part_.stages[0].stores[0], values));
-    const Node all = branch(integer_less(column, number(columns_)), block(std::move(body)));
-    return loop(LoopKind::parallel, row,
-                loop(LoopKind::threads, thread, loop(LoopKind::serial, round, all)));
+    memo[form_.total] = total;
+    values[form_.weighted] = mul(sum, substitute(factor_, memo));
+    return substitute(part_.stages[0].stores[0], values);
   }
 
   template <typename Body>
@@ -468,6 +564,7 @@ class GroupAttention {
   Substitution outside_;
   std::vector<Substitution> row_at_;
   Node queries_, scores_, rescale_;            // shared
+  Node shares_, totals_;                       // shared, of parts and of rows
   Node greatest_, total_, part_greatest_;      // of the thread's row
   Node sums_, products_;                       // of the thread
   Node all_greatest_, all_totals_, all_sums_;  // of every part of every row

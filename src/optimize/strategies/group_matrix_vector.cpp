@@ -29,6 +29,7 @@ constexpr std::int64_t least_products = 4096;  // that are worth teams
 constexpr std::int64_t most_sums = 32;         // accumulators of a thread
 constexpr std::int64_t least_vectors = 4;      // of a thread
 constexpr std::int64_t loads_at_once = 8;      // of the matrix, of a thread
+constexpr std::int64_t most_others = 16;       // values that a thread holds for its results
 constexpr std::int64_t cheap_operations = 6;   // not worth computing once for all rows
 
 class GroupMatrixVector {
@@ -189,12 +190,13 @@ class GroupMatrixVector {
       Node offset = product.offset;
       uncentre(operand, product, offset);
       const Factors scale = factors_of(product.scale, form_.n);
+      const Factors shift = offset ? factors_of(offset, form_.n) : Factors();
+      make_together({scale.without, shift.without, product.a});
       operand.row_scale = scale.with;
       operand.column_scale = made(scale.without, false);
       if (offset) {
-        const Factors factors = factors_of(offset, form_.n);
-        operand.row_offset = factors.with ? factors.with : constant_float(1);
-        operand.column_offset = made(factors.without ? factors.without : constant_float(1), false);
+        operand.row_offset = shift.with ? shift.with : constant_float(1);
+        operand.column_offset = made(shift.without ? shift.without : constant_float(1), false);
       }
     }
     operand.a = made(product.a, true);
@@ -214,12 +216,30 @@ class GroupMatrixVector {
     offset = mul(product.scale, cast(mul(sum, centre), DType::float32));
   }
 
-  // The value for the group's batch and any column, made before where it should be.
-  Node made(const Node& value, bool of_elements) {
-    if (!value) return value;
+  // The value for the group's batch and any column.
+  Node placed(const Node& value) const {
     Substitution memo = outside_;
     place_column(memo, column_);
-    Node mine = substitute(value, memo);
+    return substitute(value, memo);
+  }
+
+  // Bytes, their scales and their offsets, which all come from the same elements.
+  void make_together(const std::vector<Node>& values) {
+    std::vector<Node> mine;
+    std::vector<Node> points;
+    for (const Node& value : values) {
+      if (!value || (!(value == values.back()) && is_cheap(placed(value)))) continue;
+      mine.push_back(placed(value));
+      if (points.empty() && depends_on(mine.back(), column_)) points.push_back(column_);
+    }
+    points.insert(points.end(), ranges().begin(), ranges().end());
+    stage_.stage_groups(mine, points, inner());
+  }
+
+  // The same, made before where it should be.
+  Node made(const Node& value, bool of_elements) {
+    if (!value) return value;
+    Node mine = placed(value);
     if (is_cheap(mine) && (!of_elements || !grouped())) return mine;
     Ranges all;
     if (depends_on(mine, column_)) all.push_back(column_);
@@ -305,7 +325,7 @@ class GroupMatrixVector {
     const int lanes = grouped() ? 1 : lanes_;
     const Node sums = workshop_.registers(DType::float32, count);
     std::vector<Node> wide;
-    std::vector<Node> statements;
+    std::vector<Node> statements = hold_others(t, all);
     for (std::int64_t i = 0; i < count; ++i) {
       wide.push_back(workshop_.registers(DType::float32, lanes));
       const Node zero = splat(constant_float(0), lanes);
@@ -397,6 +417,35 @@ class GroupMatrixVector {
                           substitute(operand.column_offset, values)));
   }
 
+  // What results are made of beside the sums is asked for before them, and in registers by then.
+  std::vector<Node> hold_others(const Thread& t, const std::vector<Place>& all) {
+    others_.clear();
+    Substitution without;
+    for (const Operand& operand : operands_) without[operand.sum] = constant_float(0);
+    std::vector<Node> values;
+    std::vector<Node> written;
+    for (const Node& store : part_.stages[0].stores) {
+      values.push_back(substitute(store.src(2), without));
+      written.push_back(store.src(0));
+    }
+    const auto results = static_cast<std::int64_t>(all.size() / operands_.size());
+    for (const Node& load : find_all(values, Op::load_)) {
+      const bool may_change =
+          std::find(written.begin(), written.end(), load.src(0)) != written.end();
+      if (may_change || !find_all({load.src(1)}, Op::load_).empty()) continue;
+      others_.push_back({load, workshop_.registers(load.dtype(), results)});
+    }
+    if (static_cast<std::int64_t>(others_.size()) * results > most_others) others_.clear();
+    std::vector<Node> statements;
+    for (std::int64_t i = 0; i < results; ++i) {
+      const Place& place = all[static_cast<std::size_t>(i) * operands_.size()];
+      Substitution values_there = at(t, place.row, place.column);
+      for (const auto& [load, held] : others_)
+        statements.push_back(store_to(held, constant_int(i), substitute(load, values_there)));
+    }
+    return statements;
+  }
+
   // The first thread of each team stores its results.
   Node finish(const Node& tile, const Node& sums) {
     const Thread t = thread(tile);
@@ -408,6 +457,9 @@ class GroupMatrixVector {
         const auto index = static_cast<std::int64_t>(i + p);
         values[operands_[p].sum] = load_from(sums, constant_int(index));
       }
+      for (const auto& [load, held] : others_)
+        values[load] =
+            load_from(held, constant_int(static_cast<std::int64_t>(i / operands_.size())));
       const Node row = add(t.first, constant_int(all[i].row));
       Node there = integer_less(row, extent(form_.n).node());
       const Node column = add(first_column_, constant_int(all[i].column));
@@ -425,6 +477,8 @@ class GroupMatrixVector {
   MatrixVectorForm form_;
   GroupStage stage_;
   std::vector<Operand> operands_;
+  std::vector<std::pair<Node, Node>>
+      others_;                // what results read beside sums, and where it is held
   Substitution outside_;      // counters of the batch
   std::int64_t columns_ = 1;  // of X that a group takes at once
   Node column_;               // range over them

@@ -1,6 +1,7 @@
 #include "optimize/strategies/group_stage.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "optimize/analysis.h"
 #include "optimize/strategies/group.h"
@@ -9,7 +10,9 @@ namespace brisk {
 
 namespace {
 
-constexpr std::int64_t most_at_once = 8;  // reductions of a thread
+constexpr std::int64_t most_at_once = 8;   // reductions of a thread
+constexpr int most_of_thread = 8;          // elements of a point
+constexpr std::int64_t most_of_team = 32;  // threads of a point
 
 std::vector<Node> among(const Node& expression, const std::vector<Node>& ranges) {
   std::vector<Node> found;
@@ -17,6 +20,14 @@ std::vector<Node> among(const Node& expression, const std::vector<Node>& ranges)
     if (depends_on(expression, range)) found.push_back(range);
   }
   return found;
+}
+
+// Whether the value is another at other counters of a range, beyond what it reduces itself.
+bool has_free(const Node& value, const std::vector<Node>& ranges) {
+  const std::vector<Node> free = free_ranges(value);
+  return std::any_of(ranges.begin(), ranges.end(), [&](const Node& range) {
+    return std::find(free.begin(), free.end(), range) != free.end();
+  });
 }
 
 }  // namespace
@@ -65,6 +76,141 @@ Node GroupStage::stage(const Node& value, const std::vector<Node>& ranges) {
   const LoopKind kind = steps <= most_at_once ? LoopKind::unrolled : LoopKind::serial;
   statements_.push_back(loop(LoopKind::threads, thread, loop(kind, step, body)));
   return known_[value] = load_from(memory, position(ranges));
+}
+
+namespace {
+
+// What a pass over points is made of: reductions of each point, each after what it is made of, and
+// those that all points share.
+struct Pass {
+  std::vector<Node> of_point, of_all;
+  int lanes = most_of_thread;
+  std::int64_t team = 1;  // threads of a point
+};
+
+std::optional<Pass> pass_over(const std::vector<Node>& values, const std::vector<Node>& points,
+                              const std::vector<Node>& inner) {
+  Pass pass;
+  if (!extent(points).is_constant() || !extent(inner).is_constant()) return std::nullopt;
+  const std::int64_t elements = extent(inner).value();
+  const auto fit_lanes = [&](const Node& range) {
+    while (Size(range.src(0)).value() % pass.lanes != 0) pass.lanes /= 2;
+  };
+  fit_lanes(inner.back());
+  for (const Node& reduction : find_all(values, Op::reduce_)) {
+    const std::vector<Node> inside = ranges_of(reduction);
+    const std::vector<Node> below = find_all({reduction.src(0)}, Op::reduce_);
+    const bool on_points = std::any_of(below.begin(), below.end(), [&](const Node& other) {
+      return std::find(pass.of_point.begin(), pass.of_point.end(), other) != pass.of_point.end();
+    });
+    if (among(reduction, points).empty()) {
+      if (on_points) return std::nullopt;
+      pass.of_all.push_back(reduction);
+    } else {
+      if (!(extent(inside) == Size(elements))) return std::nullopt;
+      fit_lanes(inside.back());
+      pass.of_point.push_back(reduction);
+    }
+  }
+  pass.team = elements / pass.lanes;
+  if (pass.of_point.empty() || power_below(pass.team) != pass.team || pass.team > most_of_team)
+    return std::nullopt;
+  return pass;
+}
+
+}  // namespace
+
+void GroupStage::stage_groups(const std::vector<Node>& values, const std::vector<Node>& points,
+                              const std::vector<Node>& inner) {
+  std::vector<Node> fresh;
+  for (const Node& value : values) {
+    if (!known_.contains(value)) fresh.push_back(value);
+  }
+  const std::optional<Pass> pass = pass_over(fresh, points, inner);
+  if (!pass) return;
+  for (const Node& reduction : pass->of_all) {
+    if (!known_.contains(reduction)) reduce(reduction, points);
+  }
+  const std::int64_t vectors = extent(points).value() * pass->team;
+  const std::int64_t rounds = (vectors + threads_ - 1) / threads_;
+  const std::int64_t at_once = std::min(rounds, most_at_once);
+  const Node batch = workshop_.range((rounds + at_once - 1) / at_once);
+  std::vector<Node> body;
+  std::vector<Node> sums;
+  // The i-th vector of the thread in the batch; of those beyond the last, the last.
+  const auto vector_of = [&](const Node& thread, std::int64_t i) {
+    const Node round = add(mul(batch, constant_int(at_once)), constant_int(i));
+    return add(mul(round, constant_int(threads_)), thread);
+  };
+  const auto known_to = [&](std::int64_t i) {
+    Substitution memo = known_;
+    for (std::size_t r = 0; r < sums.size(); ++r)
+      memo[pass->of_point[r]] = load_from(sums[r], constant_int(i));
+    return memo;
+  };
+  const auto joined = [&](const std::vector<Node>& inside) {
+    std::vector<Node> all = points;
+    all.insert(all.end(), inside.begin(), inside.end());
+    return all;
+  };
+  for (const Node& reduction : pass->of_point) {
+    const auto op = op_of(reduction);
+    const Node sum = workshop_.registers(reduction.dtype(), at_once);
+    const std::vector<Node> inside = ranges_of(reduction);
+    const Node thread = workshop_.range(threads_);
+    std::vector<Node> each;
+    for (std::int64_t i = 0; i < at_once; ++i) {
+      Substitution memo = known_to(i);
+      const Node term = substitute(reduction.src(0), memo);
+      Substitution place;
+      const Node p = integer_min(vector_of(thread, i), constant_int(vectors - 1));
+      const Node base = place_vector(place, joined(inside), p, pass->lanes);
+      const Node lanes =
+          splat(vectorise(term, inside.back(), base, pass->lanes, place), pass->lanes);
+      each.push_back(store_to(sum, constant_int(i), horizontal(op, lanes)));
+    }
+    body.push_back(loop(LoopKind::threads, thread, block(std::move(each))));
+    if (pass->team > 1) body.push_back(group_reduce(op, sum, 0, at_once, pass->team, threads_));
+    sums.push_back(sum);
+  }
+  const Node thread = workshop_.range(threads_);
+  std::vector<Node> each;
+  std::vector<Node> memories;
+  for (const Node& value : fresh) {
+    const bool of_elements = has_free(value, inner);
+    memories.push_back(room(value.dtype(), extent(of_elements ? joined(inner) : points).value()));
+  }
+  for (std::int64_t i = 0; i < at_once; ++i) {
+    const Node p = vector_of(thread, i);
+    std::vector<Node> stores;
+    std::vector<Node> of_first;
+    for (std::size_t v = 0; v < fresh.size(); ++v) {
+      Substitution memo = known_to(i);
+      const Node value = substitute(fresh[v], memo);
+      Substitution place;
+      if (has_free(value, inner)) {
+        const Node store = store_to(memories[v], position(joined(inner)), value);
+        const Node base = place_vector(place, joined(inner), p, pass->lanes);
+        stores.push_back(store_vector(store, inner.back(), base, pass->lanes, place));
+      } else {
+        brisk::place(place, points, idiv(p, constant_int(pass->team)));
+        of_first.push_back(substitute(store_to(memories[v], position(points), value), place));
+      }
+    }
+    if (!of_first.empty()) {
+      const Node first = integer_less(mod(p, constant_int(pass->team)), constant_int(1));
+      stores.push_back(branch(first, block(std::move(of_first))));
+    }
+    const Node all = block(std::move(stores));
+    const bool whole = vectors % (at_once * threads_) == 0;
+    each.push_back(whole ? all : branch(integer_less(p, constant_int(vectors)), all));
+  }
+  body.push_back(loop(LoopKind::threads, thread, block(std::move(each))));
+  statements_.push_back(loop(LoopKind::serial, batch, block(std::move(body))));
+  for (std::size_t v = 0; v < fresh.size(); ++v) {
+    const bool of_elements = has_free(fresh[v], inner);
+    known_[fresh[v]] = load_from(memories[v], position(of_elements ? joined(inner) : points));
+  }
 }
 
 // For each point of the ranges that it depends on, by as many threads as there are to spare.

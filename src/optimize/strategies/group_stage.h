@@ -24,6 +24,13 @@ class GroupStage {
   /// value.
   Node stage(const Node& value, const std::vector<Node>& ranges);
 
+  /// The same in one pass for values of groups: each over the points, or over the points and the
+  /// inner ranges, where what they reduce at a point has as many elements as the inner ranges. A
+  /// few neighbouring threads have a point, so that nobody waits. stage() finds them then; nothing
+  /// is done for values of another form.
+  void stage_groups(const std::vector<Node>& values, const std::vector<Node>& points,
+                    const std::vector<Node>& inner);
+
   const std::vector<Node>& statements() const { return statements_; }
   /// Of shared memory.
   std::int64_t bytes() const { return bytes_; }
