@@ -126,6 +126,41 @@ TEST(Interpret, threadsOfAGroupMeetBetweenTheirLoops) {
   EXPECT_EQ(threads_of(all.body), 8);
 }
 
+// Six groups come to two places by threes; the last at each adds up what the three have left.
+TEST(Interpret, theLastGroupToArriveSeesWhatTheOthersWrote) {
+  const Node out = make_param(0, DType::float32);
+  const Node left = make_param(1, DType::float32);
+  const Node task = make_range(0, 6), one = make_range(1, 4), other = make_range(2, 4);
+  const Node flag = make_local(0, DType::int32, 1, Memory::shared);
+  const Node place = mod(task, constant_int(2));
+  const auto number = [](std::int64_t n) { return constant_int(n); };
+  const auto of = [&](std::int64_t i) {
+    const Node group = add(place, number(2 * i));
+    return load_from(left, add(mul(group, number(4)), other));
+  };
+  const Node sum = add(add(of(0), of(1)), of(2));
+  Kernel kernel;
+  kernel.name = "arrivals";
+  kernel.params = {{DType::float32, true, true}, {DType::float32, true, true}};
+  const Node last = cmpne(load_from(flag, number(0)), constant_int(0, DType::int32));
+  const Node at = add(mul(place, number(4)), other);
+  kernel.body = loop(LoopKind::parallel, task,
+                     block({loop(LoopKind::threads, one,
+                                 store_to(left, add(mul(task, number(4)), one),
+                                          cast(add(mul(task, number(10)), one), DType::float32))),
+                            arrive(flag, place, 3, 2),
+                            branch(last, loop(LoopKind::threads, other,
+                                              store_to(out, at, add(load_from(out, at), sum))))}));
+  verify_kernel(kernel, "a test");
+  std::vector<float> result(8, 0), scratch(24, -1000);
+  for (int launch = 1; launch <= 2; ++launch) {
+    run(kernel, {over(result), over(scratch)});
+    for (int i = 0; i < 8; ++i)
+      EXPECT_EQ(result[i], launch * (i / 4 == 0 ? 60 : 90) + launch * 3 * (i % 4)) << i;
+  }
+  EXPECT_NE(print(kernel).find("arrive at (r0 % 2) of 2: m0 = last of 3"), std::string::npos);
+}
+
 TEST(Interpret, whatNoThreadRunsIsNoStatementOfAGroup) {
   const Node p = make_param(0, DType::float32);
   const Node sum = make_local(0, DType::float32, 2, Memory::registers);

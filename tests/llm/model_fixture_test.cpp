@@ -104,6 +104,46 @@ TEST_P(FixtureTest, computes_token_after_token_as_all_at_once) {
   expect_close(session.advance(std::span(tokens).subspan(3)), std::span(all).last(vocabulary));
 }
 
+TEST_P(FixtureTest, follows_the_likeliest_token_as_one_by_one) {
+  const auto bytes = fixture(GetParam()).gguf();
+  for (const char* name : {"evaluator", "engine"}) {
+    const UseExecutor executor(name);
+    const Model model = loaded(bytes);
+    const auto prompt = some_tokens(model, 3);
+    const auto likeliest = [](const std::vector<float>& logits) {
+      return static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+    };
+    Session one_by_one(model, {.context = 16, .batch = 4});
+    const TokenId first = likeliest(one_by_one.advance(prompt));
+    std::vector<TokenId> wanted;
+    for (TokenId token = first; one_by_one.position() < one_by_one.context();) {
+      token = likeliest(one_by_one.advance({&token, 1}));
+      wanted.push_back(token);
+    }
+    ASSERT_EQ(wanted.size(), 13U);
+
+    Session session(model, {.context = 16, .batch = 4});
+    session.advance(prompt);
+    std::vector<TokenId> tokens;
+    const auto follow = [&](TokenId token, std::int64_t most, std::size_t until) {
+      session.follow_likeliest(token, most, [&](TokenId next) {
+        tokens.push_back(next);
+        EXPECT_EQ(session.position(), 3 + static_cast<std::int64_t>(tokens.size()));
+        return tokens.size() < until;
+      });
+    };
+    follow(first, 5, 99);           // so many
+    follow(tokens.back(), 99, 8);   // until it is told to stop
+    follow(tokens.back(), 99, 99);  // until the context is full
+    EXPECT_EQ(tokens, wanted);
+    EXPECT_EQ(session.position(), session.context());
+    session.rewind(3);
+    tokens.clear();
+    follow(first, 2, 99);
+    EXPECT_EQ(tokens, std::vector<TokenId>(wanted.begin(), wanted.begin() + 2));
+  }
+}
+
 TEST_P(FixtureTest, names_the_tensor_that_is_missing) {
   const UseExecutor executor("evaluator");
   const FixtureModel made = fixture(GetParam());
@@ -319,6 +359,18 @@ TEST_F(FixtureErrorTest, keeps_a_session_as_it_was_when_it_refuses) {
   EXPECT_EQ(user_error_of([&] { session.rewind(9); }), "rewind to 9: the session holds 8 tokens");
   EXPECT_EQ(user_error_of([&] { Session(model, {.context = 0}); }),
             "a context of 0 tokens is too small");
+}
+
+TEST_F(FixtureErrorTest, says_that_logits_are_not_usable) {
+  FixtureModel broken = fixture("llama");
+  broken.tensors.at({"output", "weight", -1}).values.at(5) = std::nanf("");
+  const auto bytes = broken.gguf();
+  const Model model = loaded(bytes);
+  Session session(model, {.context = 8, .batch = 4});
+  EXPECT_EQ(user_error_of([&] { session.follow_likeliest(1, 3, [](TokenId) { return true; }); }),
+            "a logit is not finite; the model's output is not usable");
+  EXPECT_EQ(user_error_of([&] { session.follow_likeliest(40, 3, [](TokenId) { return true; }); }),
+            "token 40 is outside the vocabulary of 40");
 }
 
 TEST_F(FixtureErrorTest, ends_a_text_where_it_is_asked_to) {

@@ -255,6 +255,22 @@ TEST(Sampler, RefusesPenaltiesThatOverflow) {
   EXPECT_THROW(sampler.sample(std::vector<float>{3e38f, 1}), UserError);
 }
 
+TEST(Sampler, TellsWhetherItAlwaysTakesTheLikeliest) {
+  const auto takes = [](auto change) {
+    SamplerOptions options;
+    options.temperature = 0;
+    change(options);
+    return Sampler(options).takes_likeliest();
+  };
+  EXPECT_TRUE(takes([](auto&) {}));
+  EXPECT_TRUE(takes([](auto& o) { o.repeat_penalty = 1.1f, o.penalty_window = 0; }));
+  EXPECT_FALSE(takes([](auto& o) { o.temperature = 0.1f; }));
+  EXPECT_FALSE(takes([](auto& o) { o.repeat_penalty = 1.1f; }));
+  EXPECT_FALSE(takes([](auto& o) { o.frequency_penalty = 0.1f; }));
+  EXPECT_FALSE(takes([](auto& o) { o.presence_penalty = 0.1f; }));
+  EXPECT_FALSE(takes([](auto& o) { o.logit_bias = {{1, 2.f}}; }));
+}
+
 TEST(Sampler, RefusesOptionsOutsideTheirRange) {
   const auto refuses = [](auto change) {
     SamplerOptions options;

@@ -2,8 +2,11 @@
 // GPU, interpreted, against the evaluator; where there is a ptxas it takes them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
+
+#include <fmt/ranges.h>
 
 #include "brisk/brisk.h"
 #include "brisk/functional.h"
@@ -123,6 +126,34 @@ TEST(GroupKernels, twoProductsOfOneRowMeetInAResult) {
     const auto matrix = [&] { return x.floats({90, 512}, DType::bfloat16).cast(f32); };
     return silu(matmul(row, matrix().transpose(0, 1))) * matmul(row, matrix().transpose(0, 1));
   });
+}
+
+// As rotary positions do: each pair of a product's elements (a, b) becomes (a c - b s, b c + a s).
+TEST(GroupKernels, vectorsTurnedPairByPairAreMadeWithTheirProducts) {
+  for (const bool neighbours : {true, false}) {
+    for (const bool quantised : {false, true}) {
+      SCOPED_TRACE(fmt::format("{} {}", neighbours, quantised));
+      const auto make = [&](Numbers& x) {
+        const Tensor row = rms_norm(x.floats({1, 256}), x.floats({256}));
+        const BlockLayout layout = BlockLayout::planes;
+        const Tensor product =
+            quantised
+                ? quantised_linear(round_rows(row), x.blocks(96, 256, BlockType::q8_0, layout),
+                                   BlockType::q8_0, layout)
+                : matmul(row, x.floats({96, 256}, DType::float16).cast(f32).transpose(0, 1));
+        const Tensor heads = product.reshape({1, 4, 24});
+        const Dims pairs = neighbours ? Dims{1, 4, 12, 2} : Dims{1, 4, 2, 12};
+        const Tensor swapped = heads.reshape(pairs).flip(neighbours ? 3 : 2).reshape({1, 4, 24});
+        return heads * x.floats({1, 1, 24}) + swapped * x.floats({1, 1, 24});
+      };
+      expect_same(quantised ? "group_matrix_vector_bytes" : "group_matrix_vector", make, {},
+                  quantised ? 1e-2 : 2e-5);
+      Interpreted kernels("sm_90a");
+      values_by(kernels, make, {});
+      const std::vector<std::string> names = kernels.names();
+      EXPECT_EQ(std::count(names.begin(), names.end(), "group_map"), 0) << fmt::format("{}", names);
+    }
+  }
 }
 
 TEST(GroupKernels, productsOfAVariableNumberOfRows) {

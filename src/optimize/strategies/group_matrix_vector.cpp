@@ -23,8 +23,9 @@ using Ranges = std::vector<Node>;
 
 constexpr std::int64_t bytes_ahead = 16 << 10;  // of the matrix, that a group asks for ahead
 constexpr std::int64_t threads = 256;
-constexpr std::int64_t groups_of_processor = 3;
+constexpr std::int64_t groups_of_processor = 2;
 constexpr std::int64_t most_columns = 8;       // of X at once; more are worth a matrix product
+constexpr std::int64_t most_rows = 4;          // of the matrix, of a team at once
 constexpr std::int64_t least_products = 4096;  // that are worth teams
 constexpr std::int64_t most_sums = 32;         // accumulators of a thread
 constexpr std::int64_t least_vectors = 4;      // of a thread
@@ -62,6 +63,7 @@ class GroupMatrixVector {
   }
 
   Schedule run() {
+    split_ = grouped() && !has_offsets() ? extent(inner()).value() / lanes_ : 1;
     choose_tiles();
     Schedule schedule;
     const Size tasks = extent(form_.batch) * groups_ * column_tiles_;
@@ -133,9 +135,23 @@ class GroupMatrixVector {
 
   // ---- decisions -----------------------------------------------------------------------------
 
-  // Vectors, or groups of integers, of a row.
+  // Vectors of a row, or where these come with offsets or share what they are read as, groups.
   std::int64_t units() const {
-    return grouped() ? extent(ranges()).value() : extent(ranges()).value() / lanes_;
+    return grouped() ? extent(ranges()).value() * split_ : extent(ranges()).value() / lanes_;
+  }
+
+  // Whether a group has a part in the result beside its sum.
+  bool has_offsets() const {
+    return std::any_of(form_.products.begin(), form_.products.end(), [](const Product& product) {
+      const Node& bytes = product.b;
+      return product.offset || (bytes.is(Op::add_) && bytes.src(1).is_constant());
+    });
+  }
+
+  // The counters of groups for the unit; gives its first vector within the group.
+  Node place_unit(Substitution& values, const Node& p) const {
+    place(values, ranges(), idiv(p, constant_int(split_)));
+    return mod(p, constant_int(split_));
   }
 
   void choose_tiles() {
@@ -146,15 +162,21 @@ class GroupMatrixVector {
     const std::int64_t n = extent(form_.n).upper();
     const std::int64_t most_groups =
         std::max<std::int64_t>(1, groups_of_processor * workshop_.threads() / batch);
-    const std::int64_t weight = products * (grouped() ? 2 : 1);                // vectors a unit
-    const std::int64_t each = n * units() * weight / (most_groups * threads);  // of a thread
-    rows_ = each >= 16 ? 4 : each >= 4 ? 2 : 1;
+    // Threads in step add up among themselves; a larger team would meet at barriers, and waits
+    // there.
+    const std::int64_t step = workshop_.target().group_step;
+    const std::int64_t warps = most_groups * threads / step;
     const std::int64_t lanes = grouped() ? 1 : lanes_;
-    while (rows_ > 1 && rows_ * columns_ * products * lanes > most_sums) rows_ /= 2;
-    const std::int64_t steps =
-        std::max<std::int64_t>(1, std::max(least_vectors, each) / (rows_ * weight));
-    team_ = power_below(std::max<std::int64_t>(1, units() / steps));
-    team_ = std::clamp(team_, std::min<std::int64_t>(32, power_below(units())), threads);
+    rows_ = 1;
+    while (rows_ < most_rows && 2 * rows_ * columns_ * products * lanes <= most_sums &&
+           n / (2 * rows_) * 5 >= warps * 3) {
+      rows_ *= 2;
+    }
+    team_ = std::min(step, power_below(units()));
+    while (team_ < threads && units() >= 2 * least_vectors * team_ &&
+           (n + rows_ - 1) / rows_ * (team_ / step) * 2 <= warps) {
+      team_ *= 2;
+    }
     tiles_ = (extent(form_.n) + (rows_ - 1)) / rows_;
     const std::int64_t teams = threads / team_;
     turns_ = (tiles_.upper() + teams * most_groups - 1) / (teams * most_groups);
@@ -302,8 +324,8 @@ class GroupMatrixVector {
       for (std::int64_t row = 0; row < rows_; ++row) {
         for (const Operand& operand : operands_) {
           Substitution values = at(t, row, 0);
-          if (grouped()) place(values, ranges(), p);
-          const Node base = grouped() ? place_vector(values, inner(), constant_int(0), lanes_)
+          const Node first = grouped() ? place_unit(values, p) : Node();
+          const Node base = grouped() ? place_vector(values, inner(), first, lanes_)
                                       : place_vector(values, ranges(), p, lanes_);
           const Node vector = vectorise(operand.b, last(), base, lanes_, values);
           for (const Node& load : find_all({vector}, Op::load_)) {
@@ -397,11 +419,11 @@ class GroupMatrixVector {
 
   // scale · Σ a·b + offset.
   Node of_group(const Operand& operand, const Node& p, Substitution values) const {
-    place(values, ranges(), p);
+    const Node first = place_unit(values, p);
     Node sum = splat(constant_int(0, DType::int32), lanes_ / 4);
-    for (std::int64_t i = 0; i < extent(inner()).value() / lanes_; ++i) {
+    for (std::int64_t i = 0; i < extent(inner()).value() / lanes_ / split_; ++i) {
       Substitution inside = values;
-      const Node base = place_vector(inside, inner(), constant_int(i), lanes_);
+      const Node base = place_vector(inside, inner(), add(first, constant_int(i)), lanes_);
       const auto vector = [&](const Node& factor) {
         return splat(vectorise(factor, last(), base, lanes_, inside), lanes_);
       };
@@ -485,7 +507,8 @@ class GroupMatrixVector {
   Node first_column_;
   Size column_tiles_;
   int lanes_ = 1;
-  std::int64_t rows_ = 1;  // of the matrix that a team takes at once
+  std::int64_t split_ = 1;  // units of a group
+  std::int64_t rows_ = 1;   // of the matrix that a team takes at once
   std::int64_t team_ = 1;
   std::int64_t turns_ = 1;  // tiles of a group, one after the other
   Size tiles_;
