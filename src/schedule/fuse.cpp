@@ -18,6 +18,7 @@ constexpr double cost_per_byte = 3;
 constexpr double cost_of_kernel = 50'000;
 constexpr double bytes_of_cache = 1 << 20;  // that any processor has
 constexpr double products_worth_tiles = 16'384;
+constexpr double products_worth_keeping = 1024;  // what they are made of, once for each element
 constexpr double dear_after_product = 28;  // operations: many threads have them in less time
 constexpr std::size_t most_uses = 64;
 constexpr std::size_t most_siblings = 4;  // kernels in one launch
@@ -346,7 +347,8 @@ class Fuser {
     if (!range) range = new_range(size);
     Enclosed& enclosed = enclosed_[range];
     const Node product = product_in(node);
-    enclosed.packed = product && keeps_operands(product);
+    enclosed.packed = product && keeps_operands(product) &&
+                      elements(product.src(0).shape()) >= products_worth_keeping;
     enclosed.whole = product == node;
     Index outside = around;
     if (const auto along = runs_along(node, axis)) outside[*along] = constant_int(0);

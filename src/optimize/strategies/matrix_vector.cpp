@@ -26,6 +26,7 @@ using Ranges = std::vector<Node>;
 constexpr std::int64_t most_rows = 8;            // of X; more are worth packing for
 constexpr std::int64_t most_ahead = 8;           // blocks whose scales are decoded together
 constexpr std::int64_t dear_scale = 8;           // operations that make a scale worth it
+constexpr std::int64_t dear_result = 16;         // operations that make vectors of results worth it
 constexpr std::int64_t task_products = 1 << 16;  // that make a task worth a hand-over
 
 class MatrixVector {
@@ -86,11 +87,14 @@ class MatrixVector {
     const Node inside = workshop_.range(block);
     const Node tile = add(mul(mod(counter, blocks.node()), constant_int(block)),
                           block == 1 ? constant_int(0) : inside);
+    first_ = mul(mod(counter, blocks.node()), constant_int(block * rows_));
+    if (has_dear_results()) hold_results(block * rows_);
     Node body = tiles_along_m(outside, mul(tile, constant_int(rows_)));
     if (block > 1) {
       body = branch(integer_less(tile, tiles.node()), body);
       body = loop(LoopKind::serial, inside, body);
     }
+    if (!results_.empty()) body = brisk::block({body, results_in_vectors(outside, block * rows_)});
     schedule.name = bytes_ ? "matrix_vector_bytes" : "matrix_vector";
     schedule.phases.push_back(count == Size(1) ? body : loop(LoopKind::parallel, task, body));
     return schedule;
@@ -111,6 +115,44 @@ class MatrixVector {
       columns_ = width;
       return tile_of(outside, n0, constant_int(0));
     });
+  }
+
+  // ---- results in vectors --------------------------------------------------------------------
+
+  // What is made of the sums takes as long as they do, one by one.
+  bool has_dear_results() const {
+    if (n_.size() != 1 || !(extent(m_) == Size(1))) return false;
+    Substitution without;
+    for (const Product& product : products_) without[product.sum] = constant_like(0, total_);
+    std::int64_t operations = 0;
+    for (const Node& store : part_.stages[0].stores)
+      operations += operation_count(substitute(store.src(2), without));
+    return operations >= dear_result;
+  }
+
+  void hold_results(std::int64_t count) {
+    for (std::size_t p = 0; p < products_.size(); ++p)
+      results_.push_back(workshop_.scratch(total_, count));
+  }
+
+  // A task's results, once it has all of their sums.
+  Node results_in_vectors(const Substitution& outside, std::int64_t count) {
+    std::int64_t lanes = workshop_.target().lanes(4);
+    while (count % lanes != 0) lanes /= 2;
+    const Node vector = workshop_.range(count / lanes);
+    const Node& n = n_[0];
+    Substitution held;
+    for (std::size_t p = 0; p < products_.size(); ++p)
+      held[products_[p].sum] = load_from(results_[p], integer_sub(n, first_));
+    const Size size = extent(n_);
+    const bool ragged = !size.is_constant() || size.value() % count != 0;
+    const Node base = add(first_, mul(vector, constant_int(lanes)));
+    std::vector<Node> stores;
+    for (const Node& store : part_.stages[0].stores) {
+      stores.push_back(vectorised_store(substitute(store, held), n, base, static_cast<int>(lanes),
+                                        outside, ragged ? size.node() : Node()));
+    }
+    return loop(LoopKind::serial, vector, block(std::move(stores)));
   }
 
   // ---- recognition ---------------------------------------------------------------------------
@@ -708,10 +750,16 @@ class MatrixVector {
         } else if (offsets) {
           total = add(total, lane(load_from(offsets, constant_int(0), {}, offset_lanes()), c));
         }
+        if (!results_.empty()) {
+          const Node row = integer_sub(add(n0, constant_int(r)), first_);
+          statements.push_back(store_to(results_[p], row, total));
+          continue;
+        }
         const Node result = workshop_.registers(total_, 1);
         statements.push_back(store_to(result, constant_int(0), total));
         values[products_[p].sum] = load_from(result, constant_int(0));
       }
+      if (!results_.empty()) continue;
       for (const Node& store : part_.stages[0].stores) body.push_back(substitute(store, values));
       Node inside = constant_int(1, DType::boolean);
       const auto limit = [&](const Size& size, const Node& first, int at, int step) {
@@ -729,8 +777,10 @@ class MatrixVector {
   std::vector<Product> products_;
   // Of each product with offsets: what the matrix's row gives, and the first of X's in memory.
   std::vector<std::pair<Node, Node>> offsets_;
-  std::vector<Node> starts_;  // of each product: what the lanes of a dot product start from
-  Node lane_;                 // counts them
+  Node first_;                 // of the rows of Y of the task
+  std::vector<Node> results_;  // of each product its sums, where results come in vectors
+  std::vector<Node> starts_;   // of each product: what the lanes of a dot product start from
+  Node lane_;                  // counts them
   Ranges batch_, n_, m_;
   DType total_ = DType::float32;
   bool bytes_ = false;           // products of bytes
