@@ -106,6 +106,13 @@ bool inside_larger(const Node& reduction, const std::vector<Node>& all, double o
   return false;
 }
 
+// Within another reduction, whose counters are among the free ones, and the same for so many
+// results.
+bool is_made_again(const Node& reduction, const std::vector<Node>& free, double times) {
+  const double once = points(free) * points(ranges_of(reduction));
+  return times >= 8 && (times - 1) * once >= few_operations;
+}
+
 // Sums of products whose results threads make in tiles; not those of narrow numbers where matrix
 // units take these.
 bool comes_in_tiles(const Node& reduction, const Part& part, const Target& target) {
@@ -138,8 +145,13 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
     for (const Node& reduction : all) {
       const std::vector<Node> free = free_ranges(reduction);
       const std::vector<Node> outer = outer_ranges(part, free);
-      if (outer.size() != free.size()) continue;  // over another reduction's range
       const double own = points(outer);
+      if (outer.size() != free.size()) {
+        if (!is_made_again(reduction, free, outputs / own)) continue;
+        replace(part, reduction, store_apart(reduction, free, workshop, before));
+        changed = true;
+        break;
+      }
       const double work = own * points(ranges_of(reduction));
       const bool starves =
           own < tasks_wanted && outputs >= 8 * own &&

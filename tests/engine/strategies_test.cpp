@@ -121,6 +121,20 @@ TEST_F(Strategies, MatrixVectorTakesAnyFewRows) {
   }
 }
 
+// Two products of one vector: what is made of the sums is dear, and comes in vectors, for numbers
+// of rows that fill tasks and vectors or do not.
+TEST_F(Strategies, DearResultsOfAMatrixTimesAVectorComeInVectors) {
+  for (const std::int64_t n : {28, 37, 100, 512, 1001}) {
+    SCOPED_TRACE(n);
+    const Node x = normal({1, 160});
+    const auto of_matrix = [&] { return product(x, permute(normal({n, 160}), {1, 0})); };
+    const Node gate = of_matrix(), shifted = add(of_matrix(), normal({1, n}));
+    const Node squashed = recip(add(exp2(mul(gate, constant_float(-1.5))), constant_float(1)));
+    const Node wave = sqrt(add(mul(shifted, shifted), constant_float(1)));
+    EXPECT_EQ(compare(add(mul(squashed, wave), normal({1, n})), 1e-5), Names{"matrix_vector"});
+  }
+}
+
 TEST_F(Strategies, ContractionTakesSymbolicRows) {
   const Node rows = variable("rows", 1, 64);
   const Node x = shrink(normal({64, 128}), {0, Size(rows), 0, 128});

@@ -1,0 +1,65 @@
+// A reduction within another one that is the same for many results is computed once.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "kernel/interpret.h"
+#include "optimize/optimize.h"
+
+namespace brisk {
+namespace {
+
+constexpr std::int64_t results = 64, rows = 32, columns = 256;
+
+// y[i] = Σ over rows of max(Σ of the row of x + bias[i], 0); with `own` the sums of rows are of
+// x + bias[i], another number for each result.
+LoweredKernel nested(bool own) {
+  const Node i = make_range(0, results), row = make_range(1, rows), column = make_range(2, columns);
+  const Node bias = load_from(make_param(1, DType::float32), i);
+  const Node at = add(mul(row, constant_int(columns)), column);
+  const Node x = load_from(make_param(0, DType::float32), at);
+  const Node sum = reduce_over(ReduceOp::add, own ? mul(x, bias) : x, {column});
+  const Node all = reduce_over(ReduceOp::add, max(add(sum, bias), constant_float(0)), {row});
+  LoweredKernel lowered;
+  lowered.params = {
+      {DType::float32, false, true}, {DType::float32, false, true}, {DType::float32, true, false}};
+  Part part;
+  part.outer = {i};
+  part.stages.push_back({{}, {store_to(make_param(2, DType::float32), i, all)}});
+  lowered.parts = {part};
+  return lowered;
+}
+
+TEST(Hoist, ASumWithinASumThatAllResultsShareIsMadeOnce) {
+  std::vector<float> x(rows * columns), bias(results), y(results);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 31 % 17) - 8;
+  for (std::size_t i = 0; i < bias.size(); ++i) bias[i] = static_cast<float>(i * 7 % 23) - 11;
+  const auto memory = [](std::vector<float>& values) {
+    return HostBuffer{reinterpret_cast<std::byte*>(values.data()),
+                      static_cast<std::int64_t>(values.size() * sizeof(float))};
+  };
+  for (const char* cpu : {"x86-64-v4", "sm_90a"}) {
+    for (const bool own : {false, true}) {
+      SCOPED_TRACE(cpu);
+      const Kernel kernel = optimize(nested(own), target_for(cpu));
+      std::int64_t kept = 0;
+      for (const Kernel::Workspace& each : kernel.workspace) kept += each.elements.value();
+      if (!own) EXPECT_EQ(kept, rows);
+      interpret(kernel, std::vector<HostBuffer>{memory(x), memory(bias), memory(y)}, {});
+      for (std::int64_t i = 0; i < results; ++i) {
+        float wanted = 0;
+        for (std::int64_t row = 0; row < rows; ++row) {
+          float sum = 0;
+          for (std::int64_t column = 0; column < columns; ++column)
+            sum += x[static_cast<std::size_t>(row * columns + column)] *
+                   (own ? bias[static_cast<std::size_t>(i)] : 1);
+          wanted += std::max(sum + bias[static_cast<std::size_t>(i)], 0.F);
+        }
+        EXPECT_NEAR(y[static_cast<std::size_t>(i)], wanted, 1e-4F * std::max(1.F, wanted)) << i;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace brisk
