@@ -18,8 +18,9 @@ constexpr double cost_per_byte = 3;
 constexpr double cost_of_kernel = 50'000;
 constexpr double bytes_of_cache = 1 << 20;  // that any processor has
 constexpr double products_worth_tiles = 16'384;
+constexpr double rows_without_tiles = 8;
 constexpr double products_worth_keeping = 1024;  // what they are made of, once for each element
-constexpr double dear_after_product = 28;  // operations: many threads have them in less time
+constexpr double dear_after_product = 28;        // operations: many threads have them in less time
 constexpr std::size_t most_uses = 64;
 constexpr std::size_t most_siblings = 4;  // kernels in one launch
 constexpr std::size_t farthest_sibling = 16;
@@ -954,8 +955,8 @@ class Fuser {
     }
   }
 
-  // The kernel of `output` reads `value` at its own counters, and the further axes of its space are
-  // within one element of the value.
+  // The kernel of `output` reads `value` at its own counters, and the further axes of its space, if
+  // there are any, are within one element of the value.
   bool computes_on_its_way(const Node& output, const Node& value) const {
     const auto space = space_.find(output);
     const auto uses = uses_.find(value);
@@ -969,7 +970,7 @@ class Fuser {
       if (only != nullptr) return false;
       only = &use;
     }
-    if (only == nullptr || has_matrix_product(output)) return false;
+    if (only == nullptr || has_tiles(output)) return false;
     if (elements(value.shape()) == 1 && axes(output.shape()) > 1) return false;  // of no row
     bool within = false;
     for (std::size_t axis = 0; axis < space->second.size(); ++axis) {
@@ -980,11 +981,25 @@ class Fuser {
       within = true;
       if (!(value.shape()[axis] == Size(1))) return false;
     }
-    return within;
+    return within || has_product(value);
   }
 
-  // In its kernel: strategies for products have one output.
-  bool has_matrix_product(const Node& output) const {
+  // In its kernel: strategies for products in tiles have one output; those for a few rows, which
+  // matrix units take too, have any number of the same elements.
+  bool has_tiles(const Node& output) const {
+    return any_in_kernel(output, [&](const Node& node) {
+      return is_sum_of_products(node) && is_worth_tiles(node) &&
+             (copies_tiles_ || least_side(node) > rows_without_tiles);
+    });
+  }
+  bool has_product(const Node& output) const {
+    return any_in_kernel(output, [&](const Node& node) {
+      return is_sum_of_products(node) && elements(node.src(0).shape()) >= products_worth_keeping;
+    });
+  }
+
+  template <typename Test>
+  bool any_in_kernel(const Node& output, const Test& test) const {
     NodeSet seen;
     std::vector<Node> stack = {output};
     while (!stack.empty()) {
@@ -992,10 +1007,24 @@ class Fuser {
       stack.pop_back();
       if (!seen.insert(node).second || is_leaf(node)) continue;
       if (!(node == output) && stored_.count(node) != 0) continue;
-      if (is_sum_of_products(node) && is_worth_tiles(node)) return true;
+      if (test(node)) return true;
       stack.insert(stack.end(), node.srcs().begin(), node.srcs().end());
     }
     return false;
+  }
+
+  // Of the product's results, along the axes of the operand that has fewer of its own.
+  double least_side(const Node& node) const {
+    double left = 1;
+    double right = 1;
+    for (std::size_t axis = 0; axis < node.shape().size(); ++axis) {
+      const bool of_left = moves(node.src(0).src(0), axis);
+      const bool of_right = moves(node.src(0).src(1), axis);
+      const auto size = static_cast<double>(node.shape()[axis].upper());
+      if (of_left && !of_right) left *= size;
+      if (of_right && !of_left) right *= size;
+    }
+    return std::min(left, right);
   }
 
   // True where `from` can only run after `to`.

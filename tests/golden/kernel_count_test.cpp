@@ -140,6 +140,17 @@ TEST(KernelCount, AProductWithBiasAndActivationIsOneKernel) {
   expect_kernels(1, {silu(linear(x, w, b)) * numbers({40, 72}, 9)});
 }
 
+TEST(KernelCount, TheStateOfALstmIsMadeOnTheWayToItsOutput) {
+  for (const std::int64_t rows : {1, 2}) {
+    const Tensor x = numbers({rows, 256}, 1), state = numbers({rows, 64}, 2);
+    const Tensor cell = numbers({rows, 64}, 3), weights = numbers({256, 64}, 4);
+    const Tensor all = x + matmul(state, weights.transpose(0, 1));
+    const auto gate = [&](int i) { return all.narrow(1, i * 64, 64); };
+    const Tensor next = sigmoid(gate(2)) * cell + sigmoid(gate(0)) * gate(3).tanh();
+    expect_kernels(1, {sigmoid(gate(1)) * next.tanh(), next});
+  }
+}
+
 TEST(KernelCount, ALlamaBlockDecodesInAtMostEightKernels) {
   const auto count = [](std::int64_t blocks, std::int64_t width, std::int64_t ffn,
                         std::int64_t heads, std::int64_t key_heads, bool run) {
