@@ -724,9 +724,64 @@ class MatrixVector {
     return join_lanes(parts);
   }
 
+  // What the lanes of a row's sums hold, in one vector.
+  Node wide_sum(const Sums& sums) const {
+    std::vector<Node> parts;
+    for (const Node& wide : sums.wide)
+      parts.push_back(load_from(wide, constant_int(0), {}, lanes_));
+    for (; parts.size() > 1; parts.resize(parts.size() / 2)) {
+      for (std::size_t j = 0; j < parts.size() / 2; ++j)
+        parts[j] = add(parts[j], parts[parts.size() / 2 + j]);
+    }
+    return parts[0];
+  }
+
+  // The lanes of four vectors together, side by side: half the shuffles that each of them would
+  // take.
+  Node four_sums(const std::array<Node, 4>& rows) const {
+    const auto mixed = [&](const Node& a, const Node& b, const std::array<int, 4>& of_four) {
+      std::vector<std::int64_t> order;
+      for (int first = 0; first < lanes_; first += 4) {
+        for (const int i : of_four) order.push_back(i < 4 ? first + i : lanes_ + first + i - 4);
+      }
+      return shuffle(a, b, std::move(order));
+    };
+    const auto pair = [&](const Node& a, const Node& b) {
+      return add(mixed(a, b, {0, 4, 1, 5}), mixed(a, b, {2, 6, 3, 7}));
+    };
+    const Node ab = pair(rows[0], rows[1]);
+    const Node cd = pair(rows[2], rows[3]);
+    Node all = add(mixed(ab, cd, {0, 1, 4, 5}), mixed(ab, cd, {2, 3, 6, 7}));
+    for (int lanes = lanes_ / 2; lanes >= 4; lanes /= 2) {
+      std::vector<std::int64_t> low;
+      std::vector<std::int64_t> high;
+      for (int i = 0; i < lanes; ++i) low.push_back(i), high.push_back(lanes + i);
+      all = add(shuffle(all, {}, low), shuffle(all, {}, high));
+    }
+    return all;
+  }
+
+  // Results in vectors, of sums that are whole vectors.
+  bool adds_four_rows() const {
+    const Size size(last().src(0));
+    return !results_.empty() && total_ == DType::float32 && !bytes_ && rows_ % 4 == 0 &&
+           lanes_ >= 4 && size.is_constant() && size.value() % lanes_ == 0;
+  }
+
   // The lanes together, in a tree; then the stores.
   void finish(const std::vector<std::vector<Sums>>& tile, const Node& n0, const Node& m0,
               std::vector<Node>& statements) {
+    if (adds_four_rows()) {
+      for (std::size_t p = 0; p < products_.size(); ++p) {
+        for (std::size_t r = 0; r < tile[p].size(); r += 4) {
+          const auto sum = [&](std::size_t i) { return wide_sum(tile[p][r + i]); };
+          const Node row = add(n0, constant_int(static_cast<std::int64_t>(r)));
+          statements.push_back(store_to(results_[p], integer_sub(row, first_),
+                                        four_sums({sum(0), sum(1), sum(2), sum(3)})));
+        }
+      }
+      return;
+    }
     for (std::size_t i = 0; i < tile[0].size(); ++i) {
       const int r = static_cast<int>(i) / columns_;
       const int c = static_cast<int>(i) % columns_;
@@ -734,14 +789,7 @@ class MatrixVector {
       std::vector<Node> body;
       for (std::size_t p = 0; p < products_.size(); ++p) {
         const Sums& sums = tile[p][i];
-        std::vector<Node> parts;
-        for (const Node& wide : sums.wide)
-          parts.push_back(load_from(wide, constant_int(0), {}, lanes_));
-        for (; parts.size() > 1; parts.resize(parts.size() / 2)) {
-          for (std::size_t j = 0; j < parts.size() / 2; ++j)
-            parts[j] = add(parts[j], parts[parts.size() / 2 + j]);
-        }
-        Node total = horizontal(ReduceOp::add, parts[0]);
+        Node total = horizontal(ReduceOp::add, wide_sum(sums));
         if (sums.narrow) total = add(total, load_from(sums.narrow, constant_int(0)));
         const Node& offsets = tile[p][i - static_cast<std::size_t>(c)].offsets;
         if (offsets && adds_offsets_ahead()) {
