@@ -53,7 +53,7 @@ void add_bench(CLI::App& program) {
   command->add_option("--prompt", o.prompt, "tokens of the prompt")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
       ->capture_default_str();
-  command->add_option("-n,--tokens", o.tokens, "tokens made after it")
+  command->add_option("-n,--tokens", o.tokens, "tokens made after it, each the likeliest")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
       ->capture_default_str();
   command->add_option("--repeats", o.repeats, "runs of a model of which the best counts")

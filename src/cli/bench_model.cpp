@@ -1,6 +1,7 @@
 // brisk bench MODEL: how fast a model reads a prompt and makes text on this machine, what share of
-// the device's limits that is, and what it takes of energy and money. Each figure is the best of
-// several runs; compiling is done before.
+// the device's limits that is, and what it takes of energy and money. Text is made greedily: each
+// token is the likeliest after those before it, chosen on the device, and reaches the host. Each
+// figure is the best of several runs; compiling is done before.
 #include <fmt/core.h>
 
 #include <algorithm>
