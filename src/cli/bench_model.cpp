@@ -29,9 +29,9 @@ struct StepWork {
   double operations = 0;
 };
 
-StepWork work_of(Session& session, std::int64_t tokens, std::int64_t position) {
+StepWork work_of(const ModelStep& step, std::int64_t tokens, std::int64_t position) {
   StepWork work;
-  const Plan* plan = session.step_of(tokens).plan();
+  const Plan* plan = step.plan();
   if (plan == nullptr) return work;
   const VariableValues values = {{"position", position}, {"tokens", tokens}};
   for (const Plan::KernelInfo& kernel : plan->kernels(&values)) {
@@ -112,8 +112,9 @@ ModelFigures measure_model(const BenchOptions& options) {
   figures.prompt.joules = joules_of(read, figures.prompt.seconds);
   figures.limits = measure_limits();
   figures.product = measure(device_product(session.prompt_dtype()));
-  figures.prompt_operations = work_of(session, prompt, 0).operations / figures.prompt.seconds;
-  figures.decode_bytes = work_of(session, 1, prompt + tokens / 2).bytes;
+  figures.prompt_operations =
+      work_of(session.step_of(prompt), prompt, 0).operations / figures.prompt.seconds;
+  figures.decode_bytes = work_of(session.likeliest_step(), 1, prompt + tokens / 2).bytes;
   figures.price = price_of(options, card_of_device());
   return figures;
 }

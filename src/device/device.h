@@ -103,10 +103,10 @@ class Recording {
 class HostCopy {
  public:
   virtual ~HostCopy() = default;
-  /// Copies its whole size from `offset` of the buffer, after what was launched before; not while
-  /// an earlier copy is under way.
+  /// Copies its whole size from `offset` of the buffer, after what was launched before; what an
+  /// earlier copy gave is lost.
   virtual void start(const Buffer& from, std::size_t offset) = 0;
-  /// Waits for the copy; what it copied, until the next start.
+  /// Waits for the last copy that was started; what it copied, until the next start.
   virtual std::span<const std::byte> wait() = 0;
 };
 

@@ -181,10 +181,14 @@ std::unordered_map<std::string, std::int64_t> Session::load(std::span<const Toke
   return {{"position", position_}, {"tokens", static_cast<std::int64_t>(tokens.size())}};
 }
 
+void Session::count_decoded() {
+  if (++decoded_ == settled && executor().computes_in_place()) model_.settle();
+}
+
 ModelStep& Session::run(std::span<const TokenId> tokens, bool every_row) {
   const auto variables = load(tokens);
   const auto count = static_cast<std::int64_t>(tokens.size());
-  if (count == 1 && ++decoded_ == settled && executor().computes_in_place()) model_.settle();
+  if (count == 1) count_decoded();
   ModelStep& step = every_row ? prompt_step(true) : step_of(count);
   step.run(variables);
   position_ += count;
@@ -226,7 +230,7 @@ void Session::follow_likeliest(TokenId token, std::int64_t most,
   std::int64_t started = 0;
   for (std::int64_t i = 0; i < limit; ++i) {
     for (; started <= std::min(i + ahead, limit - 1); ++started) {
-      if (++decoded_ == settled && executor().computes_in_place()) model_.settle();
+      count_decoded();
       step.run({{"position", first + started}});
       if (ahead > 0) copy_of(started)->start(*step.memory(0), 0);
     }

@@ -87,8 +87,8 @@ class Session {
   /// Greedy decoding: computes the token, then the likeliest one after it (of equals the lowest
   /// id), and so on, each chosen on the device; where that can run ahead of the host it does, so
   /// that it never waits. Hands over each chosen token until `on_token` says no, there were `most`
-  /// of them or the context is full. The last one is not in the cache then. UserError where a logit
-  /// is NaN or +infinity.
+  /// of them or the context is full. The last one is not in the cache then. UserError where the
+  /// greatest logit is not finite.
   void follow_likeliest(TokenId token, std::int64_t most,
                         const std::function<bool(TokenId)>& on_token);
   /// The same with the logits after each token, [tokens, vocabulary], and the hidden state after
@@ -105,6 +105,8 @@ class Session {
   DType prompt_dtype() const;
   /// The step of one token, compiled when first asked for.
   const ModelStep& decode_step() { return step_of(1); }
+  /// The step of follow_likeliest(): the likeliest token after one, int32 [1], or -1.
+  ModelStep& likeliest_step();
   /// The step that `count` tokens take (at most `batch`): one, few or a whole prompt.
   ModelStep& step_of(std::int64_t count);
   /// Computes the tokens kernel by kernel, and forgets them again: what each kernel does and how
@@ -116,9 +118,10 @@ class Session {
   /// Leaves the tokens where steps read them; gives the variables of their step.
   std::unordered_map<std::string, std::int64_t> load(std::span<const TokenId> tokens);
   ModelStep& one_step();
-  ModelStep& likeliest_step();
   ModelStep& few_step();
   ModelStep& prompt_step(bool every_row);
+  /// Notes a step of one token: after some of them the weights are worth a better place.
+  void count_decoded();
   ModelStep& run(std::span<const TokenId> tokens, bool every_row);
 
   const Model& model_;

@@ -179,10 +179,12 @@ bool lies_in_order(const Node& operand, const Node& range) {
   return moves && find_all({operand}, Op::reduce_).empty();
 }
 
+bool is_centred(const Node& bytes) {
+  return bytes.is(Op::add_) && bytes.src(1).is_constant() && bounds(bytes.src(0)).least >= 0;
+}
+
 Node uncentred(const Node& bytes, const Target& target) {
-  const bool centred =
-      bytes.is(Op::add_) && bytes.src(1).is_constant() && bounds(bytes.src(0)).least >= 0;
-  return centred && !target.has_signed_dot ? bytes.src(0) : bytes;
+  return is_centred(bytes) && !target.has_signed_dot ? bytes.src(0) : bytes;
 }
 
 Node narrowest_tile(const Size& m, int widest, const std::function<Node(int)>& tile) {

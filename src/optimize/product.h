@@ -60,6 +60,9 @@ Factors factors_of(const Node& expression, const std::vector<Node>& ranges);
 /// and some do go on; and nothing in it is a reduction.
 bool lies_in_order(const Node& operand, const Node& range);
 
+/// Whether bytes are ones without a sign, less a constant.
+bool is_centred(const Node& bytes);
+
 /// Bytes of a matrix as dot products take them: without a constant that makes them signed, where
 /// the machine's product wants one side that is not.
 Node uncentred(const Node& bytes, const Target& target);

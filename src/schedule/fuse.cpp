@@ -415,21 +415,23 @@ class Fuser {
   // of matrices: both operands are read along an axis of the result along which the other one is
   // constant. Those of integers also with a single row.
   static bool keeps_operands(const Node& node) {
-    const auto [rows, columns] = own_axes(node);
-    return is_integer(node.dtype()) ? rows || columns : rows && columns;
+    const auto [rows, columns] = own_elements(node);
+    return is_integer(node.dtype()) ? rows > 0 || columns > 0 : rows > 0 && columns > 0;
   }
 
-  // Whether the left operand alone moves along any axis of the result, and the right one alone.
-  static std::pair<bool, bool> own_axes(const Node& node) {
+  // Of the result, the elements along the axes on which the left operand alone moves, and along
+  // those of the right one alone: 0 where there is no such axis.
+  static std::pair<double, double> own_elements(const Node& node) {
     const Node& left = node.src(0).src(0);
     const Node& right = node.src(0).src(1);
-    if (left.rank() == 0 || right.rank() == 0) return {false, false};
-    bool rows = false;
-    bool columns = false;
+    if (left.rank() == 0 || right.rank() == 0) return {0, 0};
+    double rows = 0;
+    double columns = 0;
     for (std::size_t axis = 0; axis < node.shape().size(); ++axis) {
-      if (node.shape()[axis] == Size(1)) continue;
-      rows = rows || (moves(left, axis) && !moves(right, axis));
-      columns = columns || (moves(right, axis) && !moves(left, axis));
+      const Size& size = node.shape()[axis];
+      if (size == Size(1) || moves(left, axis) == moves(right, axis)) continue;
+      double& own = moves(left, axis) ? rows : columns;
+      own = std::max(own, 1.0) * static_cast<double>(size.upper());
     }
     return {rows, columns};
   }
@@ -438,11 +440,11 @@ class Fuser {
   static bool multiplies_bytes(const Node& node) {
     constexpr double least_depth = 128;
     if (!is_sum_of_products(node) || !is_integer(node.dtype())) return false;
-    const auto [rows, columns] = own_axes(node);
+    const auto [rows, columns] = own_elements(node);
     const auto is_byte = [](const Node& factor) {
       return unwidened(factor).dtype() == DType::int8;
     };
-    return rows && columns && is_byte(node.src(0).src(0)) && is_byte(node.src(0).src(1)) &&
+    return rows > 0 && columns > 0 && is_byte(node.src(0).src(0)) && is_byte(node.src(0).src(1)) &&
            elements(node.src(0).shape()) >= least_depth * elements(node.shape());
   }
 
@@ -984,12 +986,13 @@ class Fuser {
     return within || has_product(value);
   }
 
-  // In its kernel: strategies for products in tiles have one output; those for a few rows, which
-  // matrix units take too, have any number of the same elements.
+  // Strategies for products in tiles have one output. Those for a few rows, where no matrix units
+  // take these too, have any number of outputs of the same elements.
   bool has_tiles(const Node& output) const {
     return any_in_kernel(output, [&](const Node& node) {
-      return is_sum_of_products(node) && is_worth_tiles(node) &&
-             (copies_tiles_ || least_side(node) > rows_without_tiles);
+      if (!is_sum_of_products(node) || !is_worth_tiles(node)) return false;
+      const auto [rows, columns] = own_elements(node);
+      return copies_tiles_ || std::min(rows, columns) > rows_without_tiles;
     });
   }
   bool has_product(const Node& output) const {
@@ -1011,20 +1014,6 @@ class Fuser {
       stack.insert(stack.end(), node.srcs().begin(), node.srcs().end());
     }
     return false;
-  }
-
-  // Of the product's results, along the axes of the operand that has fewer of its own.
-  double least_side(const Node& node) const {
-    double left = 1;
-    double right = 1;
-    for (std::size_t axis = 0; axis < node.shape().size(); ++axis) {
-      const bool of_left = moves(node.src(0).src(0), axis);
-      const bool of_right = moves(node.src(0).src(1), axis);
-      const auto size = static_cast<double>(node.shape()[axis].upper());
-      if (of_left && !of_right) left *= size;
-      if (of_right && !of_left) right *= size;
-    }
-    return std::min(left, right);
   }
 
   // True where `from` can only run after `to`.

@@ -64,15 +64,14 @@ class GroupAttention {
     const Node tile = idiv(task_, constant_int(parts_));
     part_number_ = mod(task_, constant_int(parts_));
     place(outside_, form_.batch, idiv(tile, tiles_.node()));
-    first_row_ = mul(mod(tile, tiles_.node()), constant_int(rows_));
-    rows_before_ = mul(idiv(tile, tiles_.node()), extent(form_.rows).node());
+    place_tile(tile);
     for (std::int64_t r = 0; r < rows_; ++r) row_at_.push_back(at_row(constant_int(r)));
     name_memory();
     begin();
     blocks_of_keys();
     leave_part();
     const bool counts = workshop_.target().counts_groups;
-    if (counts) combine_at_end();
+    if (counts) combine_at_end(tile);
     Schedule schedule;
     schedule.name = "group_attention";
     schedule.phases = {loop(LoopKind::parallel, task_, block(statements_))};
@@ -110,6 +109,11 @@ class GroupAttention {
     const std::int64_t blocks = (length.upper() + block_ - 1) / block_;
     const std::int64_t of_a_block = blocks > 1 ? 2 * power_below(blocks - 1) : 1;
     parts_ = std::min({power_below(wanted), most_parts, of_a_block});
+  }
+
+  void place_tile(const Node& tile) {
+    first_row_ = mul(mod(tile, tiles_.node()), constant_int(rows_));
+    rows_before_ = mul(idiv(tile, tiles_.node()), extent(form_.rows).node());
   }
 
   // The counters of a row of the tile; rows beyond the last are the last one again.
@@ -407,12 +411,25 @@ class GroupAttention {
 
   // ---- the parts together ---------------------------------------------------------------------
 
-  // By the last group of the tile to have done its part: first the share of each part in each row,
-  // a thread a part; then the sums, a few columns a thread.
-  void combine_at_end() {
+  // By the last group of the tile to have done its part.
+  void combine_at_end(const Node& tile) {
     const Node flag = workshop_.shared(DType::int32, 1);
     const Size all = extent(form_.batch) * tiles_;
-    statements_.push_back(arrive(flag, idiv(task_, number(parts_)), parts_, all.upper()));
+    statements_.push_back(arrive(flag, tile, parts_, all.upper()));
+    const Node last = cmpne(load_from(flag, number(0)), constant_int(0, DType::int32));
+    statements_.push_back(branch(last, block(combine_parts())));
+  }
+
+  // By a second phase.
+  Node combine_after() {
+    const Node tile = workshop_.range(extent(form_.batch) * tiles_);
+    place_tile(tile);
+    return loop(LoopKind::parallel, tile, block(combine_parts()));
+  }
+
+  // First the share of each part in each row of the tile, a thread a part; then the sums, a few
+  // columns a thread.
+  std::vector<Node> combine_parts() {
     const std::int64_t lanes = std::clamp<std::int64_t>(
         power_dividing(columns_, 4), 1, std::max<std::int64_t>(1, rows_ * columns_ / threads));
     std::vector<Node> body = weigh_parts();
@@ -438,8 +455,7 @@ class GroupAttention {
     const Node there = logical_and(integer_less(p, number(rows_ * columns_)), is_row(row));
     body.push_back(loop(LoopKind::threads, thread,
                         loop(LoopKind::serial, round, branch(there, block(std::move(mine))))));
-    const Node last = cmpne(load_from(flag, number(0)), constant_int(0, DType::int32));
-    statements_.push_back(branch(last, block(std::move(body))));
+    return body;
   }
 
   // By how much the parts of the tile's rows count, and the rows' totals, into shared memory.
@@ -486,43 +502,6 @@ class GroupAttention {
             loop(LoopKind::threads, other, block(std::move(weighing))),
             group_reduce(ReduceOp::add, total, 0, rounds, parts_, threads),
             loop(LoopKind::threads, third, block(std::move(leaving)))};
-  }
-
-  // By a second phase.
-  Node combine_after() {
-    const Node row = workshop_.range(extent(form_.batch) * extent(form_.rows));
-    const std::int64_t step = workshop_.target().group_step;
-    const std::int64_t team = std::min(threads, (columns_ + step - 1) / step * step);
-    const Node thread = workshop_.range(team);
-    const Node round = workshop_.range((columns_ + team - 1) / team);
-    const Node column = add(mul(round, number(team)), thread);
-    const Node mine = branch(integer_less(column, number(columns_)), combine_parts(row, column));
-    return loop(LoopKind::parallel, row,
-                loop(LoopKind::threads, thread, loop(LoopKind::serial, round, mine)));
-  }
-
-  // A thread's column of a row, of all rows of the batch.
-  Node combine_parts(const Node& row, const Node& column) {
-    const Node greatest = workshop_.registers(DType::float32, 1);
-    const Node total = workshop_.registers(DType::float32, 1);
-    const Node sum = workshop_.registers(DType::float32, 1);
-    const auto held = [&](const Node& local) { return load_from(local, number(0)); };
-    const auto at = [&](const Node& part) { return add(mul(row, number(parts_)), part); };
-    std::vector<Node> body = {store_to(greatest, number(0), lowest()),
-                              store_to(total, number(0), constant_float(0)),
-                              store_to(sum, number(0), constant_float(0))};
-    over_parts(body, [&](const Node& part) {
-      return store_to(greatest, number(0), max(held(greatest), load_from(all_greatest_, at(part))));
-    });
-    over_parts(body, [&](const Node& part) {
-      const Node share = exponential(load_from(all_greatest_, at(part)), finite(held(greatest)));
-      const Node more = load_from(all_sums_, add(mul(at(part), number(columns_)), column));
-      return block({store_to(sum, number(0), add(held(sum), mul(share, more))),
-                    store_to(total, number(0),
-                             add(held(total), mul(share, load_from(all_totals_, at(part)))))});
-    });
-    body.push_back(result(row, column, held(sum), held(total)));
-    return block(std::move(body));
   }
 
   // The stored result of a column of a row, of all rows of the batch.

@@ -135,7 +135,7 @@ class GroupMatrixVector {
 
   // ---- decisions -----------------------------------------------------------------------------
 
-  // Vectors of a row, or where these come with offsets or share what they are read as, groups.
+  // Vectors of a row, or where groups have offsets, these.
   std::int64_t units() const {
     return grouped() ? extent(ranges()).value() * split_ : extent(ranges()).value() / lanes_;
   }
@@ -143,8 +143,7 @@ class GroupMatrixVector {
   // Whether a group has a part in the result beside its sum.
   bool has_offsets() const {
     return std::any_of(form_.products.begin(), form_.products.end(), [](const Product& product) {
-      const Node& bytes = product.b;
-      return product.offset || (bytes.is(Op::add_) && bytes.src(1).is_constant());
+      return product.offset || is_centred(product.b);
     });
   }
 
@@ -213,7 +212,7 @@ class GroupMatrixVector {
       uncentre(operand, product, offset);
       const Factors scale = factors_of(product.scale, form_.n);
       const Factors shift = offset ? factors_of(offset, form_.n) : Factors();
-      make_together({scale.without, shift.without, product.a});
+      make_together(product.a, {scale.without, shift.without});
       operand.row_scale = scale.with;
       operand.column_scale = made(scale.without, false);
       if (offset) {
@@ -228,10 +227,7 @@ class GroupMatrixVector {
   // Bytes less a constant: Σ (u - c) · a is Σ u · a - c · Σ a.
   void uncentre(Operand& operand, const Product& product, Node& offset) const {
     const Node& bytes = product.b;
-    if (offset || !bytes.is(Op::add_) || !bytes.src(1).is_constant() ||
-        bounds(bytes.src(0)).least < 0) {
-      return;
-    }
+    if (offset || !is_centred(bytes)) return;
     const Node centre = constant_int(bytes.src(1).int_value(), DType::int32);
     const Node sum = reduce_over(ReduceOp::add, cast(product.a, DType::int32), product.inner);
     operand.b = bytes.src(0);
@@ -245,15 +241,15 @@ class GroupMatrixVector {
     return substitute(value, memo);
   }
 
-  // Bytes, their scales and their offsets, which all come from the same elements.
-  void make_together(const std::vector<Node>& values) {
-    std::vector<Node> mine;
-    std::vector<Node> points;
-    for (const Node& value : values) {
-      if (!value || (!(value == values.back()) && is_cheap(placed(value)))) continue;
-      mine.push_back(placed(value));
-      if (points.empty() && depends_on(mine.back(), column_)) points.push_back(column_);
+  // Bytes, and of their groups the scales and offsets that come from the same elements.
+  void make_together(const Node& bytes, const std::vector<Node>& of_groups) {
+    std::vector<Node> mine = {placed(bytes)};
+    for (const Node& value : of_groups) {
+      if (value && !is_cheap(placed(value))) mine.push_back(placed(value));
     }
+    Ranges points;
+    const auto of_column = [&](const Node& value) { return depends_on(value, column_); };
+    if (std::any_of(mine.begin(), mine.end(), of_column)) points.push_back(column_);
     points.insert(points.end(), ranges().begin(), ranges().end());
     stage_.stage_groups(mine, points, inner());
   }
@@ -452,9 +448,7 @@ class GroupMatrixVector {
     }
     const auto results = static_cast<std::int64_t>(all.size() / operands_.size());
     for (const Node& load : find_all(values, Op::load_)) {
-      const bool may_change =
-          std::find(written.begin(), written.end(), load.src(0)) != written.end();
-      if (may_change || !find_all({load.src(1)}, Op::load_).empty()) continue;
+      if (contains(written, load.src(0)) || !find_all({load.src(1)}, Op::load_).empty()) continue;
       others_.push_back({load, workshop_.registers(load.dtype(), results)});
     }
     if (static_cast<std::int64_t>(others_.size()) * results > most_others) others_.clear();
@@ -499,8 +493,8 @@ class GroupMatrixVector {
   MatrixVectorForm form_;
   GroupStage stage_;
   std::vector<Operand> operands_;
-  std::vector<std::pair<Node, Node>>
-      others_;                // what results read beside sums, and where it is held
+  // What results read beside sums, and where it is held.
+  std::vector<std::pair<Node, Node>> others_;
   Substitution outside_;      // counters of the batch
   std::int64_t columns_ = 1;  // of X that a group takes at once
   Node column_;               // range over them

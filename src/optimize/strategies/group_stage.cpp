@@ -25,9 +25,8 @@ std::vector<Node> among(const Node& expression, const std::vector<Node>& ranges)
 // Whether the value is another at other counters of a range, beyond what it reduces itself.
 bool has_free(const Node& value, const std::vector<Node>& ranges) {
   const std::vector<Node> free = free_ranges(value);
-  return std::any_of(ranges.begin(), ranges.end(), [&](const Node& range) {
-    return std::find(free.begin(), free.end(), range) != free.end();
-  });
+  return std::any_of(ranges.begin(), ranges.end(),
+                     [&](const Node& range) { return contains(free, range); });
 }
 
 }  // namespace
@@ -41,12 +40,8 @@ bool GroupStage::takes(const Node& value, const std::vector<Node>& ranges) {
     if (!extent(mine).is_constant() || extent(mine) == Size(0)) return false;
     inside.insert(inside.end(), mine.begin(), mine.end());
   }
-  return std::none_of(all.begin(), all.end(), [&](const Node& reduction) {
-    const std::vector<Node> free = free_ranges(reduction);
-    return std::any_of(inside.begin(), inside.end(), [&](const Node& range) {
-      return std::find(free.begin(), free.end(), range) != free.end();
-    });
-  });
+  return std::none_of(all.begin(), all.end(),
+                      [&](const Node& reduction) { return has_free(reduction, inside); });
 }
 
 Node GroupStage::room(DType dtype, std::int64_t elements) {
@@ -88,6 +83,13 @@ struct Pass {
   std::int64_t team = 1;  // threads of a point
 };
 
+// A value of the pass, and where it is kept.
+struct Result {
+  Node value;
+  bool of_elements;  // of a point each; else one of the point
+  Node memory, at;
+};
+
 std::optional<Pass> pass_over(const std::vector<Node>& values, const std::vector<Node>& points,
                               const std::vector<Node>& inner) {
   Pass pass;
@@ -101,7 +103,7 @@ std::optional<Pass> pass_over(const std::vector<Node>& values, const std::vector
     const std::vector<Node> inside = ranges_of(reduction);
     const std::vector<Node> below = find_all({reduction.src(0)}, Op::reduce_);
     const bool on_points = std::any_of(below.begin(), below.end(), [&](const Node& other) {
-      return std::find(pass.of_point.begin(), pass.of_point.end(), other) != pass.of_point.end();
+      return contains(pass.of_point, other);
     });
     if (among(reduction, points).empty()) {
       if (on_points) return std::nullopt;
@@ -175,26 +177,27 @@ void GroupStage::stage_groups(const std::vector<Node>& values, const std::vector
   }
   const Node thread = workshop_.range(threads_);
   std::vector<Node> each;
-  std::vector<Node> memories;
+  std::vector<Result> results;
   for (const Node& value : fresh) {
     const bool of_elements = has_free(value, inner);
-    memories.push_back(room(value.dtype(), extent(of_elements ? joined(inner) : points).value()));
+    const std::vector<Node> ranges = of_elements ? joined(inner) : points;
+    results.push_back(
+        {value, of_elements, room(value.dtype(), extent(ranges).value()), position(ranges)});
   }
   for (std::int64_t i = 0; i < at_once; ++i) {
     const Node p = vector_of(thread, i);
     std::vector<Node> stores;
     std::vector<Node> of_first;
-    for (std::size_t v = 0; v < fresh.size(); ++v) {
+    for (const Result& result : results) {
       Substitution memo = known_to(i);
-      const Node value = substitute(fresh[v], memo);
+      const Node store = store_to(result.memory, result.at, substitute(result.value, memo));
       Substitution place;
-      if (has_free(value, inner)) {
-        const Node store = store_to(memories[v], position(joined(inner)), value);
+      if (result.of_elements) {
         const Node base = place_vector(place, joined(inner), p, pass->lanes);
         stores.push_back(store_vector(store, inner.back(), base, pass->lanes, place));
       } else {
         brisk::place(place, points, idiv(p, constant_int(pass->team)));
-        of_first.push_back(substitute(store_to(memories[v], position(points), value), place));
+        of_first.push_back(substitute(store, place));
       }
     }
     if (!of_first.empty()) {
@@ -207,10 +210,7 @@ void GroupStage::stage_groups(const std::vector<Node>& values, const std::vector
   }
   body.push_back(loop(LoopKind::threads, thread, block(std::move(each))));
   statements_.push_back(loop(LoopKind::serial, batch, block(std::move(body))));
-  for (std::size_t v = 0; v < fresh.size(); ++v) {
-    const bool of_elements = has_free(fresh[v], inner);
-    known_[fresh[v]] = load_from(memories[v], position(of_elements ? joined(inner) : points));
-  }
+  for (const Result& result : results) known_[result.value] = load_from(result.memory, result.at);
 }
 
 // For each point of the ranges that it depends on, by as many threads as there are to spare.
