@@ -126,7 +126,6 @@ class Machine {
     check(place >= 0 && place < node.ints(1), "interpret: a place to arrive at");
     std::int64_t& arrived = arrivals_[{node.get(), place}];
     const std::int32_t last = ++arrived == node.ints(0) ? 1 : 0;
-    if (last != 0) arrived = 0;
     std::memcpy(memory(node.src(0)).bytes, &last, sizeof(last));
   }
 

@@ -148,8 +148,15 @@ TEST(GroupKernels, vectorsTurnedPairByPairAreMadeWithTheirProducts) {
       };
       expect_same(quantised ? "group_matrix_vector_bytes" : "group_matrix_vector", make, {},
                   quantised ? 1e-2 : 2e-5);
-      Interpreted kernels("sm_90a");
+      std::size_t stores = 0;  // of the last kernel: with each sum once, both elements of a pair
+      Interpreted kernels("sm_90a", [&](const Kernel& kernel, const Target&) {
+        const std::vector<Node> nodes = topological_order({&kernel.body, 1});
+        stores = static_cast<std::size_t>(std::count_if(
+            nodes.begin(), nodes.end(),
+            [](const Node& node) { return node.is(Op::store_) && node.src(0).is(Op::param_); }));
+      });
       values_by(kernels, make, {});
+      EXPECT_EQ(stores, 2U);
       const std::vector<std::string> names = kernels.names();
       EXPECT_EQ(std::count(names.begin(), names.end(), "group_map"), 0) << fmt::format("{}", names);
     }
