@@ -442,7 +442,7 @@ inline const std::vector<AttentionCase>& attention_cases() {
        .causal = true,
        .falling = true,
        .spilled = 460},
-      {.name = "masked", .queries = 64, .keys = 192, .masked = true, .spilled = 80},
+      {.name = "masked", .queries = 64, .keys = 192, .masked = true, .spilled = 96},
       {.name = "halves",
        .dtype = DType::float16,
        .result = DType::float32,

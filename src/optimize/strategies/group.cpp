@@ -49,6 +49,14 @@ bool have_own_places(const std::vector<Node>& stores, const std::vector<Node>& r
   });
 }
 
+void ask_for(const Node& vector, std::vector<Node>& statements) {
+  for (const Node& load : find_all({vector}, Op::load_)) {
+    const Node& index = load.src(1);
+    if (!load.src(0).is(Op::param_) || !find_all({index}, Op::load_).empty()) continue;
+    statements.push_back(prefetch(load.src(0), index.is(Op::ramp_) ? index.src(0) : index));
+  }
+}
+
 std::int64_t power_below(std::int64_t n) {
   std::int64_t p = 1;
   while (2 * p <= n) p *= 2;

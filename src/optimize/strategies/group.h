@@ -20,6 +20,10 @@ Node place_vector(Substitution& values, const std::vector<Node>& ranges, const N
 /// Whether every store goes to a place of its own at each point of the ranges.
 bool have_own_places(const std::vector<Node>& stores, const std::vector<Node>& ranges);
 
+/// Asks memory for what the vector reads of the kernel's arguments, where that does not depend on
+/// what the kernel before computes.
+void ask_for(const Node& vector, std::vector<Node>& statements);
+
 /// The largest power of two that is not above n, which is at least 1.
 std::int64_t power_below(std::int64_t n);
 

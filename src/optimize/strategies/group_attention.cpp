@@ -21,13 +21,14 @@ namespace {
 
 constexpr std::int64_t threads = 256;
 constexpr std::int64_t most_rows = 8;
-constexpr std::int64_t keys_wanted = 64;           // of a block
+constexpr std::int64_t keys_wanted = 64;           // of a part
 constexpr std::int64_t most_scores = 32;           // of a thread
 constexpr std::int64_t most_sums = 64;             // accumulators of a thread
 constexpr std::int64_t most_parts = 64;            // of the keys
 constexpr std::int64_t exchange_bytes = 16 << 10;  // of the slices' sums
 constexpr std::int64_t most_exchange = 20 << 10;
 constexpr std::int64_t parts_together = 16;
+constexpr std::int64_t line_bytes = 128;  // that memory gives at once
 
 std::int64_t power_dividing(std::int64_t n, std::int64_t most) {
   std::int64_t p = 1;
@@ -100,16 +101,20 @@ class GroupAttention {
       rows_ *= 2;
     }
     tiles_ = (all_rows + (rows_ - 1)) / rows_;
-    const std::int64_t at_once = threads / of_key_;
-    rounds_ = std::clamp<std::int64_t>(keys_wanted / at_once, 1, most_scores / rows_);
-    block_ = at_once * rounds_;
-    const Size length(form_.key.src(0));
+    // A group for each processor, and its part of the keys in one block where registers suffice:
+    // two would leave the next launch no room to begin in.
+    const std::int64_t length = Size(form_.key.src(0)).upper();
     const std::int64_t tasks = std::max<std::int64_t>(1, (extent(form_.batch) * tiles_).upper());
-    const std::int64_t wanted = std::max<std::int64_t>(1, 2L * target.threads / tasks);
-    const std::int64_t blocks = (length.upper() + block_ - 1) / block_;
-    const std::int64_t of_a_block = blocks > 1 ? 2 * power_below(blocks - 1) : 1;
-    parts_ = std::min({power_below(wanted), most_parts, of_a_block});
+    const std::int64_t wanted = std::max<std::int64_t>(1, target.threads / tasks);
+    parts_ = std::min({power_below(wanted), most_parts, power_from(shares(length, keys_wanted))});
+    const std::int64_t at_once = threads / of_key_;
+    rounds_ =
+        std::clamp<std::int64_t>(shares(shares(length, parts_), at_once), 1, most_scores / rows_);
+    block_ = at_once * rounds_;
   }
+
+  static std::int64_t shares(std::int64_t all, std::int64_t one) { return (all + one - 1) / one; }
+  static std::int64_t power_from(std::int64_t n) { return n > 1 ? 2 * power_below(n - 1) : 1; }
 
   void place_tile(const Node& tile) {
     first_row_ = mul(mod(tile, tiles_.node()), constant_int(rows_));
@@ -211,6 +216,9 @@ class GroupAttention {
     const Node count =
         integer_max(number(0), integer_min(of_part.node(), integer_sub(all.node(), first)));
     const Node counter = workshop_.range(Size(count));
+    first_key_ = mul(first, number(block_));
+    if (workshop_.target().overlaps_launches)
+      statements_.insert(statements_.begin(), first_block_ahead());
     first_key_ = mul(add(first, counter), number(block_));
     std::vector<Node> before = std::exchange(statements_, {});
     write_scores();
@@ -223,6 +231,31 @@ class GroupAttention {
   Node key_at(const Node& in_block) const { return add(first_key_, in_block); }
   Node safe_key(const Node& in_block) const {
     return integer_min(key_at(in_block), integer_sub(limit_, number(1)));
+  }
+
+  // Asks for the part's first keys and values before the kernel that makes the newest has ended.
+  Node first_block_ahead() {
+    const Node thread = workshop_.range(threads);
+    std::vector<Node> asked;
+    ask_ahead(form_.keys, form_.score.src(1), width_, key_lanes_, thread, asked);
+    ask_ahead(form_.value, form_.column, columns_, value_lanes_, thread, asked);
+    return loop(LoopKind::threads, thread, block(std::move(asked)));
+  }
+
+  // Of what lies along the range, `width` of each key.
+  void ask_ahead(const Node& operand, const Node& along, std::int64_t width, int lanes,
+                 const Node& thread, std::vector<Node>& asked) const {
+    const std::int64_t vectors = width / lanes;
+    const std::int64_t of_line =
+        power_dividing(vectors, line_bytes / workshop_.target().vector_bytes);
+    const std::int64_t lines = vectors / of_line;  // of a key
+    for (std::int64_t i = 0; i < block_ * lines; i += threads) {
+      const Node p = integer_min(add(thread, number(i)), number(block_ * lines - 1));
+      const Node base = mul(mod(p, number(lines)), number(of_line * lanes));
+      Substitution values = row_at_[0];
+      values[form_.key] = safe_key(idiv(p, number(lines)));
+      ask_for(vectorise(operand, along, base, lanes, values), asked);
+    }
   }
 
   void write_scores() {

@@ -323,13 +323,7 @@ class GroupMatrixVector {
           const Node first = grouped() ? place_unit(values, p) : Node();
           const Node base = grouped() ? place_vector(values, inner(), first, lanes_)
                                       : place_vector(values, ranges(), p, lanes_);
-          const Node vector = vectorise(operand.b, last(), base, lanes_, values);
-          for (const Node& load : find_all({vector}, Op::load_)) {
-            const Node& index = load.src(1);
-            // Where it lies must not be what the kernel before computes.
-            if (!load.src(0).is(Op::param_) || !find_all({index}, Op::load_).empty()) continue;
-            asked.push_back(prefetch(load.src(0), index.is(Op::ramp_) ? index.src(0) : index));
-          }
+          ask_for(vectorise(operand.b, last(), base, lanes_, values), asked);
         }
       }
     }

@@ -170,6 +170,7 @@ class TileAttention {
     scale_ = floats(halves_of_fragment);
     total_ = floats(halves_of_fragment);
     pairs_ = floats(2 * halves_of_fragment);
+    seen_ = workshop_.registers(DType::int32, halves_of_fragment);
   }
 
   // ---- what a thread holds -------------------------------------------------------------------
@@ -312,7 +313,6 @@ class TileAttention {
   // factor, masked or not. Then scores stay as they are, and the rate takes the factor in.
   void find_rate() {
     whole_ = form_.last_key() ? form_.seen() : form_.argument;
-    masked_ = form_.argument;
     if (!form_.exponential.is(Op::exp2_)) return;
     const auto [below, rate] = without_factor(form_.exponential.src(0));
     const auto is_below = [&](std::size_t i) {
@@ -325,7 +325,7 @@ class TileAttention {
     if (!(score == form_.score) || factor <= 0) return;
     rate_ *= factor;
     factor_ = factor;
-    masked_ = with(form_.argument, std::exchange(whole_, form_.score), form_.score);
+    whole_ = form_.score;
   }
 
   // value = rest · factor.
@@ -336,7 +336,7 @@ class TileAttention {
     return {value, 1};
   }
 
-  // What the softmax is of, over the scores: plainly where the block is seen whole.
+  // What the softmax is of, over the scores; in blocks that are not seen whole, -inf where hidden.
   void arguments(std::vector<Node>& statements) {
     const Node end = add(key0_, number(block_keys_));
     Node cut;
@@ -347,30 +347,52 @@ class TileAttention {
       // Rows may differ in what they see, but none before the first sees more.
       cut = either(cut, integer_less(last_key(row0_), add(end, number(-1))));
     }
+    std::vector<Node> where_cut;
     if (!(whole_ == form_.score)) {
-      const Node body = argument(whole_, false);
       const Node none = constant_int(1, DType::boolean);
-      statements.push_back(cut ? branch(cmpne(cut, none), body) : body);
+      const Node whole = argument(Node());
+      statements.push_back(cut ? branch(cmpne(cut, none), whole) : whole);
+      where_cut.push_back(argument(keys.node()));
     }
-    if (cut) statements.push_back(branch(cut, argument(masked_, true)));
+    where_cut.push_back(hide());
+    if (cut) statements.push_back(branch(cut, block(std::move(where_cut))));
   }
 
-  Node argument(const Node& expression, bool up_to_length) {
+  // Of all keys, or of those below the limit.
+  Node argument(const Node& limit) {
     const Node thread = workshop_.range(threads_);
-    const Node limit = up_to_length ? length().node() : Node();
     std::vector<Node> statements;
     for (std::int64_t i = 0; i < scores_.ints(1); i += 2) {
       const FragmentElement element = fragment_element(threads_, block_keys_, thread, i);
       Substitution values = row_values(add(row0_, element.row));
       values[form_.score] = held(scores_, i, 2);
       const Node key = add(key0_, element.column);
-      Node value = splat(vectorise(expression, form_.key, key, 2, values, limit), 2);
-      if (up_to_length) {
-        const Node inside = make_node(Op::cmplt_, DType::boolean, {ramp(key, 2), limit}, {}, 2);
-        const Node none = constant_float(-std::numeric_limits<double>::infinity());
-        value = make_node(Op::where_, DType::float32, {inside, value, none}, {}, 2);
-      }
-      statements.push_back(hold(scores_, i, value));
+      const Node value = vectorise(whole_, form_.key, key, 2, values, limit);
+      statements.push_back(hold(scores_, i, splat(value, 2)));
+    }
+    return threads_loop(thread, std::move(statements));
+  }
+
+  // Each row sees so many keys from the thread's first one in the block on.
+  Node hide() {
+    const Node thread = workshop_.range(threads_);
+    const auto element = [&](std::int64_t i) {
+      return fragment_element(threads_, block_keys_, thread, i);
+    };
+    std::vector<Node> statements;
+    for (std::int64_t half = 0; half < halves_of_fragment; ++half) {
+      const FragmentElement first = element(2 * half);
+      Node end = length().node();
+      if (form_.last_key()) end = integer_min(end, add(last_key(add(row0_, first.row)), number(1)));
+      Node count = integer_sub(end, add(key0_, first.column));
+      count = integer_max(integer_min(count, number(block_keys_)), number(0));
+      statements.push_back(hold(seen_, half, cast(count, DType::int32)));
+    }
+    const Node none = constant_float(-std::numeric_limits<double>::infinity());
+    for (std::int64_t i = 0; i < scores_.ints(1); ++i) {
+      const Node ahead = integer_sub(element(i).column, element(0).column);
+      const Node is_seen = cmplt(cast(ahead, DType::int32), held(seen_, half_of(i)));
+      statements.push_back(hold(scores_, i, where(is_seen, held(scores_, i), none)));
     }
     return threads_loop(thread, std::move(statements));
   }
@@ -473,11 +495,11 @@ class TileAttention {
   // Of the main phase.
   Substitution outside_;
   Node row0_, key0_;
-  Size count_;           // of blocks
-  double factor_ = 1;    // from what stands for scores to arguments
-  double rate_ = 0;      // 0 where exponentials are not of that form
-  Node whole_, masked_;  // the argument, of blocks that no mask cuts and of others
-  Node scores_, sums_, weights_, greatest_, fresh_, total_, pairs_, scale_;
+  Size count_;         // of blocks
+  double factor_ = 1;  // from what stands for scores to arguments
+  double rate_ = 0;    // 0 where exponentials are not of that form
+  Node whole_;         // the argument where no mask hides it
+  Node scores_, sums_, weights_, greatest_, fresh_, total_, pairs_, scale_, seen_;
 };
 
 }  // namespace
