@@ -155,7 +155,11 @@ struct Gpt2Block {
     const Tensor mixed =
         scaled_dot_product_attention(parts[0], parts[1], parts[2], {.causal = true});
     const Tensor y = x + attn_c_proj(mixed.transpose(1, 2).flatten(2));
-    return y + c_proj(gelu(c_fc(ln_2(y)), Gelu::tanh));
+    // The activation is made again for the backward pass, as torch.compile does.
+    const auto second = [this](const std::vector<Tensor>& h) {
+      return c_proj(gelu(h[0], Gelu::tanh));
+    };
+    return y + checkpoint(second, {c_fc(ln_2(y))});
   }
 
   std::int64_t heads;

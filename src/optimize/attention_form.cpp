@@ -60,6 +60,20 @@ bool classify_ranges(AttentionForm& form, const Part& part) {
   return Size(form.width.src(0)).is_constant();
 }
 
+bool find_totals_stores(AttentionForm& form, const std::vector<Node>& stores) {
+  const Substitution known = {{form.total, constant_float(1)}, {form.greatest, constant_float(0)}};
+  for (std::size_t i = 1; i < stores.size(); ++i) {
+    Substitution memo = known;
+    const Node rest = substitute(stores[i], memo);
+    if (stores[i].srcs().size() != 3 || is_scatter(stores[i]) || depends_on(rest, form.column) ||
+        !find_all({rest}, Op::reduce_).empty()) {
+      return false;
+    }
+    form.totals_stores.push_back(stores[i]);
+  }
+  return true;
+}
+
 // The argument's condition that hides keys, and which of its sides it takes for those seen.
 struct Hiding {
   Node last;
@@ -92,8 +106,8 @@ Node AttentionForm::unrounded_weight() const {
 }
 
 std::optional<AttentionForm> attention_form(const Part& part) {
-  if (part.stages[0].stores.size() != 1) return std::nullopt;
-  const Node& store = part.stages[0].stores[0];
+  const std::vector<Node>& stores = part.stages[0].stores;
+  const Node& store = stores[0];
   if (store.srcs().size() != 3) return std::nullopt;
   AttentionForm form;
   for (const Node& node : find_all({store.src(2)}, Op::reduce_)) {
@@ -115,7 +129,8 @@ std::optional<AttentionForm> attention_form(const Part& part) {
   if (!depends_on(form.weight, form.greatest)) std::swap(form.weight, form.value);
   if (!depends_on(form.weight, form.greatest) || depends_on(form.value, form.greatest))
     return std::nullopt;
-  if (!find_softmax(form) || !find_scores(form) || !classify_ranges(form, part))
+  if (!find_softmax(form) || !find_scores(form) || !classify_ranges(form, part) ||
+      !find_totals_stores(form, stores))
     return std::nullopt;
   return form;
 }

@@ -9,15 +9,16 @@
 
 namespace brisk {
 
-/// The store's value holds weighted = Σ over key of weight · value; weight holds exponential and
-/// total = Σ exponential, exponential holds argument and greatest = max argument, and argument
+/// The first store's value holds weighted = Σ over key of weight · value; weight holds exponential
+/// and total = Σ exponential, exponential holds argument and greatest = max argument, and argument
 /// holds score = Σ over width of query · keys. All of them name `key`, the range of the outer sum.
 struct AttentionForm {
   Node weighted, key, weight, value, total, exponential, greatest, argument, score, query, keys;
   Node width;
-  Node column;              // the output's innermost range, along which it is contiguous
-  std::vector<Node> batch;  // output ranges that keys or values depend on
-  std::vector<Node> rows;   // the others
+  Node column;                      // the output's innermost range, along which it is contiguous
+  std::vector<Node> batch;          // output ranges that keys or values depend on
+  std::vector<Node> rows;           // the others
+  std::vector<Node> totals_stores;  // further stores, of total and greatest alone, one a row
 
   /// The last key that a row's mask leaves, where all up to it are left (a causal mask); then the
   /// argument is `seen` up to it and -inf beyond. Empty otherwise.

@@ -10,6 +10,7 @@
 #include "graph/integer.h"
 #include "kernel/tile.h"
 #include "optimize/analysis.h"
+#include "optimize/attention_form.h"
 #include "optimize/hoist.h"
 #include "optimize/product.h"
 #include "optimize/spread.h"
@@ -173,6 +174,46 @@ std::vector<std::vector<Node>> by_shared_sums(const std::vector<Node>& stores) {
   return sets;
 }
 
+// The value with names of their own for the ranges that it sums over.
+Node with_own_ranges(const Node& value, const std::vector<Node>& outer) {
+  Substitution names;
+  for (const Node& node : topological_order({&value, 1})) {
+    if (node.is(Op::range_) && !contains(outer, node))
+      names[node] = make_range(-1 - static_cast<int>(names.size()), Size(node.src(0)));
+  }
+  return substitute(value, names);
+}
+
+// A part that is attention, and the number of one that stores what comes of the same softmax's
+// maxima and totals: then both stores in one.
+struct WithSoftmax {
+  Part part;
+  std::size_t other;
+};
+std::optional<WithSoftmax> with_softmax(const Part& part, const std::deque<Part>& others) {
+  const std::optional<AttentionForm> form = attention_form(part);
+  if (!form) return std::nullopt;
+  const std::vector<Node> rows(part.outer.begin(), part.outer.end() - 1);  // without the column
+  for (std::size_t i = 0; i < others.size(); ++i) {
+    const Part& other = others[i];
+    if (other.outer.size() != rows.size()) continue;
+    const std::optional<AttentionForm> softmax = softmax_form(other);
+    if (!softmax) continue;
+    Substitution mine;
+    for (std::size_t r = 0; r < rows.size(); ++r) mine[other.outer[r]] = rows[r];
+    const auto same = [&](const Node& theirs, const Node& ours) {
+      return with_own_ranges(substitute(theirs, mine), rows) == with_own_ranges(ours, rows);
+    };
+    if (!same(softmax->total, form->total) || !same(softmax->greatest, form->greatest)) continue;
+    mine[softmax->total] = form->total;
+    mine[softmax->greatest] = form->greatest;
+    Part both = part;
+    both.stages[0].stores.push_back(substitute(other.stages[0].stores[0], mine));
+    return WithSoftmax{std::move(both), i};
+  }
+  return std::nullopt;
+}
+
 std::vector<Node> shared_locals(const Node& phase) {
   std::vector<Node> locals = find_all({phase}, Op::local_);
   std::erase_if(locals, [](const Node& local) { return !is_local(local, Memory::shared); });
@@ -293,10 +334,24 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
     parts.pop_front();
     workshop.share_threads(all_points > 0 ? points(part.outer) / all_points : 1);
     int next_range = workshop.reserve_ranges(1000);
-    split_ranges(part, next_range);
-    if (target.group_threads > 0) join_pairs(part);
-    merge_ranges(part, next_range);
-    std::optional<Schedule> whole = schedule_part(strategies.of_whole, part, workshop);
+    for (Part& other : parts) {  // the attention first
+      if (with_softmax(other, {part})) std::swap(part, other);
+    }
+    const auto as_whole = [&](Part& one) {
+      split_ranges(one, next_range);
+      if (target.group_threads > 0) join_pairs(one);
+      merge_ranges(one, next_range);
+      return schedule_part(strategies.of_whole, one, workshop);
+    };
+    std::optional<Schedule> whole;
+    if (std::optional<WithSoftmax> both = with_softmax(part, parts)) {
+      whole = as_whole(both->part);
+      if (whole) {
+        part = std::move(both->part);
+        parts.erase(parts.begin() + static_cast<std::ptrdiff_t>(both->other));
+      }
+    }
+    if (!whole) whole = as_whole(part);
     if (!whole && has_several_products(part, target)) {
       for (std::vector<Node>& stores : by_shared_sums(part.stages[0].stores)) {
         Part one = part;

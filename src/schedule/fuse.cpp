@@ -158,7 +158,7 @@ class Fuser {
     }
     for (const Node& node : order_) {
       if (is_worth_tiles(node)) products[node] = node;
-      if (is_worth_tiles(node) || tiles_.count(node) == 0) continue;
+      if (is_worth_tiles(node) || tiles_.count(node) == 0 || virtual_.count(node) != 0) continue;
       Node made_with;
       for (const Node& src : node.srcs()) {
         const auto found = products.find(src);
@@ -693,6 +693,33 @@ class Fuser {
         virtual_.insert(inside.begin(), inside.end());
       }
     }
+    want_totals();
+  }
+
+  // What else is made of an attention's maxima and totals alone is stored: its kernel has them.
+  void want_totals() {
+    NodeSet of_rows;
+    for (const Node& node : order_) {
+      const auto is_row = [&](const Node& src) {
+        if (is_leaf(src) || of_rows.count(src) != 0) return !is_leaf(src);
+        const Node& at = unmoved(src);
+        return virtual_.count(at) != 0 && at.is(Op::reduce_) && !is_sum_of_products(at);
+      };
+      const auto is_given = [&](const Node& src) {
+        const Node& at = unmoved(src);
+        return is_leaf(at) || (is_row(src) && elements(node.shape()) <= elements(at.shape()));
+      };
+      const bool made = is_elementwise(node.op()) || is_movement(node.op());
+      if (made && virtual_.count(node) == 0 &&
+          std::all_of(node.srcs().begin(), node.srcs().end(), is_given) &&
+          std::any_of(node.srcs().begin(), node.srcs().end(), is_row)) {
+        of_rows.insert(node);
+        continue;
+      }
+      for (const Node& src : node.srcs()) {
+        if (of_rows.count(src) != 0) want_whole(unmoved(src));
+      }
+    }
   }
 
   // Where matrix units take the result of one product, through elementwise operations, as an
@@ -983,7 +1010,7 @@ class Fuser {
       within = true;
       if (!(value.shape()[axis] == Size(1))) return false;
     }
-    return within || has_product(value);
+    return within || (has_product(value) && !has_tiles(value));
   }
 
   // Strategies for products in tiles have one output. Those for a few rows, where no matrix units
@@ -1034,7 +1061,7 @@ class Fuser {
 
   KernelList list_in_order(const std::vector<Node>& outputs,
                            const std::vector<std::vector<Node>>& inputs,
-                           const std::vector<std::vector<std::size_t>>& before) {
+                           std::vector<std::vector<std::size_t>> before) {
     KernelList result;
     std::vector<std::size_t> sequence;
     std::vector<int> state(outputs.size());
@@ -1057,7 +1084,7 @@ class Fuser {
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       if (state[i] == 0 && outputs[i]) place(i);
     }
-    sequence = results_first(sequence, before);
+    sequence = beside_shared_sums(small_first(sequence, outputs, before), outputs, before);
     // What reads a common input and does not wait for each other goes into one launch, also from a
     // few places further on in the sequence.
     std::vector<std::size_t> members;
@@ -1097,32 +1124,103 @@ class Fuser {
     return result;
   }
 
-  // Kernels that none waits for (results: the gradient of a weight, say) as soon as what they read
-  // is there, so that it need not be kept until the end.
-  static std::vector<std::size_t> results_first(
-      const std::vector<std::size_t>& sequence,
-      const std::vector<std::vector<std::size_t>>& before) {
+  // As soon as what they read is there: kernels that none waits for, and those whose output is
+  // small beside what they read (the gradient of a weight, sums), so that this need not be kept
+  // until the end.
+  static std::vector<std::size_t> small_first(const std::vector<std::size_t>& sequence,
+                                              const std::vector<Node>& outputs,
+                                              const std::vector<std::vector<std::size_t>>& before) {
     std::vector<std::vector<std::size_t>> after(before.size());
     for (const std::size_t i : sequence) {
       for (const std::size_t b : before[i]) after[b].push_back(i);
     }
+    const auto bytes = [&](std::size_t i) {
+      return elements(outputs[i].shape()) * byte_size(outputs[i].dtype());
+    };
+    const auto is_small = [&](std::size_t i) {
+      constexpr double much = 4;
+      return std::any_of(before[i].begin(), before[i].end(),
+                         [&](std::size_t b) { return bytes(i) * much <= bytes(b); });
+    };
     std::vector<std::size_t> result;
     std::vector<bool> placed(before.size());
-    const auto place = [&](std::size_t i) {
-      placed[i] = true;
-      result.push_back(i);
+    const auto place = [&](std::size_t start) {
+      std::vector<std::size_t> stack = {start};
+      while (!stack.empty()) {
+        const std::size_t i = stack.back();
+        stack.pop_back();
+        if (placed[i]) continue;
+        placed[i] = true;
+        result.push_back(i);
+        for (auto next = after[i].rbegin(); next != after[i].rend(); ++next) {
+          const bool ready = (after[*next].empty() || is_small(*next)) &&
+                             std::all_of(before[*next].begin(), before[*next].end(),
+                                         [&](std::size_t b) { return placed[b]; });
+          if (ready) stack.push_back(*next);
+        }
+      }
     };
-    for (const std::size_t i : sequence) {
-      if (placed[i]) continue;
-      place(i);
-      for (const std::size_t next : after[i]) {
-        const bool ready = after[next].empty() && !placed[next] &&
-                           std::all_of(before[next].begin(), before[next].end(),
-                                       [&](std::size_t b) { return placed[b]; });
-        if (ready) place(next);
+    for (const std::size_t i : sequence) place(i);
+    return result;
+  }
+
+  // What makes the same large product on its way comes together: as early as what it reads is
+  // there, and as late as another of them where what waits for it comes later still. In one launch
+  // that product is made once (by_shared_sums and with_softmax in optimize.cpp).
+  std::vector<std::size_t> beside_shared_sums(const std::vector<std::size_t>& sequence,
+                                              const std::vector<Node>& outputs,
+                                              std::vector<std::vector<std::size_t>>& before) const {
+    std::vector<NodeSet> products(outputs.size());
+    for (const std::size_t i : sequence) products[i] = large_products(outputs[i]);
+    const auto share = [&](std::size_t a, std::size_t b) {
+      return std::any_of(products[a].begin(), products[a].end(),
+                         [&](const Node& sum) { return products[b].count(sum) != 0; });
+    };
+    std::vector<std::size_t> early;
+    std::vector<bool> placed(outputs.size());
+    const auto place = [&](std::size_t i) {
+      early.push_back(i);
+      placed[i] = true;
+    };
+    for (std::size_t s = 0; s < sequence.size(); ++s) {
+      if (placed[sequence[s]]) continue;
+      place(sequence[s]);
+      for (std::size_t t = s + 1; t < sequence.size() && !products[sequence[s]].empty(); ++t) {
+        const std::size_t later = sequence[t];
+        if (!placed[later] && share(sequence[s], later) &&
+            std::all_of(before[later].begin(), before[later].end(),
+                        [&](std::size_t b) { return placed[b] && b != sequence[s]; })) {
+          place(later);
+        }
       }
     }
-    return result;
+    std::vector<std::size_t> backwards;
+    for (auto i = early.rbegin(); i != early.rend(); ++i) {
+      if (products[*i].empty()) {
+        backwards.push_back(*i);
+        continue;
+      }
+      // Before whatever waits for it.
+      const auto last = std::find_if(backwards.rbegin(), backwards.rend(), [&](std::size_t later) {
+        return std::find(before[later].begin(), before[later].end(), *i) != before[later].end();
+      });
+      auto partner = std::find_if(last.base(), backwards.end(),
+                                  [&](std::size_t later) { return share(*i, later); });
+      if (partner != backwards.end()) {
+        before[*i].insert(before[*i].end(), before[*partner].begin(), before[*partner].end());
+        ++partner;
+      }
+      backwards.insert(partner, *i);
+    }
+    return {backwards.rbegin(), backwards.rend()};
+  }
+  NodeSet large_products(const Node& output) const {
+    NodeSet found;
+    any_in_kernel(output, [&](const Node& node) {
+      if (!(node == output) && is_sum_of_products(node) && is_worth_tiles(node)) found.insert(node);
+      return false;
+    });
+    return found;
   }
 
   // Independent kernels share a launch where they read a common input.

@@ -62,10 +62,18 @@ class Attention {
   struct Gradients {
     Tensor query, key, value, mask;
   };
+  /// log Σ exp of each row's scores.
+  Tensor log_totals() const {
+    const Tensor masked = shown(raised(bent(scaled_products())), -infinity);
+    const Tensor greatest = amax(masked, -1, true);
+    const Tensor total = sum(exp2_or_zero((masked - greatest) * std::numbers::log2e), -1, true);
+    return greatest + log(total);
+  }
+
   /// With p the weights: value pᵀ·g, weights g·valueᵀ, scores p·(those - Σ result·g), from which
-  /// the other operands have theirs. The weights are computed again, from the sum that a row of
-  /// them was divided by.
-  Gradients gradients(const Tensor& result, const Tensor& gradient) const {
+  /// the other operands have theirs. The weights are computed again, from the totals.
+  Gradients gradients(const Tensor& result, const Tensor& log_totals,
+                      const Tensor& gradient) const {
     Dims shape = query_.dims();
     shape.back() = value_.size(-1);
     const Tensor g = gradient.cast(dtype_).reshape(shape);
@@ -74,11 +82,7 @@ class Attention {
     const Tensor scaled = scaled_products();
     const Tensor capped = bent(scaled);
     const Tensor scores = raised(capped);
-    const Tensor masked = shown(scores, -infinity);
-    const Tensor greatest = amax(masked, -1, true);
-    const Tensor total = sum(exp2_or_zero((masked - greatest) * std::numbers::log2e), -1, true);
-    const Tensor end = greatest + log(total);
-    const Tensor weights = exp2_or_zero((scores - end) * std::numbers::log2e);
+    const Tensor weights = exp2_or_zero((scores - log_totals) * std::numbers::log2e);
     const Tensor by_score = weights * (product(g, value_) - below);
 
     Tensor by_product = by_score * scale_;
@@ -184,12 +188,13 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
       inputs, [&] { return Attention(query, key, value, dtype, options).result(); },
       [dtype, options = without_mask(options)](const Tensor& result, const std::vector<Tensor>& in,
                                                const Tensor& g) {
-        // Scores of their own, which begin to be computed now.
+        // The rows' totals come with the result; scores of their own begin to be computed now.
         const auto late = [&](const Tensor& x) { return tensor_of(after(node_of(x), node_of(g))); };
         AttentionOptions same = options;
         if (in.size() > 3) same.mask = in[3];
+        const Tensor totals = Attention(in[0], in[1], in[2], dtype, same).log_totals();
         const Attention again(late(in[0]), late(in[1]), late(in[2]), dtype, same);
-        const Attention::Gradients by = again.gradients(result, g);
+        const Attention::Gradients by = again.gradients(result, totals, g);
         const Dim heads = in[0].rank() >= 3 ? in[0].size(-3) : Dim(1);
         std::vector<Tensor> gradients = {summed_like(in[0], by.query, heads),
                                          summed_like(in[1], by.key, heads),

@@ -58,6 +58,7 @@ struct AttentionCase {
   bool falling = false;     // a causal mask, but of later rows that see less
   bool masked = false;      // by numbers that are added
   std::int64_t shared = 1;  // heads of queries that share keys
+  bool totals = false;      // the logarithms of the exponentials' sums are wanted too
   /// Bytes known not to find room in registers: of few keys all rounds are written out, and of
   /// masks every element's counters are computed.
   std::int64_t spilled = 0;
@@ -107,6 +108,10 @@ class TileProgram {
         reduce(ReduceOp::add,
                product(weights, values, {groups, c.shared, c.queries, c.columns, c.keys}), {4});
     root = cast(reshape(sum, {c.heads, c.queries, c.columns}), c.result);
+    if (c.totals) {
+      const Node most = reshape(reduce(ReduceOp::max, scores, {3}), column);
+      totals = reshape(add(log2(total), most), {c.heads, c.queries});
+    }
   }
 
   explicit TileProgram(const TileCase& c) {
@@ -177,7 +182,9 @@ class TileProgram {
   /// Runs `run(kernel, buffers)` for each kernel; gives their names.
   template <typename Run>
   std::vector<std::string> run(const Target& target, const Run& run_kernel) {
-    const std::vector<Node> simple = simplify({&root, 1});
+    std::vector<Node> roots = {root};
+    if (totals) roots.push_back(totals);
+    const std::vector<Node> simple = simplify(roots);
     const KernelList list = fuse(simple, target);
     std::vector<std::string> names;
     for (const ScheduledKernel& scheduled : list.kernels) {
@@ -191,15 +198,17 @@ class TileProgram {
       names.push_back(kernel.name);
     }
     result = memory(memory_of(simple[0]));
+    if (totals) result_totals = memory(memory_of(simple[1]));
     return names;
   }
 
-  Array wanted() const {
-    return evaluate(root, {{}, [&](const Node& b) { return arrays_.at(b); }});
+  Array wanted() const { return wanted(root); }
+  Array wanted(const Node& value) const {
+    return evaluate(value, {{}, [&](const Node& b) { return arrays_.at(b); }});
   }
 
-  Node root;
-  HostBuffer result;
+  Node root, totals;
+  HostBuffer result, result_totals;
   std::string text;  // of the kernels
 
  private:
@@ -442,7 +451,14 @@ inline const std::vector<AttentionCase>& attention_cases() {
        .causal = true,
        .falling = true,
        .spilled = 460},
-      {.name = "masked", .queries = 64, .keys = 192, .masked = true, .spilled = 96},
+      {.name = "masked", .queries = 64, .keys = 192, .masked = true, .spilled = 80},
+      {.name = "with_totals",
+       .heads = 4,
+       .queries = 130,
+       .keys = 130,
+       .causal = true,
+       .shared = 2,
+       .totals = true},
       {.name = "halves",
        .dtype = DType::float16,
        .result = DType::float32,

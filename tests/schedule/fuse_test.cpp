@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/target.h"
 #include "schedule/fuse.h"
 #include "schedule/versions.h"
 
@@ -81,6 +82,17 @@ TEST(Fuse, AProductOfMatricesIsStoredBeforeItsResultsAreSummed) {
 TEST(Fuse, ASmallProductIsSummedOnItsWay) {
   const Node root = sum(product_of_rows(memory({8, 16}), memory({8, 16})), {1});
   EXPECT_EQ(fuse({{root}}).stored, NodeSet{root});
+}
+
+TEST(Fuse, AProductInTilesIsNoOutputOfWhatReadsItsResults) {
+  const Node product = reshape(product_of_rows(memory({256, 256}), memory({256, 256})), {256, 256});
+  const Node value = add(product, memory({256, 256}));
+  const Node total = sum(mul(value, value), {1});
+  const Node norm = mul(value, expand(recip(total), {256, 256}));
+  for (const char* cpu : {"x86-64-v3", "sm_90a"}) {
+    const KernelList list = fuse({{value, total, norm}}, target_for(cpu));
+    EXPECT_NE(kernel_of(list, value), kernel_of(list, norm)) << cpu;
+  }
 }
 
 TEST(Fuse, AReductionIsStoredBeforeAProductOfMatricesReadsItsResults) {

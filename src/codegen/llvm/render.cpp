@@ -828,14 +828,14 @@ class Renderer {
 
   void copying_role(const Node& body) {
     role_ = Role::copies;
-    if (shares_out_registers(body)) set_registers(e_, false, threads_ > 256 ? 32 : 40);
+    if (shares_out_registers(body)) set_registers(e_, false, threads_ > 256 ? 32 : 24);
     Value* one = b_.CreateICmpEQ(thread_, b_.getInt64(static_cast<std::uint64_t>(threads_)));
     guarded(one, [&] { each_task(body); });
   }
 
   void computing_role(const Node& body) {
     role_ = Role::computes;
-    if (shares_out_registers(body)) set_registers(e_, true, threads_ > 256 ? 160 : 232);
+    if (shares_out_registers(body)) set_registers(e_, true, threads_ > 256 ? 160 : 240);
     each_task(body);
     // What stores read must live until they have.
     if (!stored_.empty()) guarded(is_first_thread(), [&] { wait_for_stores(e_); });

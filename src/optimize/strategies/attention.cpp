@@ -54,6 +54,7 @@ class Attention {
     gather_queries(statements);
     write_scores(statements);
     for (int r = 0; r < tile_; ++r) normalise(r, statements);
+    store_totals(statements);
     sum_values(statements);
     Schedule schedule;
     schedule.name = "attention";
@@ -179,6 +180,19 @@ class Attention {
       at[form_.greatest] = greatest;
       return vectorise(form_.exponential, form_.key, base, lanes, at);
     }));
+  }
+
+  void store_totals(std::vector<Node>& statements) const {
+    for (int r = 0; r < tile_; ++r) {
+      const auto row = static_cast<std::size_t>(r);
+      Substitution at = row_at_[row];
+      at[form_.total] = totals_[row];
+      at[form_.greatest] = greatest_of_[row];
+      for (const Node& store : form_.totals_stores) {
+        const Node mine = substitute(store, at);
+        statements.push_back(inside_[row] ? branch(inside_[row], mine) : mine);
+      }
+    }
   }
 
   void sum_values(std::vector<Node>& statements) {

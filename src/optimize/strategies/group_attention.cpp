@@ -524,11 +524,12 @@ class GroupAttention {
       weighing.push_back(
           store_to(total, number(i), mul(load_from(own, number(i)), load_from(total, number(i)))));
       const Node p = add(third, number(i * threads));
-      leaving.push_back(branch(integer_less(p, number(rows_ * parts_)),
-                               block({store_to(shares_, p, load_from(own, number(i))),
-                                      branch(integer_less(mod(p, number(parts_)), number(1)),
-                                             store_to(totals_, idiv(p, number(parts_)),
-                                                      load_from(total, number(i))))})));
+      leaving.push_back(
+          branch(integer_less(p, number(rows_ * parts_)),
+                 block({store_to(shares_, p, load_from(own, number(i))),
+                        branch(integer_less(mod(p, number(parts_)), number(1)),
+                               leave_totals(idiv(p, number(parts_)), load_from(total, number(i)),
+                                            load_from(greatest, number(i))))})));
     }
     return {loop(LoopKind::threads, thread, block(std::move(reading))),
             group_reduce(ReduceOp::max, greatest, 0, rounds, parts_, threads),
@@ -537,11 +538,30 @@ class GroupAttention {
             loop(LoopKind::threads, third, block(std::move(leaving)))};
   }
 
-  // The stored result of a column of a row, of all rows of the batch.
-  Node result(const Node& row, const Node& column, const Node& sum, const Node& total) const {
+  // What a row of the tile was divided by, for its columns, and what else is made of it.
+  Node leave_totals(const Node& row, const Node& total, const Node& greatest) const {
+    std::vector<Node> stores;
+    for (const Node& store : form_.totals_stores) {
+      Substitution values = at_place(place_of_row(row));
+      values[form_.total] = total;
+      values[form_.greatest] = greatest;
+      stores.push_back(branch(is_row(row), substitute(store, values)));
+    }
+    stores.push_back(store_to(totals_, row, total));
+    return block(std::move(stores));
+  }
+
+  // The counters of a row, of all rows of the batch.
+  Substitution at_place(const Node& row) const {
     Substitution values;
     place(values, form_.batch, idiv(row, extent(form_.rows).node()));
     place(values, form_.rows, mod(row, extent(form_.rows).node()));
+    return values;
+  }
+
+  // The stored result of a column of a row, of all rows of the batch.
+  Node result(const Node& row, const Node& column, const Node& sum, const Node& total) const {
+    Substitution values = at_place(row);
     values[form_.column] = column;
     Substitution memo = values;
     memo[form_.total] = total;

@@ -150,7 +150,8 @@ class TileAttention {
       finish(statements);
     } else {
       statements = {totals(blocks_of_tile())};
-      store_totals(statements);
+      add_up_totals(statements);
+      store_totals(store_, statements);
     }
     return loop(LoopKind::parallel, task, block(std::move(statements)));
   }
@@ -170,7 +171,6 @@ class TileAttention {
     scale_ = floats(halves_of_fragment);
     total_ = floats(halves_of_fragment);
     pairs_ = floats(2 * halves_of_fragment);
-    seen_ = workshop_.registers(DType::int32, halves_of_fragment);
   }
 
   // ---- what a thread holds -------------------------------------------------------------------
@@ -247,10 +247,13 @@ class TileAttention {
                     query_stages_, workshop_.target().copying_threads);
   }
 
-  // By the first of the threads that share a row.
-  void store_totals(std::vector<Node>& statements) {
+  void add_up_totals(std::vector<Node>& statements) const {
     statements.push_back(
         group_reduce(ReduceOp::add, total_, 0, halves_of_fragment, threads_of_row, threads_));
+  }
+
+  // By the first of the threads that share a row.
+  void store_totals(const Node& of_row, std::vector<Node>& statements) {
     const Node thread = workshop_.range(threads_);
     std::vector<Node> stores;
     for (std::int64_t half = 0; half < halves_of_fragment; ++half) {
@@ -260,7 +263,7 @@ class TileAttention {
       values[row_] = row;
       values[form_.total] = held(total_, half);
       values[form_.greatest] = mul(held(greatest_, half), constant_float(factor_));
-      const Node store = substitute(store_, values);
+      const Node store = substitute(of_row, values);
       stores.push_back(branch(integer_less(row, row_.src(0)),
                               branch(integer_less(element.column, number(2)), store)));
     }
@@ -340,9 +343,8 @@ class TileAttention {
   void arguments(std::vector<Node>& statements) {
     const Node end = add(key0_, number(block_keys_));
     Node cut;
-    const Size keys = length();
-    if (!keys.is_constant() || keys.value() % block_keys_ != 0)
-      cut = integer_less(keys.node(), end);
+    const bool is_whole = length().is_constant() && length().value() % block_keys_ == 0;
+    if (!is_whole) cut = integer_less(length().node(), end);
     if (form_.last_key()) {
       // Rows may differ in what they see, but none before the first sees more.
       cut = either(cut, integer_less(last_key(row0_), add(end, number(-1))));
@@ -351,8 +353,8 @@ class TileAttention {
     if (!(whole_ == form_.score)) {
       const Node none = constant_int(1, DType::boolean);
       const Node whole = argument(Node());
-      statements.push_back(cut ? branch(cmpne(cut, none), whole) : whole);
-      where_cut.push_back(argument(keys.node()));
+      statements.push_back(is_whole ? whole : branch(cmpne(cut, none), whole));
+      if (!is_whole) where_cut.push_back(argument(length().node()));
     }
     where_cut.push_back(hide());
     if (cut) statements.push_back(branch(cut, block(std::move(where_cut))));
@@ -373,27 +375,19 @@ class TileAttention {
     return threads_loop(thread, std::move(statements));
   }
 
-  // Each row sees so many keys from the thread's first one in the block on.
   Node hide() {
     const Node thread = workshop_.range(threads_);
-    const auto element = [&](std::int64_t i) {
-      return fragment_element(threads_, block_keys_, thread, i);
+    SeenColumns seen(threads_, block_keys_, workshop_);
+    const auto first = [](const Node&) { return Node(); };
+    const auto end = [&](const Node& row) {
+      if (!form_.last_key()) return length().node();
+      return integer_min(length().node(), add(last_key(add(row0_, row)), number(1)));
     };
     std::vector<Node> statements;
-    for (std::int64_t half = 0; half < halves_of_fragment; ++half) {
-      const FragmentElement first = element(2 * half);
-      Node end = length().node();
-      if (form_.last_key()) end = integer_min(end, add(last_key(add(row0_, first.row)), number(1)));
-      Node count = integer_sub(end, add(key0_, first.column));
-      count = integer_max(integer_min(count, number(block_keys_)), number(0));
-      statements.push_back(hold(seen_, half, cast(count, DType::int32)));
-    }
+    seen.find(thread, key0_, first, end, statements);
     const Node none = constant_float(-std::numeric_limits<double>::infinity());
-    for (std::int64_t i = 0; i < scores_.ints(1); ++i) {
-      const Node ahead = integer_sub(element(i).column, element(0).column);
-      const Node is_seen = cmplt(cast(ahead, DType::int32), held(seen_, half_of(i)));
-      statements.push_back(hold(scores_, i, where(is_seen, held(scores_, i), none)));
-    }
+    for (std::int64_t i = 0; i < scores_.ints(1); i += 2)
+      statements.push_back(hold(scores_, i, seen.where_seen(i, held(scores_, i, 2), none)));
     return threads_loop(thread, std::move(statements));
   }
 
@@ -454,8 +448,8 @@ class TileAttention {
   // ---- what follows the sum ------------------------------------------------------------------
 
   void finish(std::vector<Node>& statements) {
-    statements.push_back(
-        group_reduce(ReduceOp::add, total_, 0, halves_of_fragment, threads_of_row, threads_));
+    add_up_totals(statements);
+    for (const Node& store : form_.totals_stores) store_totals(store, statements);
     const Node thread = workshop_.range(threads_);
     const int bytes = byte_size(staging_.dtype());
     std::vector<Node> fill;
@@ -499,7 +493,7 @@ class TileAttention {
   double factor_ = 1;  // from what stands for scores to arguments
   double rate_ = 0;    // 0 where exponentials are not of that form
   Node whole_;         // the argument where no mask hides it
-  Node scores_, sums_, weights_, greatest_, fresh_, total_, pairs_, scale_, seen_;
+  Node scores_, sums_, weights_, greatest_, fresh_, total_, pairs_, scale_;
 };
 
 }  // namespace

@@ -7,6 +7,9 @@
 // there; sums that a condition hides from a whole block are left out with it. Two results over the
 // same keys share the sums of their weights.
 #include <algorithm>
+#include <optional>
+#include <unordered_set>
+#include <utility>
 
 #include "optimize/analysis.h"
 #include "optimize/fragments.h"
@@ -59,6 +62,7 @@ class TileChain {
     }
     if (!classify_ranges()) return false;
     find_hidden();
+    find_shared();
     return results_.size() == 1 || std::max(width_of_sums(), columns()) <= widest_of_two;
   }
 
@@ -92,7 +96,8 @@ class TileChain {
   struct Result {
     Node store;
     NarrowSum product;  // `a` the weight, `b` the value
-    Node seen;          // the weight where it is not hidden
+    Node seen;          // the weight where it is not hidden, without
+    double factor = 1;  // constant factors, which the result takes
     TileOperand value;
     Node fragments, weights;
   };
@@ -109,7 +114,7 @@ class TileChain {
     key_ = product.range;
     const auto has_sums = [](const Node& node) { return !find_all({node}, Op::reduce_).empty(); };
     if (!has_sums(product.a)) std::swap(product.a, product.b);
-    results_.push_back({store, product, {}, {}, {}, {}});
+    results_.push_back({store, product, {}, 1, {}, {}, {}});
     // What is made of the result asks for no other reduction.
     Substitution known = {{product.sum, constant_float(0)}};
     return has_sums(product.a) && !has_sums(product.b) &&
@@ -210,8 +215,57 @@ class TileChain {
     }
     for (Result& result : results_) {
       const Node weight = unrounded(result.product.a);
-      result.seen = all ? hidden_of(weight).seen : weight;
+      const Node seen = all ? hidden_of(weight).seen : weight;
+      const Scaled scaled = without_factors(seen);
+      result.factor = scaled.factor;
+      result.seen = with_few_factors(scaled.value);
     }
+  }
+
+  struct Scaled {
+    Node value;
+    double factor;
+  };
+  static Scaled without_factors(const Node& product) {
+    if (!product.is(Op::mul_)) return {product, 1};
+    Scaled a = without_factors(product.src(0));
+    Scaled b = without_factors(product.src(1));
+    if (a.value.is_constant()) std::swap(a, b);
+    if (b.value.is_constant()) return {a.value, a.factor * b.factor * b.value.float_value()};
+    return {mul(a.value, b.value), a.factor * b.factor};
+  }
+
+  // Exponentials of (a · x + b · y) · c, of constants a, b and c, as those of ac · x + bc · y: the
+  // second product is often one for many elements.
+  static Node with_few_factors(const Node& weight) {
+    Substitution memo;
+    for (const Node& power : find_all({weight}, Op::exp2_)) {
+      const Scaled argument = without_factors(power.src(0));
+      if (!argument.value.is(Op::add_)) continue;
+      const auto term = [&](std::size_t i) {
+        const Scaled each = without_factors(argument.value.src(i));
+        return mul(each.value, constant_float(each.factor * argument.factor));
+      };
+      memo[power] = exp2_or_zero(add(term(0), term(1)));
+    }
+    return substitute(weight, memo);
+  }
+
+  // Where one result's weight is made of the other's, that lies where a sum did that nothing else
+  // reads, and comes first.
+  void find_shared() {
+    if (results_.size() < 2) return;
+    const auto holds = [&](const Result& whole, const Result& part) {
+      Substitution memo = {{part.seen, constant_float(0)}};
+      const Node rest = substitute(whole.seen, memo);
+      for (std::size_t i = 0; i < sums_.size(); ++i) {
+        const Node& sum = sums_[i].narrow.sum;
+        if (depends_on(part.seen, sum) && !depends_on(rest, sum)) shared_at_ = i;
+      }
+      return shared_at_.has_value();
+    };
+    if (holds(results_[1], results_[0])) return;
+    if (holds(results_[0], results_[1])) std::swap(results_[0], results_[1]);
   }
 
   // ---- decisions -----------------------------------------------------------------------------
@@ -350,17 +404,42 @@ class TileChain {
       clear(result.fragments, statements);
       weights.push_back(substitute(result.seen, unknown));
     }
-    for (const Node& load : find_all(weights, Op::load_)) {
-      if (load.src(0).is(Op::local_) || depends_on(load, key_)) continue;
-      const Node kept = workshop_.registers(load.dtype(), halves_of_fragment);
+    for (const Node& value : values_of_rows(weights)) {
+      const Node kept = workshop_.registers(value.dtype(), halves_of_fragment);
       for (std::int64_t half = 0; half < halves_of_fragment; ++half) {
         const FragmentElement element = fragment_element(threads_, block_keys_, thread, 2 * half);
         Substitution values = row_values(add(row0_, element.row));
-        statements.push_back(hold(kept, half, substitute(load, values)));
+        statements.push_back(hold(kept, half, substitute(value, values)));
       }
-      by_row_.emplace_back(load, kept);
+      by_row_.emplace_back(value, kept);
     }
     return threads_loop(thread, std::move(statements));
+  }
+
+  // What loads of memory by row make on their own, as far as it goes.
+  std::vector<Node> values_of_rows(const std::vector<Node>& weights) const {
+    const auto of_row = [&](const Node& node) {
+      if (node.is_constant() || node.dtype() != DType::float32 || depends_on(node, key_))
+        return false;
+      const std::vector<Node> loads = find_all({node}, Op::load_);
+      return !loads.empty() && std::none_of(loads.begin(), loads.end(), [](const Node& load) {
+        return load.src(0).is(Op::local_);
+      });
+    };
+    std::vector<Node> values;
+    std::vector<Node> stack = weights;
+    std::unordered_set<Node, NodeHash> seen;
+    while (!stack.empty()) {
+      const Node node = stack.back();
+      stack.pop_back();
+      if (!seen.insert(node).second) continue;
+      if (of_row(node)) {
+        values.push_back(node);
+      } else {
+        stack.insert(stack.end(), node.srcs().begin(), node.srcs().end());
+      }
+    }
+    return values;
   }
 
   // ---- a block of keys -----------------------------------------------------------------------
@@ -386,44 +465,58 @@ class TileChain {
                        constant_int(1, DType::boolean));
   }
 
+  // Whether the last block is as long as the others.
+  bool is_whole() const { return length().is_constant() && length().value() % block_keys_ == 0; }
+
   // Plainly where all rows see the whole block.
   void weigh(const Result& result, std::vector<Node>& statements) {
     const Node end = add(key0_, number(block_keys_));
     Node cut;
-    if (!length().is_constant() || length().value() % block_keys_ != 0)
-      cut = integer_less(length().node(), end);
+    if (!is_whole()) cut = integer_less(length().node(), end);
     if (last_) cut = either(cut, integer_less(bound_of(last_, row0_), add(end, number(-1))));
     if (first_) cut = either(cut, integer_less(key0_, bound_of(first_, last_row())));
-    if (!cut) {
-      statements.push_back(weights_of(result, result.seen, false));
-      return;
-    }
     const Node none = constant_int(1, DType::boolean);
-    statements.push_back(branch(cmpne(cut, none), weights_of(result, result.seen, false)));
-    statements.push_back(branch(cut, weights_of(result, result.product.a, true)));
+    const Node plainly = weights_of(result, false);
+    statements.push_back(cut ? branch(cmpne(cut, none), plainly) : plainly);
+    if (cut) statements.push_back(branch(cut, weights_of(result, true)));
   }
 
-  Node weights_of(const Result& result, const Node& weight, bool up_to_length) {
+  Node weights_of(const Result& result, bool hides) {
     const Node& weights = result.weights;
     const Node thread = workshop_.range(threads_);
-    const Node limit = up_to_length ? length().node() : Node();
+    const Node limit = hides && !is_whole() ? length().node() : Node();
     std::vector<Node> statements;
+    SeenColumns seen(threads_, block_keys_, workshop_);
+    if (hides) find_seen(seen, thread, statements);
     for (std::int64_t i = 0; i < weights.ints(1); i += 2) {
       const FragmentElement element = fragment_element(threads_, block_keys_, thread, i);
       Substitution values = row_values(add(row0_, element.row));
       for (const Sum& sum : sums_) values[sum.narrow.sum] = held(sum.fragments, i, 2);
       for (const auto& [load, kept] : by_row_) values[load] = held(kept, half_of(i));
+      const bool first = result.store == results_[0].store;
+      const Node shared = shared_at_ ? sums_[*shared_at_].fragments : Node();
+      if (shared && !first) values[results_[0].seen] = held(shared, i, 2);
       const Node key = add(key0_, element.column);
-      Node value = splat(vectorise(weight, key_, key, 2, values, limit), 2);
-      value = cast(value, weights.dtype());
-      if (up_to_length) {
-        const Node inside = make_node(Op::cmplt_, DType::boolean, {ramp(key, 2), limit}, {}, 2);
-        value = make_node(Op::where_, weights.dtype(),
-                          {inside, value, constant_float(0, weights.dtype())}, {}, 2);
+      Node value = splat(vectorise(result.seen, key_, key, 2, values, limit), 2);
+      if (shared && first) {
+        statements.push_back(hold(shared, i, value));
+        value = held(shared, i, 2);
       }
-      statements.push_back(hold(weights, i, value));
+      if (hides) value = seen.where_seen(i, value, constant_float(0, value.dtype()));
+      statements.push_back(hold(weights, i, cast(value, weights.dtype())));
     }
     return threads_loop(thread, std::move(statements));
+  }
+
+  void find_seen(SeenColumns& seen, const Node& thread, std::vector<Node>& statements) const {
+    const auto first = [&](const Node& row) {
+      return first_ ? bound_of(first_, add(row0_, row)) : Node();
+    };
+    const auto end = [&](const Node& row) {
+      if (!last_) return is_whole() ? Node() : length().node();
+      return integer_min(length().node(), add(bound_of(last_, add(row0_, row)), number(1)));
+    };
+    seen.find(thread, key0_, first, end, statements);
   }
 
   // ---- what follows the sum ------------------------------------------------------------------
@@ -435,7 +528,9 @@ class TileChain {
     for (std::int64_t i = 0; i < result.fragments.ints(1); i += 2) {
       const FragmentElement element = fragment_element(threads_, columns(), thread, i);
       Substitution values = row_values(add(row0_, element.row));
-      values[result.product.sum] = held(result.fragments, i, 2);
+      Node sum = held(result.fragments, i, 2);
+      if (result.factor != 1) sum = mul(sum, splat(constant_float(result.factor), 2));
+      values[result.product.sum] = sum;
       const Node value =
           splat(vectorise(result.store.src(2), column_, element.column, 2, values), 2);
       statements.push_back(
@@ -450,6 +545,7 @@ class TileChain {
   std::vector<Node> outer_;
   std::vector<Sum> sums_;
   std::vector<Result> results_;
+  std::optional<std::size_t> shared_at_;  // the sum where the first weight stays for the second
   Node first_, last_;  // key that a row sees; empty where it is none but the ends
   Node staging_;
   static constexpr std::int64_t tile_rows_ = 128;
