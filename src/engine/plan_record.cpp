@@ -11,6 +11,7 @@
 #include "graph/verify.h"
 #include "kernel/lower.h"
 #include "kernel/verify.h"
+#include "schedule/channels_last.h"
 #include "schedule/fuse.h"
 #include "schedule/versions.h"
 
@@ -84,6 +85,10 @@ PlanRecord schedule_graph(std::span<const Node> given, std::span<const Node> buf
   verify_graph(given, "tensor");
   std::vector<Node> roots = simplify(given);
   verify_graph(roots, "simplify");
+  if (target.copying_threads > 0) {
+    roots = simplify(with_channels_last(roots));
+    verify_graph(roots, "channels_last");
+  }
   // Values get memory of their own, even those that are found to be what some memory holds.
   const auto is_memory = [](const Node& root) {
     return root.is(Op::buffer_) || root.is(Op::store_);

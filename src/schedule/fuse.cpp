@@ -138,9 +138,12 @@ class Fuser {
   // kernels can share them.
   void force_operands() {
     for (const Node& node : order_) {
-      if (!is_sum_of_products(node) || !keeps_operands(node)) continue;
+      if (!sums_products(node) || !keeps_operands(node)) continue;
       for (const Node& operand : node.src(0).srcs()) {
         const Node& at = unwidened(operand);
+        const Node& factor = operand.is(Op::expand_) ? operand.src(0) : operand;
+        const bool windows = elements(factor.shape()) > elements(at.shape());
+        if (!is_sum_of_products(node) && !windows) continue;
         const bool narrow =
             byte_size(at.dtype()) <= 2 && (is_float(at.dtype()) || multiplies_bytes(node));
         if (narrow && virtual_.count(at) == 0) want_whole(at);
@@ -506,8 +509,9 @@ class Fuser {
     if (virtual_.count(node) != 0) return false;
     if (uses.size() > most_uses) return true;
     const bool result = copies_tiles_ && tiles_.count(node) + chain_ends_.count(node) != 0;
+    if (widens(node)) return false;
     if (result && is_read_apart(uses)) return true;
-    if (widens(node) || is_of_more(node)) return false;
+    if (is_of_more(node)) return false;
     if (keeps_from_tiles(node, uses)) return true;
     const double own = std::max(1.0, elements(node.shape()));
     double total = 0;
@@ -1084,7 +1088,8 @@ class Fuser {
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       if (state[i] == 0 && outputs[i]) place(i);
     }
-    sequence = beside_shared_sums(small_first(sequence, outputs, before), outputs, before);
+    const std::vector<NodeSet> products = large_products(outputs);
+    sequence = beside_shared_sums(small_first(sequence, outputs, before), products, before);
     // What reads a common input and does not wait for each other goes into one launch, also from a
     // few places further on in the sequence.
     std::vector<std::size_t> members;
@@ -1168,16 +1173,11 @@ class Fuser {
   // there, and as late as another of them where what waits for it comes later still. In one launch
   // that product is made once (by_shared_sums and with_softmax in optimize.cpp).
   std::vector<std::size_t> beside_shared_sums(const std::vector<std::size_t>& sequence,
-                                              const std::vector<Node>& outputs,
+                                              const std::vector<NodeSet>& products,
                                               std::vector<std::vector<std::size_t>>& before) const {
-    std::vector<NodeSet> products(outputs.size());
-    for (const std::size_t i : sequence) products[i] = large_products(outputs[i]);
-    const auto share = [&](std::size_t a, std::size_t b) {
-      return std::any_of(products[a].begin(), products[a].end(),
-                         [&](const Node& sum) { return products[b].count(sum) != 0; });
-    };
+    const auto share = [&](std::size_t a, std::size_t b) { return meet(products[a], products[b]); };
     std::vector<std::size_t> early;
-    std::vector<bool> placed(outputs.size());
+    std::vector<bool> placed(products.size());
     const auto place = [&](std::size_t i) {
       early.push_back(i);
       placed[i] = true;
@@ -1214,13 +1214,19 @@ class Fuser {
     }
     return {backwards.rbegin(), backwards.rend()};
   }
-  NodeSet large_products(const Node& output) const {
-    NodeSet found;
-    any_in_kernel(output, [&](const Node& node) {
-      if (!(node == output) && is_sum_of_products(node) && is_worth_tiles(node)) found.insert(node);
-      return false;
-    });
+  std::vector<NodeSet> large_products(const std::vector<Node>& outputs) const {
+    std::vector<NodeSet> found(outputs.size());
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      if (!outputs[i]) continue;
+      any_in_kernel(outputs[i], [&](const Node& node) {
+        if (sums_products(node) && is_worth_tiles(node)) found[i].insert(node);
+        return false;
+      });
+    }
     return found;
+  }
+  static bool meet(const NodeSet& a, const NodeSet& b) {
+    return std::any_of(a.begin(), a.end(), [&](const Node& node) { return b.count(node) != 0; });
   }
 
   // Independent kernels share a launch where they read a common input.

@@ -33,14 +33,16 @@ TEST_P(TilesOfConvolution, kernelsHaveTheGraphsValues) {
   const auto names =
       program.run(target_for("sm_90a"), [](const Kernel& kernel, const auto& buffers) {
         interpret(kernel, buffers, {});
+        if (!kernel.name.starts_with("tiles_")) return;
         const ConvolutionCase& c = GetParam();
         // Those before the product make what is not there, contiguous along the channels.
-        const int copies = (c.filters_turned ? 1 : 0) + (c.channels_first || c.computed ? 1 : 0);
+        const int copies = (c.filters_turned ? 1 : 0) + (c.channels_first && !c.computed ? 1 : 0);
         const int wanted = c.copied_first ? 3 : 1 + copies;
         EXPECT_EQ(phases_of(kernel).size(), static_cast<std::size_t>(wanted));
       });
-  ASSERT_EQ(names.size(), 1U);
-  EXPECT_TRUE(names[0].starts_with("tiles_")) << names[0] << program.text;
+  // What windows read several times is in memory.
+  ASSERT_EQ(names.size(), GetParam().computed ? 2U : 1U);
+  EXPECT_TRUE(names.back().starts_with("tiles_")) << names.back() << program.text;
   const Array wanted = program.wanted();
   const auto bytes = std::span(program.result.bytes, wanted.bytes.size());
   EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), wanted.bytes.begin())) << program.text;

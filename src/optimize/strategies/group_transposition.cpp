@@ -14,9 +14,9 @@ namespace brisk {
 namespace {
 
 constexpr std::int64_t threads = 256;
-constexpr std::int64_t side_u = 64;  // of a group's block
-constexpr int stored_bytes = 128;    // of its lines along V
-constexpr int word_bytes = 4;        // that a thread stores at once
+constexpr int line_bytes = 128;  // of a group's block, along U and along V
+constexpr int word_bytes = 4;    // that a thread stores at once
+constexpr std::int64_t words = line_bytes / word_bytes;
 // Elements of 16 bits are as fast without shared memory where caches keep the lines that are read
 // for one of them until the next is wanted: while those of neighbours along V are not so far apart.
 constexpr std::int64_t far_bytes = 64 << 10;
@@ -34,15 +34,15 @@ class GroupTransposition {
   }
 
   Schedule run() {
-    const std::int64_t across = (length(u_) + side_u - 1) / side_u;
-    const std::int64_t down = (length(v_) + side_v() - 1) / side_v();
+    const std::int64_t across = (length(u_) + side() - 1) / side();
+    const std::int64_t down = (length(v_) + side() - 1) / side();
     const Node group = workshop_.range(extent(others_) * (across * down));
     place(values_, others_, idiv(group, constant_int(across * down)));
     const Node block_of = mod(group, constant_int(across * down));
-    first_u_ = mul(mod(block_of, constant_int(across)), constant_int(side_u));
-    first_v_ = mul(idiv(block_of, constant_int(across)), constant_int(side_v()));
+    first_u_ = mul(mod(block_of, constant_int(across)), constant_int(side()));
+    first_v_ = mul(idiv(block_of, constant_int(across)), constant_int(side()));
     for (const Node& store : stores_)
-      turned_.push_back(workshop_.shared(store.src(2).dtype(), side_u * pitch()));
+      turned_.push_back(workshop_.shared(store.src(2).dtype(), side() * side()));
     Schedule schedule;
     schedule.name = "group_transposition";
     schedule.phases = {loop(LoopKind::parallel, group, block({compute(), take()}))};
@@ -76,13 +76,13 @@ class GroupTransposition {
   bool choose_lanes() {
     if (!Size(u_.src(0)).is_constant() || !Size(v_.src(0)).is_constant()) return false;
     bytes_ = byte_size(stores_[0].src(2).dtype());
-    if (bytes_ > 2 || length(u_) < side_u / 2 || length(v_) < side_v() / 2) return false;
+    if (bytes_ > 2 || length(u_) < side() / 2 || length(v_) < side() / 2) return false;
     const bool alike = std::all_of(stores_.begin(), stores_.end(), [&](const Node& store) {
       return byte_size(store.src(2).dtype()) == bytes_;
     });
-    return alike && (bytes_ == 1 || reads_far_apart()) && side_u % lanes_u_ == 0 &&
+    return alike && (bytes_ == 1 || reads_far_apart()) && side() % lanes_u_ == 0 &&
            length(u_) % lanes_u_ == 0 && length(v_) % word() == 0 &&
-           static_cast<std::int64_t>(stores_.size()) * side_u * pitch() * bytes_ <=
+           static_cast<std::int64_t>(stores_.size()) * side() * side() * bytes_ <=
                workshop_.target().shared_bytes;
   }
 
@@ -94,16 +94,23 @@ class GroupTransposition {
     });
   }
 
-  // Elements of a word, of a line, and from one line to the next in shared memory: lines begin in
-  // other banks of it.
+  // Elements of a word, and of a line.
   int word() const { return word_bytes / bytes_; }
-  std::int64_t side_v() const { return stored_bytes / bytes_; }
-  std::int64_t pitch() const { return side_v() + word(); }
+  std::int64_t side() const { return line_bytes / bytes_; }
+
+  // Of a line's word in shared memory. Lines that neighbouring threads write at once begin at other
+  // words, so that they meet no bank twice.
+  Node place_of(const Node& line, const Node& group_of_lines, const Node& in_line) const {
+    const std::int64_t threads_of_row = side() / lanes_u_;
+    const std::int64_t turn = std::max<std::int64_t>(1, words / threads_of_row);
+    const Node at = mod(add(in_line, mul(group_of_lines, constant_int(turn))), constant_int(words));
+    return add(mul(line, constant_int(side())), mul(at, constant_int(word())));
+  }
 
   Node inside(const Node& u, const Node& v) const {
     Node there = constant_int(1, DType::boolean);
-    if (length(u_) % side_u != 0) there = logical_and(there, integer_less(u, u_.src(0)));
-    if (length(v_) % side_v() != 0) there = logical_and(there, integer_less(v, v_.src(0)));
+    if (length(u_) % side() != 0) there = logical_and(there, integer_less(u, u_.src(0)));
+    if (length(v_) % side() != 0) there = logical_and(there, integer_less(v, v_.src(0)));
     return there;
   }
 
@@ -122,7 +129,7 @@ class GroupTransposition {
 
   // A word's rows of a vector along U, turned.
   Node compute() const {
-    return by_threads(side_u / lanes_u_, side_v() / word(), [&](const Node& x, const Node& y) {
+    return by_threads(side() / lanes_u_, words, [&](const Node& x, const Node& y) {
       const Node at = mul(x, constant_int(lanes_u_));
       const Node row = mul(y, constant_int(word()));
       const Node base = add(first_u_, at);
@@ -141,8 +148,8 @@ class GroupTransposition {
         for (int u = 0; u < lanes_u_; ++u) {
           std::vector<Node> column;
           for (const Node& memory : rows) column.push_back(load_from(memory, constant_int(u)));
-          const Node line = mul(add(at, constant_int(u)), constant_int(pitch()));
-          stored.push_back(store_to(turned_[i], add(line, row), join_lanes(column)));
+          const Node line = add(at, constant_int(u));
+          stored.push_back(store_to(turned_[i], place_of(line, x, y), join_lanes(column)));
         }
       }
       computed.insert(computed.end(), stored.begin(), stored.end());
@@ -151,15 +158,15 @@ class GroupTransposition {
   }
 
   Node take() const {
-    return by_threads(side_v() / word(), side_u, [&](const Node& x, const Node& line) {
+    return by_threads(words, side(), [&](const Node& x, const Node& line) {
       const Node at = mul(x, constant_int(word()));
       Substitution values = values_;
       values[u_] = add(first_u_, line);
       values[v_] = add(first_v_, at);
       std::vector<Node> statements;
       for (std::size_t i = 0; i < stores_.size(); ++i) {
-        const Node turned =
-            load_from(turned_[i], add(mul(line, constant_int(pitch())), at), {}, word());
+        const Node turned = load_from(
+            turned_[i], place_of(line, idiv(line, constant_int(lanes_u_)), x), {}, word());
         statements.push_back(
             store_to(stores_[i].src(0), substitute(stores_[i].src(1), values), turned));
       }
