@@ -833,9 +833,17 @@ class Renderer {
     guarded(one, [&] { each_task(body); });
   }
 
+  static bool takes_turns(const Node& body) {
+    const std::vector<Node> nodes = topological_order({&body, 1});
+    return std::any_of(nodes.begin(), nodes.end(), [](const Node& node) {
+      return node.is(Op::matrix_step_) && step_of(node).in_turn;
+    });
+  }
+
   void computing_role(const Node& body) {
     role_ = Role::computes;
     if (shares_out_registers(body)) set_registers(e_, true, threads_ > 256 ? 160 : 240);
+    if (takes_turns(body)) begin_turns(e_, first_turn, b_.CreateLShr(warp_, 2), threads_ / 128);
     each_task(body);
     // What stores read must live until they have.
     if (!stored_.empty()) guarded(is_first_thread(), [&] { wait_for_stores(e_); });

@@ -128,18 +128,27 @@ void meet(Emitter& e, int id, std::int64_t threads) {
   effect(e, {fmt::format("bar.sync {}, {};", id, threads), "", true});
 }
 
+namespace {
+
+// What the set `number` does at the barrier where the set `of` waits for the one before it.
+void at_turn(Emitter& e, const char* action, int id, std::int64_t of, Value* is_number) {
+  effect(e, {fmt::format("@$0 bar.{} {}, 256;", action, id + of), "b", true}, {is_number});
+}
+
+}  // namespace
+
+void begin_turns(Emitter& e, int id, Value* number, std::int64_t sets) {
+  at_turn(e, "arrive", id, 0, e.b.CreateICmpEQ(number, word(e, sets - 1)));
+}
+
 void wait_for_turn(Emitter& e, int id, Value* number, std::int64_t sets) {
-  for (std::int64_t i = 1; i < sets; ++i) {
-    effect(e, {fmt::format("@$0 bar.sync {}, 256;", id + i - 1), "b", true},
-           {e.b.CreateICmpEQ(number, word(e, i))});
-  }
+  for (std::int64_t i = 0; i < sets; ++i)
+    at_turn(e, "sync", id, i, e.b.CreateICmpEQ(number, word(e, i)));
 }
 
 void pass_turn(Emitter& e, int id, Value* number, std::int64_t sets) {
-  for (std::int64_t i = 0; i + 1 < sets; ++i) {
-    effect(e, {fmt::format("@$0 bar.arrive {}, 256;", id + i), "b", true},
-           {e.b.CreateICmpEQ(number, word(e, i))});
-  }
+  for (std::int64_t i = 0; i < sets; ++i)
+    at_turn(e, "arrive", id, (i + 1) % sets, e.b.CreateICmpEQ(number, word(e, i)));
 }
 
 void set_registers(Emitter& e, bool more, int count) {

@@ -41,7 +41,9 @@ void show_to_copies(Emitter& e);
 /// The first `threads` threads of the group meet at barrier `id`, a constant.
 void meet(Emitter& e, int id, std::int64_t threads);
 /// The set of four warps `number` (i32) of so many goes on when the one before it has passed its
-/// turn on; barriers from `id` on.
+/// turn on, round and round; barriers from `id` on. At the start, before any waits, the last one
+/// passes the turn to the first.
+void begin_turns(Emitter& e, int id, llvm::Value* number, std::int64_t sets);
 void wait_for_turn(Emitter& e, int id, llvm::Value* number, std::int64_t sets);
 void pass_turn(Emitter& e, int id, llvm::Value* number, std::int64_t sets);
 /// Gives registers to the warps that come here, or takes them; whole sets of four warps.
