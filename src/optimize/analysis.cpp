@@ -528,6 +528,15 @@ Node running_range(const Node& reduction) {
   return runs ? term->at : Node();
 }
 
+Scaled without_factors(const Node& product) {
+  if (!product.is(Op::mul_)) return {product, 1};
+  Scaled a = without_factors(product.src(0));
+  Scaled b = without_factors(product.src(1));
+  if (a.value.is_constant()) std::swap(a, b);
+  if (b.value.is_constant()) return {a.value, a.factor * b.factor * b.value.float_value()};
+  return {mul(a.value, b.value), a.factor * b.factor};
+}
+
 Node either(const Node& a, const Node& b) {
   if (!a || !b) return a ? a : b;
   return make_node(Op::or_, DType::boolean, {a, b});

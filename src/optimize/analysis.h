@@ -94,6 +94,12 @@ Node identity_of(ReduceOp op, DType dtype);
 /// the value independent of i. Nothing for other reductions.
 Node running_range(const Node& reduction);
 Node combine(ReduceOp op, const Node& a, const Node& b);
+/// A product apart from its constant factors.
+struct Scaled {
+  Node value;
+  double factor;
+};
+Scaled without_factors(const Node& product);
 /// Whether one of the two conditions holds; an empty one never does.
 Node either(const Node& a, const Node& b);
 

@@ -32,6 +32,11 @@ inline void clear(const Node& registers, std::vector<Node>& statements) {
     statements.push_back(hold(registers, i, splat(constant_float(0), 2)));
 }
 
+/// Whether the last block of a length is as long as the others.
+inline bool divides(const Size& length, std::int64_t block) {
+  return length.is_constant() && length.value() % block == 0;
+}
+
 /// What a thread's rows see of a block of columns, told by two numbers a row that are counted from
 /// the thread's first column on: the column before the first one seen, and the one behind the last.
 /// So a compare takes a constant and 32 bits.

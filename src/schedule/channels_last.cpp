@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "graph/rewrite.h"
+#include "schedule/factors.h"
 
 namespace brisk {
 
@@ -45,15 +46,6 @@ Node permuted(const Node& node, const std::vector<int>& order) {
   return permute(node, order);
 }
 
-const Node& unconverted(const Node& factor) {
-  const Node* at = &factor;
-  while (at->is(Op::cast_)) at = &at->src(0);
-  return *at;
-}
-bool moves(const Node& factor, std::size_t axis) {
-  const Node& at = unconverted(factor);
-  return !at.is(Op::expand_) || !(at.src(0).shape()[axis] == Size(1));
-}
 bool is_half(const Node& factor) {
   const Node* at = &factor;
   while (is_movement(at->op())) at = &at->src(0);

@@ -8,6 +8,8 @@
 #include "graph/idioms.h"
 #include "graph/integer.h"
 #include "graph/movement.h"
+#include "schedule/factors.h"
+#include "schedule/launches.h"
 
 namespace brisk {
 
@@ -22,8 +24,6 @@ constexpr double rows_without_tiles = 8;
 constexpr double products_worth_keeping = 1024;  // what they are made of, once for each element
 constexpr double dear_after_product = 28;        // operations: many threads have them in less time
 constexpr std::size_t most_uses = 64;
-constexpr std::size_t most_siblings = 4;  // kernels in one launch
-constexpr std::size_t farthest_sibling = 16;
 
 // One way in which a kernel reads a node: at which index.
 struct Use {
@@ -31,12 +31,6 @@ struct Use {
   Index index;
   bool operator==(const Use&) const = default;
 };
-
-double elements(const Shape& shape) {
-  double count = 1;
-  for (const Size& size : shape) count *= static_cast<double>(size.upper());
-  return count;
-}
 
 std::int64_t axes(const Shape& shape) {
   return std::count_if(shape.begin(), shape.end(), [](const Size& size) { return !(size == 1); });
@@ -397,13 +391,6 @@ class Fuser {
         stack.insert(stack.end(), at.srcs().begin(), at.srcs().end());
     }
     return sums_products(node) ? node : Node();
-  }
-
-  // False where the operand of a product is the same all along the axis.
-  static bool moves(const Node& operand, std::size_t axis) {
-    const Node* at = &operand;
-    while (at->is(Op::cast_)) at = &at->src(0);
-    return !at->is(Op::expand_) || !(at->src(0).shape()[axis] == Size(1));
   }
 
   // Along an axis of the product's result, as weights are for every column of the values.
@@ -954,7 +941,7 @@ class Fuser {
       }
     }
     absorb(outputs, inputs, before);
-    return list_in_order(outputs, inputs, before);
+    return list(outputs, inputs, before);
   }
 
   // A value that a kernel computes on its way, once for each of its rows, and that others read too:
@@ -1063,194 +1050,37 @@ class Fuser {
     return false;
   }
 
-  KernelList list_in_order(const std::vector<Node>& outputs,
-                           const std::vector<std::vector<Node>>& inputs,
-                           std::vector<std::vector<std::size_t>> before) {
+  KernelList list(const std::vector<Node>& outputs, const std::vector<std::vector<Node>>& inputs,
+                  const std::vector<std::vector<std::size_t>>& before) {
+    std::vector<PlannedKernel> planned;
+    for (std::size_t i = 0; i < outputs.size(); ++i)
+      planned.push_back({outputs[i], inputs[i], before[i], large_products(outputs[i])});
     KernelList result;
-    std::vector<std::size_t> sequence;
-    std::vector<int> state(outputs.size());
-    const auto place = [&](std::size_t start) {
-      std::vector<std::pair<std::size_t, std::size_t>> stack = {{start, 0}};
-      while (!stack.empty()) {
-        auto& [at, next] = stack.back();
-        if (next == 0) state[at] = 1;
-        if (next < before[at].size()) {
-          const std::size_t b = before[at][next++];
-          check(state[b] != 1, "kernels without a cycle of in-place stores");
-          if (state[b] == 0) stack.push_back({b, 0});
-          continue;
-        }
-        state[at] = 2;
-        sequence.push_back(at);
-        stack.pop_back();
-      }
-    };
-    for (std::size_t i = 0; i < outputs.size(); ++i) {
-      if (state[i] == 0 && outputs[i]) place(i);
-    }
-    const std::vector<NodeSet> products = large_products(outputs);
-    sequence = beside_shared_sums(small_first(sequence, outputs, before), products, before);
-    // What reads a common input and does not wait for each other goes into one launch, also from a
-    // few places further on in the sequence.
-    std::vector<std::size_t> members;
-    const auto flush = [&] {
-      if (members.empty()) return;
-      ScheduledKernel kernel;
-      for (const std::size_t i : members) {
+    for (const std::vector<std::size_t>& launch : launches(std::move(planned))) {
+      ScheduledKernel& kernel = result.kernels.emplace_back();
+      for (const std::size_t i : launch) {
         kernel.outputs.push_back(outputs[i]);
         for (const Node& more : more_outputs_[outputs[i]]) kernel.outputs.push_back(more);
         for (const Node& input : inputs[i]) {
-          if (std::find(kernel.inputs.begin(), kernel.inputs.end(), input) == kernel.inputs.end()) {
+          if (std::find(kernel.inputs.begin(), kernel.inputs.end(), input) == kernel.inputs.end())
             kernel.inputs.push_back(input);
-          }
         }
       }
-      result.kernels.push_back(std::move(kernel));
-      members.clear();
-    };
-    std::vector<bool> placed(outputs.size());
-    for (std::size_t s = 0; s < sequence.size(); ++s) {
-      if (placed[sequence[s]]) continue;
-      const std::size_t end = std::min(sequence.size(), s + farthest_sibling);
-      for (std::size_t t = s; t < end && members.size() < most_siblings; ++t) {
-        const std::size_t i = sequence[t];
-        const bool ready =
-            !placed[i] && std::all_of(before[i].begin(), before[i].end(), [&](std::size_t b) {
-              return placed[b] && std::find(members.begin(), members.end(), b) == members.end();
-            });
-        if (!ready || !joins(outputs, inputs, members, i)) continue;
-        members.push_back(i);
-        placed[i] = true;
-      }
-      flush();
     }
     result.stored = std::move(stored_);
     result.overwritten = std::move(overwritten_);
     return result;
   }
 
-  // As soon as what they read is there: kernels that none waits for, and those whose output is
-  // small beside what they read (the gradient of a weight, sums), so that this need not be kept
-  // until the end.
-  static std::vector<std::size_t> small_first(const std::vector<std::size_t>& sequence,
-                                              const std::vector<Node>& outputs,
-                                              const std::vector<std::vector<std::size_t>>& before) {
-    std::vector<std::vector<std::size_t>> after(before.size());
-    for (const std::size_t i : sequence) {
-      for (const std::size_t b : before[i]) after[b].push_back(i);
-    }
-    const auto bytes = [&](std::size_t i) {
-      return elements(outputs[i].shape()) * byte_size(outputs[i].dtype());
-    };
-    const auto is_small = [&](std::size_t i) {
-      constexpr double much = 4;
-      return std::any_of(before[i].begin(), before[i].end(),
-                         [&](std::size_t b) { return bytes(i) * much <= bytes(b); });
-    };
-    std::vector<std::size_t> result;
-    std::vector<bool> placed(before.size());
-    const auto place = [&](std::size_t start) {
-      std::vector<std::size_t> stack = {start};
-      while (!stack.empty()) {
-        const std::size_t i = stack.back();
-        stack.pop_back();
-        if (placed[i]) continue;
-        placed[i] = true;
-        result.push_back(i);
-        for (auto next = after[i].rbegin(); next != after[i].rend(); ++next) {
-          const bool ready = (after[*next].empty() || is_small(*next)) &&
-                             std::all_of(before[*next].begin(), before[*next].end(),
-                                         [&](std::size_t b) { return placed[b]; });
-          if (ready) stack.push_back(*next);
-        }
-      }
-    };
-    for (const std::size_t i : sequence) place(i);
-    return result;
-  }
-
-  // What makes the same large product on its way comes together: as early as what it reads is
-  // there, and as late as another of them where what waits for it comes later still. In one launch
-  // that product is made once (by_shared_sums and with_softmax in optimize.cpp).
-  std::vector<std::size_t> beside_shared_sums(const std::vector<std::size_t>& sequence,
-                                              const std::vector<NodeSet>& products,
-                                              std::vector<std::vector<std::size_t>>& before) const {
-    const auto share = [&](std::size_t a, std::size_t b) { return meet(products[a], products[b]); };
-    std::vector<std::size_t> early;
-    std::vector<bool> placed(products.size());
-    const auto place = [&](std::size_t i) {
-      early.push_back(i);
-      placed[i] = true;
-    };
-    for (std::size_t s = 0; s < sequence.size(); ++s) {
-      if (placed[sequence[s]]) continue;
-      place(sequence[s]);
-      for (std::size_t t = s + 1; t < sequence.size() && !products[sequence[s]].empty(); ++t) {
-        const std::size_t later = sequence[t];
-        if (!placed[later] && share(sequence[s], later) &&
-            std::all_of(before[later].begin(), before[later].end(),
-                        [&](std::size_t b) { return placed[b] && b != sequence[s]; })) {
-          place(later);
-        }
-      }
-    }
-    std::vector<std::size_t> backwards;
-    for (auto i = early.rbegin(); i != early.rend(); ++i) {
-      if (products[*i].empty()) {
-        backwards.push_back(*i);
-        continue;
-      }
-      // Before whatever waits for it.
-      const auto last = std::find_if(backwards.rbegin(), backwards.rend(), [&](std::size_t later) {
-        return std::find(before[later].begin(), before[later].end(), *i) != before[later].end();
-      });
-      auto partner = std::find_if(last.base(), backwards.end(),
-                                  [&](std::size_t later) { return share(*i, later); });
-      if (partner != backwards.end()) {
-        before[*i].insert(before[*i].end(), before[*partner].begin(), before[*partner].end());
-        ++partner;
-      }
-      backwards.insert(partner, *i);
-    }
-    return {backwards.rbegin(), backwards.rend()};
-  }
-  std::vector<NodeSet> large_products(const std::vector<Node>& outputs) const {
-    std::vector<NodeSet> found(outputs.size());
-    for (std::size_t i = 0; i < outputs.size(); ++i) {
-      if (!outputs[i]) continue;
-      any_in_kernel(outputs[i], [&](const Node& node) {
-        if (sums_products(node) && is_worth_tiles(node)) found[i].insert(node);
-        return false;
-      });
-    }
+  // Those that the output's kernel computes.
+  NodeSet large_products(const Node& output) const {
+    NodeSet found;
+    if (!output) return found;
+    any_in_kernel(output, [&](const Node& node) {
+      if (sums_products(node) && is_worth_tiles(node)) found.insert(node);
+      return false;
+    });
     return found;
-  }
-  static bool meet(const NodeSet& a, const NodeSet& b) {
-    return std::any_of(a.begin(), a.end(), [&](const Node& node) { return b.count(node) != 0; });
-  }
-
-  // Independent kernels share a launch where they read a common input.
-  static bool joins(const std::vector<Node>& outputs, const std::vector<std::vector<Node>>& inputs,
-                    const std::vector<std::size_t>& members, std::size_t i) {
-    if (members.empty()) return true;
-    for (const std::size_t m : members) {
-      // Two stores to one memory, or a read of what the other writes, must not run side by side.
-      const Node& mine = outputs[i].is(Op::store_) ? base_buffer(outputs[i]) : outputs[i];
-      const Node& theirs = outputs[m].is(Op::store_) ? base_buffer(outputs[m]) : outputs[m];
-      if (mine == theirs) return false;
-      for (const Node& input : inputs[i]) {
-        if ((input.is(Op::store_) ? base_buffer(input) : input) == theirs) return false;
-      }
-      for (const Node& input : inputs[m]) {
-        if ((input.is(Op::store_) ? base_buffer(input) : input) == mine) return false;
-      }
-    }
-    for (const std::size_t m : members) {
-      for (const Node& input : inputs[m]) {
-        if (std::find(inputs[i].begin(), inputs[i].end(), input) != inputs[i].end()) return true;
-      }
-    }
-    return false;
   }
 
   const bool copies_tiles_;
@@ -1282,6 +1112,12 @@ class Fuser {
 };
 
 }  // namespace
+
+double elements(const Shape& shape) {
+  double count = 1;
+  for (const Size& size : shape) count *= static_cast<double>(size.upper());
+  return count;
+}
 
 KernelList fuse(std::span<const Node> roots, const Target& target) {
   return Fuser(roots, target).run();

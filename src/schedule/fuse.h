@@ -29,6 +29,9 @@ struct KernelList {
   std::vector<Node> overwritten;
 };
 
+/// Of the shape; at most, where it depends on variables.
+double elements(const Shape& shape);
+
 /// Schedules the computation of `roots`: non-buffer nodes whose values must end up in memory.
 KernelList fuse(std::span<const Node> roots, const Target& target = {});
 

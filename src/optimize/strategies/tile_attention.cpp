@@ -317,33 +317,25 @@ class TileAttention {
   void find_rate() {
     whole_ = form_.last_key() ? form_.seen() : form_.argument;
     if (!form_.exponential.is(Op::exp2_)) return;
-    const auto [below, rate] = without_factor(form_.exponential.src(0));
+    const auto [below, rate] = without_factors(form_.exponential.src(0));
     const auto is_below = [&](std::size_t i) {
-      const auto [greatest, sign] = without_factor(below.src(i));
+      const auto [greatest, sign] = without_factors(below.src(i));
       return greatest == form_.greatest && sign == -1 && below.src(1 - i) == form_.argument;
     };
     if (!below.is(Op::add_) || !(is_below(0) || is_below(1)) || rate <= 0) return;
     rate_ = rate;
-    const auto [score, factor] = without_factor(whole_);
+    const auto [score, factor] = without_factors(whole_);
     if (!(score == form_.score) || factor <= 0) return;
     rate_ *= factor;
     factor_ = factor;
     whole_ = form_.score;
   }
 
-  // value = rest · factor.
-  static std::pair<Node, double> without_factor(const Node& value) {
-    for (std::size_t i = 0; value.is(Op::mul_) && i < 2; ++i) {
-      if (value.src(i).is_constant()) return {value.src(1 - i), value.src(i).float_value()};
-    }
-    return {value, 1};
-  }
-
   // What the softmax is of, over the scores; in blocks that are not seen whole, -inf where hidden.
   void arguments(std::vector<Node>& statements) {
     const Node end = add(key0_, number(block_keys_));
     Node cut;
-    const bool is_whole = length().is_constant() && length().value() % block_keys_ == 0;
+    const bool is_whole = divides(length(), block_keys_);
     if (!is_whole) cut = integer_less(length().node(), end);
     if (form_.last_key()) {
       // Rows may differ in what they see, but none before the first sees more.

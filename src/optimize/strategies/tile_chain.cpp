@@ -222,19 +222,6 @@ class TileChain {
     }
   }
 
-  struct Scaled {
-    Node value;
-    double factor;
-  };
-  static Scaled without_factors(const Node& product) {
-    if (!product.is(Op::mul_)) return {product, 1};
-    Scaled a = without_factors(product.src(0));
-    Scaled b = without_factors(product.src(1));
-    if (a.value.is_constant()) std::swap(a, b);
-    if (b.value.is_constant()) return {a.value, a.factor * b.factor * b.value.float_value()};
-    return {mul(a.value, b.value), a.factor * b.factor};
-  }
-
   // Exponentials of (a · x + b · y) · c, of constants a, b and c, as those of ac · x + bc · y: the
   // second product is often one for many elements.
   static Node with_few_factors(const Node& weight) {
@@ -465,14 +452,11 @@ class TileChain {
                        constant_int(1, DType::boolean));
   }
 
-  // Whether the last block is as long as the others.
-  bool is_whole() const { return length().is_constant() && length().value() % block_keys_ == 0; }
-
   // Plainly where all rows see the whole block.
   void weigh(const Result& result, std::vector<Node>& statements) {
     const Node end = add(key0_, number(block_keys_));
     Node cut;
-    if (!is_whole()) cut = integer_less(length().node(), end);
+    if (!divides(length(), block_keys_)) cut = integer_less(length().node(), end);
     if (last_) cut = either(cut, integer_less(bound_of(last_, row0_), add(end, number(-1))));
     if (first_) cut = either(cut, integer_less(key0_, bound_of(first_, last_row())));
     const Node none = constant_int(1, DType::boolean);
@@ -484,7 +468,7 @@ class TileChain {
   Node weights_of(const Result& result, bool hides) {
     const Node& weights = result.weights;
     const Node thread = workshop_.range(threads_);
-    const Node limit = hides && !is_whole() ? length().node() : Node();
+    const Node limit = hides && !divides(length(), block_keys_) ? length().node() : Node();
     std::vector<Node> statements;
     SeenColumns seen(threads_, block_keys_, workshop_);
     if (hides) find_seen(seen, thread, statements);
@@ -513,7 +497,7 @@ class TileChain {
       return first_ ? bound_of(first_, add(row0_, row)) : Node();
     };
     const auto end = [&](const Node& row) {
-      if (!last_) return is_whole() ? Node() : length().node();
+      if (!last_) return divides(length(), block_keys_) ? Node() : length().node();
       return integer_min(length().node(), add(bound_of(last_, add(row0_, row)), number(1)));
     };
     seen.find(thread, key0_, first, end, statements);
