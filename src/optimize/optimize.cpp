@@ -329,6 +329,10 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
   std::vector<Node> phases;
   KnownPhases known_phases(workshop);
   std::deque<Part> parts(lowered.parts.begin(), lowered.parts.end());
+  for (Part& part : parts) {
+    int next_range = workshop.reserve_ranges(1000);
+    split_ranges(part, next_range);
+  }
   while (!parts.empty()) {
     Part part = std::move(parts.front());
     parts.pop_front();
@@ -338,7 +342,6 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
       if (with_softmax(other, {part})) std::swap(part, other);
     }
     const auto as_whole = [&](Part& one) {
-      split_ranges(one, next_range);
       if (target.group_threads > 0) join_pairs(one);
       merge_ranges(one, next_range);
       return schedule_part(strategies.of_whole, one, workshop);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "brisk/autograd.h"
 #include "brisk/functional.h"
@@ -105,6 +106,18 @@ TEST(AttentionGradients, makeNoProductTwiceThatTheyShare) {
   EXPECT_EQ(products, 3 + 4);
   for (const std::string& name : kernels.names())
     EXPECT_EQ(name.find("tiles_softmax"), std::string::npos) << name;
+}
+
+// So they do where no matrix units take tiles.
+TEST(AttentionGradients, takeTotalsFromTheKernelOfTheResult) {
+  const Case c = {"both", 4, 2, 40, 40, 64, true};
+  for (const auto& [cpu, attention] :
+       {std::pair("sm_75", "group_attention"), std::pair("x86-64-v3", "attention")}) {
+    Interpreted kernels(cpu, [](const Kernel&, const Target&) {});
+    expect_near(gradients(kernels, c, true), gradients(*evaluator(), c, true));
+    const auto& names = kernels.names();
+    EXPECT_EQ(std::count(names.begin(), names.end(), attention), 1) << cpu;
+  }
 }
 
 const Case cases[] = {

@@ -233,7 +233,7 @@ class TileChain {
         const Scaled each = without_factors(argument.value.src(i));
         return mul(each.value, constant_float(each.factor * argument.factor));
       };
-      memo[power] = exp2_or_zero(add(term(0), term(1)));
+      memo[power] = make_node(Op::exp2_, power.dtype(), {add(term(0), term(1))}, power.attr());
     }
     return substitute(weight, memo);
   }
@@ -245,6 +245,7 @@ class TileChain {
     const auto holds = [&](const Result& whole, const Result& part) {
       Substitution memo = {{part.seen, constant_float(0)}};
       const Node rest = substitute(whole.seen, memo);
+      if (rest == whole.seen) return false;
       for (std::size_t i = 0; i < sums_.size(); ++i) {
         const Node& sum = sums_[i].narrow.sum;
         if (depends_on(part.seen, sum) && !depends_on(rest, sum)) shared_at_ = i;
