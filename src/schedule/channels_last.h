@@ -1,4 +1,4 @@
-// How images lie in memory. Input: a graph; output: the same values, in which the results of large
+// How images lie in memory. Input: a graph; output: the same values, in which the results of
 // convolutions of 16 bits, and what is made of them element by element, are stored with their
 // channels last, as matrix units read them best.
 #pragma once

@@ -44,7 +44,9 @@ TEST(Hoist, ASumWithinASumThatAllResultsShareIsMadeOnce) {
       const Kernel kernel = optimize(nested(own), target_for(cpu));
       std::int64_t kept = 0;
       for (const Kernel::Workspace& each : kernel.workspace) kept += each.elements.value();
-      if (!own) EXPECT_EQ(kept, rows);
+      if (!own) {
+        EXPECT_EQ(kept, rows);
+      }
       interpret(kernel, std::vector<HostBuffer>{memory(x), memory(bias), memory(y)}, {});
       for (std::int64_t i = 0; i < results; ++i) {
         float wanted = 0;
