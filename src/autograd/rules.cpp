@@ -7,6 +7,7 @@
 #include "autograd/gradient.h"
 #include "base/error.h"
 #include "graph/integer.h"
+#include "graph/movement.h"
 #include "graph/pattern.h"
 
 namespace brisk {
@@ -140,11 +141,8 @@ Contributions of_reshape(const Node& node, const Node& g) {
 }
 
 Contributions of_permute(const Node& node, const Node& g) {
-  std::vector<int> back(node.attr().ints.size());
-  for (std::size_t i = 0; i < back.size(); ++i) {
-    back[static_cast<std::size_t>(node.ints(i))] = static_cast<int>(i);
-  }
-  return {{node.src(0), permute(g, back)}};
+  const std::vector<int> order(node.attr().ints.begin(), node.attr().ints.end());
+  return {{node.src(0), permute(g, inverse_order(order))}};
 }
 
 Contributions of_expand(const Node& node, const Node& g) {

@@ -157,4 +157,11 @@ Index source_index(const Node& view, const Index& index, Node& gate) {
   }
 }
 
+std::vector<int> inverse_order(const std::vector<int>& order) {
+  std::vector<int> result(order.size());
+  for (std::size_t i = 0; i < order.size(); ++i)
+    result[static_cast<std::size_t>(order[i])] = static_cast<int>(i);
+  return result;
+}
+
 }  // namespace brisk

@@ -19,4 +19,7 @@ Index unflatten(const Node& position, const Shape& shape);
 /// joined with the condition that the element lies inside (outside it is zero).
 Index source_index(const Node& view, const Index& index, Node& gate);
 
+/// The permutation of axes that undoes this one.
+std::vector<int> inverse_order(const std::vector<int>& order);
+
 }  // namespace brisk

@@ -184,34 +184,26 @@ Node with_own_ranges(const Node& value, const std::vector<Node>& outer) {
   return substitute(value, names);
 }
 
-// A part that is attention, and the number of one that stores what comes of the same softmax's
-// maxima and totals: then both stores in one.
-struct WithSoftmax {
-  Part part;
-  std::size_t other;
-};
-std::optional<WithSoftmax> with_softmax(const Part& part, const std::deque<Part>& others) {
-  const std::optional<AttentionForm> form = attention_form(part);
+// An attention's part with the store of another part, where that is of the same softmax's maxima
+// and totals alone.
+std::optional<Part> with_softmax(const Part& part, const Part& other) {
+  if (other.outer.size() + 1 != part.outer.size()) return std::nullopt;
+  const std::optional<AttentionForm> softmax = softmax_form(other);
+  const std::optional<AttentionForm> form = softmax ? attention_form(part) : std::nullopt;
   if (!form) return std::nullopt;
   const std::vector<Node> rows(part.outer.begin(), part.outer.end() - 1);  // without the column
-  for (std::size_t i = 0; i < others.size(); ++i) {
-    const Part& other = others[i];
-    if (other.outer.size() != rows.size()) continue;
-    const std::optional<AttentionForm> softmax = softmax_form(other);
-    if (!softmax) continue;
-    Substitution mine;
-    for (std::size_t r = 0; r < rows.size(); ++r) mine[other.outer[r]] = rows[r];
-    const auto same = [&](const Node& theirs, const Node& ours) {
-      return with_own_ranges(substitute(theirs, mine), rows) == with_own_ranges(ours, rows);
-    };
-    if (!same(softmax->total, form->total) || !same(softmax->greatest, form->greatest)) continue;
-    mine[softmax->total] = form->total;
-    mine[softmax->greatest] = form->greatest;
-    Part both = part;
-    both.stages[0].stores.push_back(substitute(other.stages[0].stores[0], mine));
-    return WithSoftmax{std::move(both), i};
-  }
-  return std::nullopt;
+  Substitution mine;
+  for (std::size_t r = 0; r < rows.size(); ++r) mine[other.outer[r]] = rows[r];
+  const auto same = [&](const Node& theirs, const Node& ours) {
+    return with_own_ranges(substitute(theirs, mine), rows) == with_own_ranges(ours, rows);
+  };
+  if (!same(softmax->total, form->total) || !same(softmax->greatest, form->greatest))
+    return std::nullopt;
+  mine[softmax->total] = form->total;
+  mine[softmax->greatest] = form->greatest;
+  Part both = part;
+  both.stages[0].stores.push_back(substitute(other.stages[0].stores[0], mine));
+  return both;
 }
 
 std::vector<Node> shared_locals(const Node& phase) {
@@ -336,23 +328,24 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target) {
   while (!parts.empty()) {
     Part part = std::move(parts.front());
     parts.pop_front();
-    workshop.share_threads(all_points > 0 ? points(part.outer) / all_points : 1);
     int next_range = workshop.reserve_ranges(1000);
     for (Part& other : parts) {  // the attention first
-      if (with_softmax(other, {part})) std::swap(part, other);
+      if (with_softmax(other, part)) std::swap(part, other);
     }
+    workshop.share_threads(all_points > 0 ? points(part.outer) / all_points : 1);
     const auto as_whole = [&](Part& one) {
       if (target.group_threads > 0) join_pairs(one);
       merge_ranges(one, next_range);
       return schedule_part(strategies.of_whole, one, workshop);
     };
     std::optional<Schedule> whole;
-    if (std::optional<WithSoftmax> both = with_softmax(part, parts)) {
-      whole = as_whole(both->part);
-      if (whole) {
-        part = std::move(both->part);
-        parts.erase(parts.begin() + static_cast<std::ptrdiff_t>(both->other));
-      }
+    for (auto other = parts.begin(); other != parts.end(); ++other) {
+      std::optional<Part> both = with_softmax(part, *other);
+      if (both) whole = as_whole(*both);
+      if (!whole) continue;
+      part = std::move(*both);
+      parts.erase(other);
+      break;
     }
     if (!whole) whole = as_whole(part);
     if (!whole && has_several_products(part, target)) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "graph/movement.h"
 #include "graph/rewrite.h"
 #include "schedule/factors.h"
 
@@ -19,13 +20,6 @@ std::vector<int> order_of_last(int rank) {
   for (int axis = 2; axis < rank; ++axis) order.push_back(axis);
   order.push_back(channel);
   return order;
-}
-
-std::vector<int> inverse(const std::vector<int>& order) {
-  std::vector<int> result(order.size());
-  for (std::size_t i = 0; i < order.size(); ++i)
-    result[static_cast<std::size_t>(order[i])] = static_cast<int>(i);
-  return result;
 }
 
 Shape in_order(const Shape& shape, const std::vector<int>& order, std::size_t each = 1) {
@@ -63,7 +57,7 @@ class ChannelsLast {
       const Node last = node.rank() >= least_rank ? last_of(node) : Node();
       if (last) {
         last_.emplace(node, last);
-        now_.emplace(node, permute(last, inverse(order_of_last(node.rank()))));
+        now_.emplace(node, permute(last, inverse_order(order_of_last(node.rank()))));
       } else {
         now_.emplace(node, over_values(node, now_));
       }
@@ -116,7 +110,7 @@ class ChannelsLast {
   }
 
   static Node reduced(const Node& node, const Node& last, const std::vector<int>& order) {
-    const std::vector<int> places = inverse(order);
+    const std::vector<int> places = inverse_order(order);
     std::vector<int> axes;
     for (std::size_t i = 1; i < node.attr().ints.size(); ++i)
       axes.push_back(places[static_cast<std::size_t>(node.ints(i))]);

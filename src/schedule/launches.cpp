@@ -29,11 +29,9 @@ class Launches {
       const std::size_t end = std::min(sequence.size(), s + farthest_sibling);
       for (std::size_t t = s; t < end && members.size() < most_siblings; ++t) {
         const std::size_t i = sequence[t];
-        const Numbers& before = kernels_[i].before;
-        const bool ready =
-            !placed[i] && std::all_of(before.begin(), before.end(), [&](std::size_t b) {
-              return placed[b] && std::find(members.begin(), members.end(), b) == members.end();
-            });
+        const auto waits = [&](std::size_t m) { return waits_for(i, m); };
+        const bool ready = !placed[i] && is_ready(i, placed) &&
+                           std::none_of(members.begin(), members.end(), waits);
         if (!ready || !joins(members, i)) continue;
         members.push_back(i);
         placed[i] = true;

@@ -470,6 +470,8 @@ class TileChain {
     const Node& weights = result.weights;
     const Node thread = workshop_.range(threads_);
     const Node limit = hides && !divides(length(), block_keys_) ? length().node() : Node();
+    const bool first = result.store == results_[0].store;
+    const Node shared = shared_at_ ? sums_[*shared_at_].fragments : Node();
     std::vector<Node> statements;
     SeenColumns seen(threads_, block_keys_, workshop_);
     if (hides) find_seen(seen, thread, statements);
@@ -478,8 +480,6 @@ class TileChain {
       Substitution values = row_values(add(row0_, element.row));
       for (const Sum& sum : sums_) values[sum.narrow.sum] = held(sum.fragments, i, 2);
       for (const auto& [load, kept] : by_row_) values[load] = held(kept, half_of(i));
-      const bool first = result.store == results_[0].store;
-      const Node shared = shared_at_ ? sums_[*shared_at_].fragments : Node();
       if (shared && !first) values[results_[0].seen] = held(shared, i, 2);
       const Node key = add(key0_, element.column);
       Node value = splat(vectorise(result.seen, key_, key, 2, values, limit), 2);
