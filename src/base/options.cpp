@@ -11,7 +11,7 @@ namespace brisk {
 
 namespace {
 
-constexpr std::array<OptionInfo, 7> list = {{
+constexpr std::array<OptionInfo, 8> list = {{
     {"BRISK_DEBUG",
      "what to show on stderr: 1 kernels with their time, GFLOP/s and GB/s (of work at the upper "
      "bounds of sizes), 2 also graphs and kernels as they are lowered, 3 also as they are "
@@ -28,6 +28,9 @@ constexpr std::array<OptionInfo, 7> list = {{
      "a whole number of megabytes from 1 to 1000000", "1024"},
     {"BRISK_CPU", "instruction set to generate for instead of the machine's own",
      "native, x86-64-v2, x86-64-v3 or x86-64-v4", "native"},
+    {"BRISK_TUNE",
+     "seconds, in all, that go into trying out new kernels on the device (see brisk tune)",
+     "a whole number of seconds from 0 to 86400", "0"},
 }};
 
 // Reads the variables of `list` and says of a bad one what its row says.
@@ -104,6 +107,7 @@ Options parse_options(Lookup lookup) {
   reader.number("BRISK_THREADS", 1, 1024, result.threads);
   result.cache = cache_folder(reader);
   reader.number<std::int64_t>("BRISK_CACHE_LIMIT_MB", 1, 1'000'000, result.cache_limit_mb);
+  reader.number<std::int64_t>("BRISK_TUNE", 0, 86400, result.tune);
   if (const auto cpu = reader.text("BRISK_CPU"); !cpu.empty()) {
     constexpr std::array<std::string_view, 4> known = {"native", "x86-64-v2", "x86-64-v3",
                                                        "x86-64-v4"};

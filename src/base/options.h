@@ -17,6 +17,7 @@ struct Options {
   std::string cache;    // BRISK_CACHE; empty where there is neither it nor a home folder
   std::int64_t cache_limit_mb = 1024;  // BRISK_CACHE_LIMIT_MB
   std::string cpu = "native";          // BRISK_CPU
+  std::int64_t tune = 0;               // BRISK_TUNE, seconds
 };
 
 /// One row of the list, as `brisk --help` and the documentation print it.

@@ -5,17 +5,16 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
-#include <random>
 
 #include <nlohmann/json.hpp>
 
 #include "cli/bench.h"
 #include "cli/device_bench.h"
 #include "cli/limits.h"
+#include "cli/model_work.h"
+#include "cli/stopwatch.h"
 #include "engine/engine.h"
-#include "llm/model.h"
 
 namespace brisk {
 
@@ -39,13 +38,6 @@ StepWork work_of(const ModelStep& step, std::int64_t tokens, std::int64_t positi
     work.operations += static_cast<double>(kernel.operations);
   }
   return work;
-}
-
-template <typename Work>
-double seconds_of(const Work& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 // Reading a prompt, or making text after it.
@@ -84,25 +76,12 @@ ModelFigures measure_model(const BenchOptions& options) {
   ModelFigures figures;
   figures.name = model.file().name();
   figures.load_seconds = model.load_seconds();
-  const std::int64_t context = std::min(options.prompt + options.tokens, model.config().context);
-  const std::int64_t prompt = figures.prompt.tokens = std::min(options.prompt, context - 1);
-  const std::int64_t tokens = figures.decode.tokens = std::min(options.tokens, context - prompt);
-  Session session(model,
-                  {.context = context, .batch = prompt, .round_activations = !options.exact});
-
-  std::mt19937 random(1);
-  std::vector<TokenId> ids(static_cast<std::size_t>(prompt));
-  for (TokenId& id : ids) {
-    id = static_cast<TokenId>(random() % static_cast<std::uint64_t>(model.config().vocabulary));
-  }
-  const auto read = [&] {
-    session.rewind();
-    session.advance(ids);
-  };
-  const auto make = [&] {
-    session.rewind(prompt);
-    session.follow_likeliest(ids[0], tokens, [](TokenId) { return true; });
-  };
+  ModelWork model_work(model, options.prompt, options.tokens, options.exact);
+  Session& session = model_work.session;
+  const std::int64_t prompt = figures.prompt.tokens = model_work.prompt;
+  const std::int64_t tokens = figures.decode.tokens = model_work.tokens;
+  const auto read = [&] { model_work.read(); };
+  const auto make = [&] { model_work.make(); };
   figures.first_run_seconds = seconds_of([&] { read(), make(); });
   for (int i = 0; i < options.repeats; ++i) {
     figures.prompt.seconds = std::min(figures.prompt.seconds, seconds_of(read));

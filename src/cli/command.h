@@ -20,6 +20,7 @@ void add_run(CLI::App& program);
 void add_inspect(CLI::App& program);
 void add_devices(CLI::App& program);
 void add_bench(CLI::App& program);
+void add_tune(CLI::App& program);
 
 /// Ends the program with this status and without a message.
 struct Exit {

@@ -65,6 +65,7 @@ int run(int argc, char** argv) {
   brisk::add_inspect(program);
   brisk::add_devices(program);
   brisk::add_bench(program);
+  brisk::add_tune(program);
   try {
     program.parse(argc, argv);
   } catch (const CLI::Success& wanted) {  // --help, --version

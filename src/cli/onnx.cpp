@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "cli/onnx_inputs.h"
+#include "cli/stopwatch.h"
 #include "formats/file_writer.h"
 #include "formats/npy.h"
 #include "formats/quote.h"
@@ -22,11 +23,17 @@ using onnx::HostTensor;
 using onnx::Port;
 using onnx::Value;
 
-template <typename Work>
-double seconds_of(const Work& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+// Of at least so many runs, and for a second or so; sorted.
+std::vector<double> run_seconds(onnx::Session& session, const onnx::NamedValues& values,
+                                int least) {
+  std::vector<double> seconds;
+  double total = 0;
+  while (static_cast<int>(seconds.size()) < least || (total < 1 && seconds.size() < 1000)) {
+    seconds.push_back(seconds_of([&] { session.run(values); }));
+    total += seconds.back();
+  }
+  std::sort(seconds.begin(), seconds.end());
+  return seconds;
 }
 
 void print_ports(const char* title, const std::vector<Port>& ports) {
@@ -212,6 +219,14 @@ void inspect_onnx(const std::string& path, const OnnxInputs& options, bool kerne
   print_kernels(compiled->plan->timed_run());
 }
 
+double onnx_seconds(const std::string& path, const OnnxInputs& options) {
+  onnx::Session session = open_session(path);
+  const onnx::NamedValues values = some_inputs(session, options);
+  session.run(values);
+  const std::vector<double> seconds = run_seconds(session, values, 3);
+  return seconds[seconds.size() / 2];
+}
+
 void bench_onnx(const std::string& path, const OnnxInputs& options, int repeats, bool json) {
   const auto start = std::chrono::steady_clock::now();
   onnx::Session session = open_session(path);
@@ -219,14 +234,7 @@ void bench_onnx(const std::string& path, const OnnxInputs& options, int repeats,
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const onnx::NamedValues values = some_inputs(session, options);
   const double first = seconds_of([&] { session.run(values); });
-  std::vector<double> seconds;
-  const int least = std::max(repeats, 3);
-  double total = 0;
-  while (static_cast<int>(seconds.size()) < least || (total < 1 && seconds.size() < 1000)) {
-    seconds.push_back(seconds_of([&] { session.run(values); }));
-    total += seconds.back();
-  }
-  std::sort(seconds.begin(), seconds.end());
+  const std::vector<double> seconds = run_seconds(session, values, std::max(repeats, 3));
   const double best = seconds.front(), median = seconds[seconds.size() / 2];
   onnx::Session::Compiled* compiled = session.compiled(values);
   double operations = 0;

@@ -32,6 +32,8 @@ struct OnnxRun {
 
 void run_onnx(const std::string& path, const OnnxRun& options);
 void inspect_onnx(const std::string& path, const OnnxInputs& options, bool kernels);
+/// The median of some runs, compiled before.
+double onnx_seconds(const std::string& path, const OnnxInputs& options);
 void bench_onnx(const std::string& path, const OnnxInputs& options, int repeats, bool json);
 
 }  // namespace brisk

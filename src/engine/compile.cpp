@@ -77,6 +77,8 @@ TileView unpack_view(Unpacker& unpacker) {
   return view;
 }
 
+}  // namespace
+
 std::vector<std::byte> pack(const KernelCode& kernel) {
   Packer packer;
   packer.text(kernel.header.name);
@@ -125,8 +127,6 @@ bool unpack(std::span<const std::byte> data, KernelCode& kernel) {
   kernel.code.object = unpacker.bytes();
   return unpacker.ok();
 }
-
-}  // namespace
 
 const std::string& compiler_identity() {
   static const std::string identity = [] {
@@ -178,11 +178,12 @@ std::optional<KernelCode> find_compiled(const std::string& key) {
   return kernel;
 }
 
-KernelCode compile_kernel(const LoweredKernel& lowered, const Target& target) {
+KernelCode compile_kernel(const LoweredKernel& lowered, const Target& target,
+                          Decisions& decisions) {
   const auto start = std::chrono::steady_clock::now();
   const CodeGenerator& generator = generator_of(target.isa);
   log_line(2, "{}", log_enabled(2) ? print(lowered) : "");
-  const Kernel optimized = optimize(lowered, target);
+  const Kernel optimized = optimize(lowered, target, decisions);
   verify_kernel(optimized, "optimize");
   log_line(3, "{}", log_enabled(3) ? print(optimized) : "");
   log_line(4, "{}", log_enabled(4) ? generator.text(optimized, target) : "");

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "device/device.h"
 #include "graph/evaluate.h"
 #include "kernel/tile.h"
+#include "optimize/decisions.h"
 
 namespace brisk {
 
@@ -29,10 +31,14 @@ struct KernelCode {
   CodeObject code;
 };
 
+std::vector<std::byte> pack(const KernelCode& kernel);
+/// False where the bytes are not what pack gave.
+bool unpack(std::span<const std::byte> data, KernelCode& kernel);
+
 /// From the kernel cache, if it is there.
 std::optional<KernelCode> find_compiled(const std::string& key);
-/// Compiled now.
-KernelCode compile_kernel(const LoweredKernel& lowered, const Target& target);
+/// Compiled now, as `decisions` know best; what was decided is in them afterwards.
+KernelCode compile_kernel(const LoweredKernel& lowered, const Target& target, Decisions& decisions);
 /// Puts it into the kernel cache.
 void keep_compiled(const std::string& key, const KernelCode& kernel);
 

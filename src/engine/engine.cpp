@@ -10,6 +10,8 @@
 #include "engine/backends.h"
 #include "engine/kernel_cache.h"
 #include "engine/loaded.h"
+#include "engine/tune.h"
+#include "engine/winners.h"
 
 namespace brisk {
 
@@ -42,7 +44,10 @@ bool Engine::Loaded::get(const PlanRecord& record, const std::vector<LoweredKern
           continue;
         }
         const bool fresh = !code;
-        if (fresh) code = compile_kernel(lowered[missing[m]], engine.target());
+        if (fresh) {
+          Decisions decisions(winners_for(engine.target()));
+          code = compile_kernel(lowered[missing[m]], engine.target(), decisions);
+        }
         auto kernel = std::make_shared<LoadedKernel>();
         kernel->program = engine.device().load(code->code.object, code->code.symbol);
         if (fresh) {
@@ -87,12 +92,19 @@ std::shared_ptr<const PlanRecord> Engine::Loaded::known_plan(const std::string& 
 std::shared_ptr<const PlanRecord> Engine::Loaded::plan(
     const std::string& key, std::span<const Node> roots, std::span<const Node> buffers,
     Engine& engine, std::vector<std::shared_ptr<LoadedKernel>>& result) {
-  // Verification needs the kernels as they were lowered, which no cache has.
-  std::shared_ptr<const PlanRecord> record = options().verify ? nullptr : known_plan(key);
+  // Verification and tuning need the kernels as they were lowered, which no cache has.
+  const bool tune = Tuner::shared().has_time();
+  std::shared_ptr<const PlanRecord> record = options().verify || tune ? nullptr : known_plan(key);
   if (!record || !get(*record, {}, engine, result)) {
     std::vector<LoweredKernel> lowered;
     record = std::make_shared<const PlanRecord>(
         schedule_graph(roots, buffers, engine.target(), lowered));
+    if (tune) {
+      const std::vector<std::string> tuned =
+          Tuner::shared().tune(*record, lowered, buffers, engine);
+      const std::lock_guard lock(mutex);
+      for (const std::string& one : tuned) kernels.erase(one);
+    }
     get(*record, lowered, engine, result);
     KernelCache::shared().insert(key, record->pack());
   }

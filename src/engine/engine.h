@@ -24,6 +24,7 @@ class Engine {
   static Engine& shared();
 
   Device& device() { return *device_; }
+  const Device& device() const { return *device_; }
   const Target& target() const { return target_; }
 
   /// Computes the roots now; gives buffer nodes, in order. A buffer comes back as it is, a graph

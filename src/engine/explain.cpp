@@ -3,6 +3,7 @@
 #include "engine/backends.h"
 #include "engine/plan_record.h"
 #include "engine/structure.h"
+#include "engine/winners.h"
 #include "graph/print.h"
 #include "graph/rules_simplify.h"
 #include "kernel/print.h"
@@ -21,18 +22,21 @@ Explanation::Explanation(std::span<const Node> roots, const Engine& engine) : en
 
 std::string Explanation::lowered(std::size_t kernel) const { return print(lowered_.at(kernel)); }
 
-std::string Explanation::optimized(std::size_t kernel) const {
-  return print(optimize(lowered_.at(kernel), engine_.target()));
+Kernel Explanation::compiled(std::size_t kernel) const {
+  Decisions decisions(winners_for(engine_.target()));
+  return optimize(lowered_.at(kernel), engine_.target(), decisions);
 }
+
+std::string Explanation::optimized(std::size_t kernel) const { return print(compiled(kernel)); }
 
 std::string Explanation::generated(std::size_t kernel) const {
   const Target& target = engine_.target();
-  return generator_of(target.isa).text(optimize(lowered_.at(kernel), target), target);
+  return generator_of(target.isa).text(compiled(kernel), target);
 }
 
 std::string Explanation::assembly(std::size_t kernel) const {
   const Target& target = engine_.target();
-  return generator_of(target.isa).assembly(optimize(lowered_.at(kernel), target), target);
+  return generator_of(target.isa).assembly(compiled(kernel), target);
 }
 
 }  // namespace brisk

@@ -24,6 +24,8 @@ class Explanation {
   std::string assembly(std::size_t kernel) const;  // empty where only the driver knows it
 
  private:
+  Kernel compiled(std::size_t kernel) const;
+
   const Engine& engine_;
   std::vector<LoweredKernel> lowered_;
 };

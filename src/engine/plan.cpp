@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "engine/loaded.h"
 #include "engine/plan_record.h"
+#include "engine/prepared_launch.h"
 #include "engine/structure.h"
 #include "engine/verify.h"
 #include "schedule/memory_plan.h"
@@ -19,17 +20,8 @@ namespace brisk {
 struct Plan::Impl {
   struct Step {
     std::shared_ptr<LoadedKernel> kernel;
-    std::vector<void*> buffers;
+    PreparedLaunch launch;
     std::vector<ArgumentMemory> arguments;  // of the kernel, for BRISK_VERIFY
-    std::vector<Node> variables;
-    bool fixed = true;  // nothing of what follows depends on variables
-    std::vector<std::int64_t> values;
-    std::vector<std::int64_t> tasks;
-    std::vector<TileMap> tiles;
-
-    /// Sets what depends on variables; whether something is another than before.
-    bool set(const VariableValues& given);
-    Launch launch() const;
     Work work;
     std::vector<Shape> shapes;  // of the arguments
     std::vector<DType> dtypes;
@@ -174,27 +166,28 @@ Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique
     return {std::move(buffer), offset, bytes - std::min(offset, bytes)};
   };
   for (std::size_t i = 0; i < record.steps.size(); ++i) {
-    Impl::Step step;
-    step.kernel = kernels[i];
-    step.work = record.steps[i].work;
+    std::vector<void*> addresses;
+    std::vector<ArgumentMemory> arguments;
+    std::vector<Shape> shapes;
+    std::vector<DType> dtypes;
     for (const PlanRecord::Place& place : record.steps[i].arguments) {
       const auto number = static_cast<std::size_t>(place.number);
       const Shape& shape =
           place.temporary ? record.temporaries[number].shape : buffers[number].shape();
-      step.shapes.push_back(shape);
-      step.dtypes.push_back(place.temporary ? record.temporaries[number].dtype
-                                            : buffers[number].dtype());
+      shapes.push_back(shape);
+      dtypes.push_back(place.temporary ? record.temporaries[number].dtype
+                                       : buffers[number].dtype());
       ArgumentMemory argument = memory_at(place);
-      step.buffers.push_back(static_cast<std::byte*>(argument.memory->address()) + argument.offset);
-      if (kernels[i]->lowered) step.arguments.push_back(std::move(argument));
+      addresses.push_back(static_cast<std::byte*>(argument.memory->address()) + argument.offset);
+      if (kernels[i]->lowered) arguments.push_back(std::move(argument));
     }
     for (std::size_t w = 0; w < kernels[i]->header.workspace.size(); ++w) {
-      step.buffers.push_back(in_arena(first_workspace[i] + w));
+      addresses.push_back(in_arena(first_workspace[i] + w));
     }
-    step.variables = record.steps[i].variables;
-    step.fixed = step.variables.empty();
-    if (step.fixed) step.set({});
-    plan.steps.push_back(std::move(step));
+    PreparedLaunch launch(kernels[i]->header, *kernels[i]->program, std::move(addresses),
+                          record.steps[i].variables);
+    plan.steps.push_back({kernels[i], std::move(launch), std::move(arguments), record.steps[i].work,
+                          std::move(shapes), std::move(dtypes)});
   }
   for (const PlanRecord::Place& root : record.roots) {
     const auto number = static_cast<std::size_t>(root.number);
@@ -233,49 +226,20 @@ std::vector<Plan::KernelInfo> Plan::timed_run(const VariableValues& values) {
   return list;
 }
 
-bool Plan::Impl::Step::set(const VariableValues& given) {
-  bool changed = false;
-  const auto put = [&](std::vector<std::int64_t>& list, std::size_t i, const Size& size) {
-    if (list.size() <= i) list.resize(i + 1, -1);
-    const std::int64_t before = list[i];
-    list[i] = evaluate_size(size, given);
-    changed |= list[i] != before;
-  };
-  for (std::size_t i = 0; i < variables.size(); ++i) put(values, i, Size(variables[i]));
-  const KernelHeader& header = kernel->header;
-  for (std::size_t i = 0; i < header.phase_tasks.size(); ++i) put(tasks, i, header.phase_tasks[i]);
-  std::vector<TileMap> arrays;
-  for (const TileView& view : header.tiles) arrays.push_back(tile_map(view, given));
-  changed |= arrays != tiles;
-  tiles = std::move(arrays);
-  return changed;
-}
-
-Launch Plan::Impl::Step::launch() const {
-  Launch launch;
-  launch.program = kernel->program.get();
-  launch.buffers = buffers;
-  launch.variables = values;
-  launch.phase_tasks = tasks;
-  launch.phase_needs = kernel->header.phase_needs;
-  launch.tiles = tiles;
-  launch.scratch_bytes = static_cast<std::size_t>(kernel->header.scratch_bytes);
-  return launch;
-}
-
 // All steps at once, by the device's recording of them; false where there is none.
 bool Plan::Impl::replay(const VariableValues& values) {
   if (!std::exchange(ran, true) || !recordable || steps.size() < 2) return false;
   std::unique_ptr<Recording> current = std::move(recording);  // lost where a value is missing
   if (current) {
     for (std::size_t i = 0; i < steps.size(); ++i) {
-      if (!steps[i].fixed && steps[i].set(values)) current->update(i, steps[i].launch());
+      if (!steps[i].launch.fixed() && steps[i].launch.set(values))
+        current->update(i, steps[i].launch.launch());
     }
   } else {
     std::vector<Launch> launches;
     for (Step& step : steps) {
-      if (!step.fixed) step.set(values);
-      launches.push_back(step.launch());
+      if (!step.launch.fixed()) step.launch.set(values);
+      launches.push_back(step.launch.launch());
     }
     current = engine->device().record(launches);
     recordable = current != nullptr;
@@ -291,8 +255,8 @@ void Plan::Impl::run(const VariableValues& values, Timing* timing) {
   if (timing == nullptr && !options().verify && !log_enabled(1) && replay(values)) return;
   recording.reset();  // the steps are set to other values
   for (Step& step : steps) {
-    if (!step.fixed) step.set(values);
-    const Launch launch = step.launch();
+    if (!step.launch.fixed()) step.launch.set(values);
+    const Launch launch = step.launch.launch();
     Device& device = engine->device();
     if (step.kernel->lowered) {
       launch_verified(device, launch, step.kernel->header.name, *step.kernel->lowered,

@@ -37,34 +37,53 @@ std::vector<double> reals(DType dtype, const Bytes& bytes) {
   return values;
 }
 
+double scale_of(std::span<const double> values) {
+  double magnitude = 0;
+  double count = 0;
+  for (const double value : values) {
+    if (!std::isfinite(value)) continue;
+    magnitude += std::fabs(value);
+    count += 1;
+  }
+  return count == 0 ? 0 : magnitude / count;
+}
+
+// Of a value and what it should be, where the values have this magnitude.
+bool near(DType dtype, double want, double got, double scale) {
+  if (want == got || (std::isnan(want) && std::isnan(got))) return true;
+  return is_float(dtype) &&
+         std::fabs(want - got) <= tolerance(dtype) * std::max(std::fabs(want), scale);
+}
+
 // The first element that differs, as text; "" where none does.
 std::string difference(DType dtype, const Bytes& before, const Bytes& want, const Bytes& got) {
   if (want == got) return "";
   const auto size = static_cast<std::size_t>(byte_size(dtype));
   const std::vector<double> right = reals(dtype, want);
   const std::vector<double> real = reals(dtype, got);
-  double magnitude = 0;
-  double written = 0;
+  std::vector<double> written;
   for (std::size_t i = 0; i < right.size(); ++i) {
-    if (std::memcmp(&before[i * size], &want[i * size], size) == 0 || !std::isfinite(right[i]))
-      continue;
-    magnitude += std::fabs(right[i]);
-    written += 1;
+    if (std::memcmp(&before[i * size], &want[i * size], size) != 0) written.push_back(right[i]);
   }
-  const double scale = written == 0 ? 0 : magnitude / written;
+  const double scale = scale_of(written);
   for (std::size_t i = 0; i < right.size(); ++i) {
     if (std::memcmp(&want[i * size], &got[i * size], size) == 0) continue;
-    const double a = right[i];
-    const double b = real[i];
-    const bool same =
-        is_float(dtype) && (a == b || (std::isnan(a) && std::isnan(b)) ||
-                            std::fabs(a - b) <= tolerance(dtype) * std::max(std::fabs(a), scale));
-    if (!same) return fmt::format("element {} is {}, the interpreter says {}", i, b, a);
+    if (!is_float(dtype) || !near(dtype, right[i], real[i], scale))
+      return fmt::format("element {} is {}, the interpreter says {}", i, real[i], right[i]);
   }
   return "";
 }
 
 }  // namespace
+
+bool nearly_equal(DType dtype, std::span<const double> want, std::span<const double> got) {
+  if (want.size() != got.size()) return false;
+  const double scale = scale_of(want);
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    if (!near(dtype, want[i], got[i], scale)) return false;
+  }
+  return true;
+}
 
 void launch_verified(Device& device, const Launch& launch, std::string_view name,
                      const LoweredKernel& kernel, std::span<const ArgumentMemory> arguments) {

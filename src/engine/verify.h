@@ -19,6 +19,9 @@ struct ArgumentMemory {
   std::size_t bytes = 0;
 };
 
+/// Whether numbers of a kernel differ by no more than launch_verified allows.
+bool nearly_equal(DType dtype, std::span<const double> want, std::span<const double> got);
+
 /// Launches and waits. Floats may differ by what their dtype rounds, times a few hundred, relative
 /// to the larger of the value and the mean magnitude that the kernel writes; everything else not at
 /// all. Memory that the kernel does not write must stay as it was.

@@ -18,8 +18,8 @@
 
 namespace brisk {
 
-Workshop::Workshop(const LoweredKernel& lowered, const Target& target)
-    : target_(target), threads_(target.threads), params_(lowered.params) {
+Workshop::Workshop(const LoweredKernel& lowered, const Target& target, Decisions& decisions)
+    : target_(target), decisions_(decisions), threads_(target.threads), params_(lowered.params) {
   for (const Part& part : lowered.parts) {
     for (const Node& node : topological_order(part.stages[0].stores)) {
       if (node.is(Op::range_))
@@ -313,8 +313,13 @@ class KnownPhases {
 }  // namespace
 
 Kernel optimize(const LoweredKernel& lowered, const Target& target) {
+  Decisions decisions;
+  return optimize(lowered, target, decisions);
+}
+
+Kernel optimize(const LoweredKernel& lowered, const Target& target, Decisions& decisions) {
   const Strategies strategies = strategies_for(target);
-  Workshop workshop(lowered, target);
+  Workshop workshop(lowered, target, decisions);
   double all_points = 0;
   for (const Part& part : lowered.parts) all_points += points(part.outer);
   Kernel kernel;

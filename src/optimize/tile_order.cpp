@@ -6,8 +6,8 @@
 
 namespace brisk {
 
-TileNumber tile_in_strips(const Node& task, const Size& rows, const Size& columns) {
-  constexpr std::int64_t rows_of_strip = 16;
+TileNumber tile_in_strips(const Node& task, const Size& rows, const Size& columns,
+                          std::int64_t rows_of_strip) {
   const Node strip = (columns * rows_of_strip).node();
   const Node first = mul(idiv(task, strip), constant_int(rows_of_strip));
   const Node height = integer_max(

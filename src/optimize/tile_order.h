@@ -9,9 +9,12 @@ namespace brisk {
 struct TileNumber {
   Node row, column;
 };
+constexpr std::int64_t usual_strip = 16;  // rows
+
 /// Of `rows` by `columns` tiles: strips of a few rows of tiles, whose operands stay in the cache
 /// together, and in each column after column.
-TileNumber tile_in_strips(const Node& task, const Size& rows, const Size& columns);
+TileNumber tile_in_strips(const Node& task, const Size& rows, const Size& columns,
+                          std::int64_t rows_of_strip = usual_strip);
 
 /// Which tile of which head a task takes.
 struct TileOfHead {

@@ -89,6 +89,7 @@ TEST(Options, a_bad_value_is_refused_with_the_variable_the_value_and_what_it_may
       {"BRISK_CACHE", {"relative/folder"}},
       {"BRISK_CACHE_LIMIT_MB", {"0", "1000001", "1G"}},
       {"BRISK_CPU", {"i386", "X86-64-V2"}},
+      {"BRISK_TUNE", {"-1", "86401", "5s", "0.5"}},
   };
   std::size_t seen = 0;
   for (const OptionInfo& info : option_list()) {

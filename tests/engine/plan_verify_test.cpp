@@ -29,7 +29,8 @@ LoweredKernel lowered(const Node& root) { return lower({root}, {root}).kernel; }
 void launch(const Node& code, const Node& text) {
   Engine& engine = Engine::shared();
   const LoweredKernel kernel = lowered(code);
-  const KernelCode compiled = compile_kernel(kernel, engine.target());
+  Decisions decisions;
+  const KernelCode compiled = compile_kernel(kernel, engine.target(), decisions);
   const auto program = engine.device().load(compiled.code.object, compiled.code.symbol);
   const std::shared_ptr<Buffer> out = engine.device().allocate(400);
   const auto in = std::dynamic_pointer_cast<Buffer>(numbers().attr().storage);

@@ -179,26 +179,34 @@ class TileProgram {
     root = c.result == sum ? result : cast(result, c.result);
   }
 
-  /// Runs `run(kernel, buffers)` for each kernel; gives their names.
-  template <typename Run>
-  std::vector<std::string> run(const Target& target, const Run& run_kernel) {
+  /// Calls `visit(lowered, buffers)` for each kernel.
+  template <typename Visit>
+  void each(const Target& target, const Visit& visit) {
     std::vector<Node> roots = {root};
     if (totals) roots.push_back(totals);
     const std::vector<Node> simple = simplify(roots);
     const KernelList list = fuse(simple, target);
-    std::vector<std::string> names;
     for (const ScheduledKernel& scheduled : list.kernels) {
       const Lowering lowering = lower(scheduled.outputs, list.stored);
-      const Kernel kernel = optimize(lowering.kernel, target);
-      text += print(kernel);
-      verify_kernel(kernel, "optimize");
       std::vector<HostBuffer> buffers;
       for (const Node& argument : lowering.arguments) buffers.push_back(memory(argument));
-      run_kernel(kernel, buffers);
-      names.push_back(kernel.name);
+      visit(lowering.kernel, buffers);
     }
     result = memory(memory_of(simple[0]));
     if (totals) result_totals = memory(memory_of(simple[1]));
+  }
+
+  /// Runs `run(kernel, buffers)` for each kernel; gives their names.
+  template <typename Run>
+  std::vector<std::string> run(const Target& target, const Run& run_kernel) {
+    std::vector<std::string> names;
+    each(target, [&](const LoweredKernel& lowered, const std::vector<HostBuffer>& buffers) {
+      const Kernel kernel = optimize(lowered, target);
+      text += print(kernel);
+      verify_kernel(kernel, "optimize");
+      run_kernel(kernel, buffers);
+      names.push_back(kernel.name);
+    });
     return names;
   }
 

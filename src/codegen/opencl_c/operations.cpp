@@ -183,6 +183,9 @@ std::string piece(Helpers& helpers, const Node& node, int lanes,
       const char* op = node.is(Op::idiv_) ? "/" : "%";
       const Quotient known = quotient_of(node.src(0), node.src(1));
       if (known.narrow) return fmt::format("(long)((uint){} {} (uint){})", s[0], op, s[1]);
+      // NVIDIA's compiler (580) refuses what it makes of a vector's remainder by one number.
+      if (known.plain && node.is(Op::mod_) && lanes > 1)
+        return fmt::format("({0} - {0} / {1} * {1})", s[0], s[1]);
       if (known.plain) return infix(s[0], op, s[1]);
       return helpers.call(node.op(), out, lanes, s[0], s[1]);
     }

@@ -12,6 +12,8 @@
 // Small integers and bfloat16 go through the machine's dot products, which sum groups of 2 or 4
 // neighbours along K. Where groups of integers have scales (quantised blocks), a tile's sums of a
 // group stay integers in registers, and float32 sums lie in the core's cache.
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <functional>
 
@@ -321,17 +323,18 @@ class Contraction {
       }
       return;
     }
-    mr_ = most;
-    double best = 1e9;
-    for (int candidate = most; candidate >= std::max(1, most * 2 / 3); --candidate) {
-      const std::int64_t tiles = (m + candidate - 1) / candidate;
-      const double waste =
-          static_cast<double>(tiles * candidate) / static_cast<double>(m) * (1 + 1.5 / candidate);
-      if (waste < best - 1e-9) {
-        best = waste;
-        mr_ = candidate;
-      }
+    std::vector<Decision::Option> options;
+    for (int rows = most; rows >= std::max(1, most * 2 / 3); --rows) {
+      const std::int64_t tiles = (m + rows - 1) / rows;
+      const double waste = static_cast<double>(tiles * rows) / static_cast<double>(m);
+      options.push_back({fmt::format("{}", rows), waste * (1 + 1.5 / rows)});
     }
+    const std::string shapes = shape_class("contraction", part_,
+                                           {{"batch", extent(batch_)},
+                                            {"rows", extent(m_)},
+                                            {"columns", extent(n_)},
+                                            {"depth", extent(terms_[0].k)}});
+    mr_ = most - static_cast<int>(workshop_.decisions().choose(shapes + " rows", options));
   }
 
   // ---- phases in front -----------------------------------------------------------------------

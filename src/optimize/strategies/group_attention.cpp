@@ -107,6 +107,14 @@ class GroupAttention {
     const std::int64_t tasks = std::max<std::int64_t>(1, (extent(form_.batch) * tiles_).upper());
     const std::int64_t wanted = std::max<std::int64_t>(1, target.threads / tasks);
     parts_ = std::min({power_below(wanted), most_parts, power_from(shares(length, keys_wanted))});
+    const std::string shapes = shape_class("attention", part_,
+                                           {{"batch", extent(form_.batch)},
+                                            {"rows", extent(form_.rows)},
+                                            {"keys", Size(form_.key.src(0))},
+                                            {"width", width_}});
+    parts_ = workshop_.decisions().choose_near(
+        shapes + " parts", parts_, 1,
+        std::min(most_parts, power_from(shares(length, keys_wanted / 2))));
     const std::int64_t at_once = threads / of_key_;
     rounds_ =
         std::clamp<std::int64_t>(shares(shares(length, parts_), at_once), 1, most_scores / rows_);

@@ -14,7 +14,6 @@ namespace {
 
 constexpr std::int64_t threads = 256;
 constexpr std::int64_t most_across = 32;  // threads side by side
-constexpr std::int64_t together = 8;      // rows that a thread reads at once
 
 class GroupColumns {
  public:
@@ -40,7 +39,12 @@ class GroupColumns {
   }
 
   Schedule run() {
-    const std::int64_t across = std::min(most_across, power_below(vectors_));
+    const std::string shapes =
+        shape_class("columns", part_, {{"rows", extent(rows_)}, {"columns", extent(columns_)}});
+    Decisions& decisions = workshop_.decisions();
+    const std::int64_t most = std::min(most_across, power_below(vectors_));
+    const std::int64_t across = decisions.choose_near(shapes + " across", most, 4, most);
+    together_ = decisions.choose_near(shapes + " together", together_, 2, 16);
     const std::int64_t sets = threads / across;
     const Size groups_along = Size((vectors_ + across - 1) / across);
     std::vector<Node> outside(columns_.begin(), columns_.end() - 1);
@@ -109,18 +113,18 @@ class GroupColumns {
       }
     };
     const Size count = extent(rows_);
-    const Size rounds = count / (sets * together);
+    const Size rounds = count / (sets * together_);
     if (!(rounds == Size(0))) {
       const Node round = workshop_.range(rounds);
       std::vector<Node> several;
-      for (std::int64_t i = 0; i < together; ++i)
-        add_row(add(mul(round, constant_int(together)), constant_int(i)), several);
+      for (std::int64_t i = 0; i < together_; ++i)
+        add_row(add(mul(round, constant_int(together_)), constant_int(i)), several);
       body.push_back(loop(LoopKind::serial, round, block(std::move(several))));
     }
-    const Size left = (count - rounds * (sets * together) + (sets - 1)) / sets;
+    const Size left = (count - rounds * (sets * together_) + (sets - 1)) / sets;
     if (!(left == Size(0))) {
       const Node round = workshop_.range(left);
-      const Node step = add(mul(rounds.node(), constant_int(together)), round);
+      const Node step = add(mul(rounds.node(), constant_int(together_)), round);
       std::vector<Node> one;
       add_row(step, one);
       const Node row = add(mul(step, constant_int(sets)), set);
@@ -170,9 +174,10 @@ class GroupColumns {
   std::vector<Node> rows_;     // what is summed
   std::vector<Node> columns_;  // the results, the contiguous range last
   int lanes_ = 1;
-  std::int64_t vectors_ = 1;  // of the contiguous range
-  Substitution values_;       // counters of the columns' other ranges
-  Node first_;                // vector of the group
+  std::int64_t together_ = 8;  // rows that a thread reads at once
+  std::int64_t vectors_ = 1;   // of the contiguous range
+  Substitution values_;        // counters of the columns' other ranges
+  Node first_;                 // vector of the group
 };
 
 }  // namespace

@@ -8,6 +8,8 @@
 // the next step's elements are on their way into registers, to be left in the other half of the
 // shared memory: threads meet once a step. What is computed of the operands before the product is
 // computed as they are read, what follows the sum on the thread's sums.
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <array>
 
@@ -192,16 +194,22 @@ class GroupContraction {
   }
 
   void choose_tiling() {
-    double best = 0;
+    std::vector<Tiling> possible;
+    std::vector<Decision::Option> options;
     for (const Tiling& tiling : tilings) {
       const std::int64_t registers = tiling.blocks_down * tiling.blocks_across * side * side *
                                      static_cast<std::int64_t>(sums_.size());
       if (registers > most_registers) continue;
-      const double wanted = cycles(tiling);
-      if (best != 0 && wanted >= best) continue;
-      best = wanted;
-      tiling_ = tiling;
+      possible.push_back(tiling);
+      options.push_back({fmt::format("{}x{}/{}", tiling.rows(), tiling.columns(), tiling.threads()),
+                         cycles(tiling)});
     }
+    const std::string shapes = shape_class("group_contraction", part_,
+                                           {{"batch", extent(batch_)},
+                                            {"rows", extent(m_)},
+                                            {"columns", extent(n_)},
+                                            {"depth", extent(k_)}});
+    tiling_ = possible[workshop_.decisions().choose(shapes + " tile", options)];
   }
 
   const Ranges& free(const Operand& operand) const { return operand.of_rows ? m_ : n_; }

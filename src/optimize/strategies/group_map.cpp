@@ -32,6 +32,13 @@ class GroupMap {
            vectors.value() % (2 * each * threads) == 0 && vectors.value() >= enough(2 * each)) {
       each *= 2;
     }
+    std::int64_t most = 1;
+    while (most < 2 * most_vectors && vectors.is_constant() &&
+           vectors.value() % (2 * most * threads) == 0) {
+      most *= 2;
+    }
+    each = workshop_.decisions().choose_near(
+        shape_class("map", part_, {{"vectors", vectors}}) + " each", each, 1, most);
     const std::int64_t span = threads * each;
     const Size groups = (vectors + (span - 1)) / span;
     const Node group = workshop_.range(groups);

@@ -159,8 +159,17 @@ class GroupMatrixVector {
     const std::int64_t batch =
         std::max<std::int64_t>(1, (extent(form_.batch) * column_tiles_).upper());
     const std::int64_t n = extent(form_.n).upper();
+    const std::string shapes = shape_class(grouped() ? "vector_bytes" : "vector", part_,
+                                           {{"batch", extent(form_.batch)},
+                                            {"columns", extent(form_.m)},
+                                            {"rows", extent(form_.n)},
+                                            {"depth", extent(ranges()) * extent(inner())},
+                                            {"processors", workshop_.threads()}});
+    Decisions& decisions = workshop_.decisions();
+    const std::int64_t together =
+        decisions.choose_near(shapes + " groups", groups_of_processor, 1, 4);
     const std::int64_t most_groups =
-        std::max<std::int64_t>(1, groups_of_processor * workshop_.threads() / batch);
+        std::max<std::int64_t>(1, together * workshop_.threads() / batch);
     // Threads in step add up among themselves; a larger team would meet at barriers, and waits
     // there.
     const std::int64_t step = workshop_.target().group_step;
@@ -176,6 +185,11 @@ class GroupMatrixVector {
            (n + rows_ - 1) / rows_ * (team_ / step) * 2 <= warps) {
       team_ *= 2;
     }
+    std::int64_t most = 1;
+    while (most < most_rows && 2 * most * columns_ * products * lanes <= most_sums) most *= 2;
+    rows_ = decisions.choose_near(shapes + " at once", rows_, 1, most);
+    team_ = decisions.choose_near(shapes + " team", team_, std::min<std::int64_t>(team_, 8),
+                                  std::min(threads, power_below(units())));
     tiles_ = (extent(form_.n) + (rows_ - 1)) / rows_;
     const std::int64_t teams = threads / team_;
     turns_ = (tiles_.upper() + teams * most_groups - 1) / (teams * most_groups);

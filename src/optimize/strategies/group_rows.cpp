@@ -170,11 +170,17 @@ class GroupRows {
       vectors = std::max(vectors, extent(ranges_of(reduction)).upper() / lanes_[reduction]);
     const std::int64_t rows = std::max<std::int64_t>(1, extent(rows_).upper());
     const std::int64_t wanted = 2L * workshop_.target().threads;
+    Decisions& decisions = workshop_.decisions();
+    const std::string shapes =
+        shape_class(columns_ ? "rows_across" : "rows", part_,
+                    {{"rows", extent(rows_)}, {"vectors", vectors}, {"inner", extent(inner_)}}) +
+        " team";
     if (columns_) {
       rows_of_group_ = columns_of_group;
       team_ = std::clamp<std::int64_t>(power_below(vectors / 4), 1, 8);
       const std::int64_t groups = (rows + rows_of_group_ - 1) / rows_of_group_;
       if (groups < wanted) team_ = std::clamp<std::int64_t>(power_below(vectors / 4), 1, 16);
+      team_ = decisions.choose_near(shapes, team_, 1, 16);
       if (team_ * rows_of_group_ < least_threads && groups >= wanted)
         rows_of_group_ = least_threads / team_;
       return;
@@ -187,7 +193,9 @@ class GroupRows {
     while (steps > 1 && rows * vectors / steps < wanted * least_threads) steps /= 2;
     team_ = std::clamp<std::int64_t>(power_below(2 * ((vectors + steps - 1) / steps) - 1), 1,
                                      most_team);
-    team_ = std::max(team_, std::min<std::int64_t>(8, power_below(vectors)));
+    const std::int64_t least = std::min<std::int64_t>(8, power_below(vectors));
+    team_ = decisions.choose_near(shapes, std::max(team_, least), least,
+                                  std::min(most_team, power_below(2 * vectors - 1)));
     rows_of_group_ = std::max<std::int64_t>(1, least_threads / team_);
     // A group consists of whole sets of threads in step.
     const std::int64_t step = workshop_.target().group_step;

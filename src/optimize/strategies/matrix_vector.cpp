@@ -8,6 +8,8 @@
 // block has several groups, their scales are decoded side by side, some blocks ahead of the sums;
 // where groups are shorter than a vector, neighbours share one. (Long, because each of these looks
 // at the same tile.)
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -321,12 +323,22 @@ class MatrixVector {
     const bool many = accumulators >= 16 && sums == 1 && extent(n_).upper() % 8 == 0;
     rows_ = static_cast<int>(std::min<std::int64_t>(many ? 8 : 4, extent(n_).upper()));
     while (rows_ > 1 && rows_ * columns_ * sums > accumulators) rows_ /= 2;
-    unroll_ = 1;
+    const std::string shapes =
+        shape_class(bytes_ ? "matrix_vector_bytes" : "matrix_vector", part_,
+                    {{"batch", extent(batch_)},
+                     {"columns", extent(m_)},
+                     {"rows", extent(n_)},
+                     {"depth", extent(products_[0].ranges) * extent(products_[0].inner)}});
+    Decisions& decisions = workshop_.decisions();
+    const std::int64_t fit = std::max(1, accumulators / (columns_ * sums));
+    rows_ = static_cast<int>(decisions.choose_near(
+        shapes + " at once", rows_, 1, std::min<std::int64_t>({8, fit, extent(n_).upper()})));
     const std::int64_t steps = bytes_ ? 1 : size.upper() / lanes_;
-    while (unroll_ < 4 && 2 * unroll_ * rows_ * columns_ * sums <= accumulators &&
-           2 * unroll_ <= steps) {
-      unroll_ *= 2;
-    }
+    std::int64_t most = 1;
+    while (most < 4 && 2 * most * rows_ * columns_ * sums <= accumulators && 2 * most <= steps)
+      most *= 2;
+    unroll_ = static_cast<int>(
+        decisions.choose_near(fmt::format("{} of {} steps", shapes, rows_), most, 1, most));
     return true;
   }
 

@@ -9,15 +9,17 @@
 
 #include "base/target.h"
 #include "kernel/kernel.h"
+#include "optimize/decisions.h"
 
 namespace brisk {
 
 /// Hands out what a kernel may have only once.
 class Workshop {
  public:
-  Workshop(const LoweredKernel& lowered, const Target& target);
+  Workshop(const LoweredKernel& lowered, const Target& target, Decisions& decisions);
 
   const Target& target() const { return target_; }
+  Decisions& decisions() { return decisions_; }
   /// Of the target's threads or processors those that are the present part's, which shares them
   /// with others beside it.
   std::int64_t threads() const { return threads_; }
@@ -50,6 +52,7 @@ class Workshop {
 
  private:
   const Target& target_;
+  Decisions& decisions_;
   std::int64_t threads_;
   std::vector<Param> params_;
   std::vector<Kernel::Workspace> workspaces_;

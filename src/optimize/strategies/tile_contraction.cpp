@@ -14,7 +14,10 @@
 // strips of columns lie along one range of K, the depth, and the pipeline goes through the others,
 // the taps. Where the depth is not what is contiguous, or elements are computed, that array is made
 // in working memory first. Other operands are computed there.
+#include <fmt/core.h>
+
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "base/error.h"
@@ -75,15 +78,16 @@ class TileContraction {
     // Whole strips in each round of the range, if others are inside of it.
     const std::int64_t round = in_boxes_ ? depth_ : depth / length;
     const std::int64_t piece = depth_ / std::gcd(depth_, round);
-    double best = gain * choose_tile();
+    std::vector<std::int64_t> counts = {1};
+    std::vector<Decision::Option> options = {{"1", gain * cheapest_tile()}};
     for (parts_ = 2; parts_ <= most_parts && depth / parts_ >= least_depth; ++parts_) {
       if (length % (parts_ * piece) != 0) continue;
-      const double wanted = choose_tile() + adding_up();
-      if (wanted >= best) continue;
-      best = wanted;
-      chosen.count = parts_;
+      counts.push_back(parts_);
+      options.push_back({fmt::format("{}", parts_), cheapest_tile() + adding_up()});
     }
     parts_ = 1;
+    if (counts.size() > 1)
+      chosen.count = counts[workshop_.decisions().choose(shapes() + " parts", options)];
     return chosen;
   }
   const Node& sum() const { return sums_[0].sum; }
@@ -395,22 +399,49 @@ class TileContraction {
                         (bytes * static_cast<double>(workshop_.target().threads));
   }
 
-  // Gives its cycles.
-  double choose_tile() {
-    double best = 0;
+  // What the best tile depends on.
+  std::string shapes() const {
+    Operand y = sums_[0].y;
+    const bool plain = find_plain_y(y);
+    const auto lies = [](const Operand& operand) { return operand.by_depth ? "t" : "n"; };
+    return shape_class(
+        fmt::format("tiles {}{}", in_boxes_ ? "boxes" : lies(x_), plain ? lies(y) : "made"), part_,
+        {{"batch", extent(batch_)},
+         {"rows", extent(m_)},
+         {"columns", extent(n_)},
+         {"depth", extent(k_)}});
+  }
+
+  struct Tile {
+    std::int64_t rows, columns;
+    double cycles;
+  };
+  std::vector<Tile> tiles() const {
+    std::vector<Tile> list;
     for (const std::int64_t rows : {128, 256, 64}) {
       for (const std::int64_t columns : {256, 192, 128, 96, 64, 32}) {
         if (rows * columns * static_cast<std::int64_t>(sums_.size()) > most_results) continue;
-        const double wanted = cycles(rows, columns);
-        if (best != 0 && wanted >= best) continue;
-        best = wanted;
-        tile_rows_ = rows;
-        tile_columns_ = columns;
+        list.push_back({rows, columns, cycles(rows, columns)});
       }
     }
+    return list;
+  }
+  double cheapest_tile() const {
+    double best = std::numeric_limits<double>::infinity();
+    for (const Tile& tile : tiles()) best = std::min(best, tile.cycles);
+    return best;
+  }
+
+  void choose_tile() {
+    std::vector<Decision::Option> options;
+    const std::vector<Tile> list = tiles();
+    for (const Tile& tile : list)
+      options.push_back({fmt::format("{}x{}", tile.rows, tile.columns), tile.cycles});
+    const Tile& tile = list[workshop_.decisions().choose(shapes() + " tile", options)];
+    tile_rows_ = tile.rows;
+    tile_columns_ = tile.columns;
     box_ = box_of(tile_rows_);
     threads_ = std::min(most_threads, 2 * tile_rows_);
-    return best;
   }
 
   void choose_stages() {
@@ -536,7 +567,9 @@ class TileContraction {
     const Node task = workshop_.range(tasks);
     const Node in_batch = batch_.empty() ? task : mod(task, tiles.node());
     place(outside_, batch_, idiv(task, tiles.node()));
-    const TileNumber tile = tile_in_strips(in_batch, rows, columns);
+    const std::int64_t strip =
+        workshop_.decisions().choose_near(shapes() + " strip", usual_strip, 4, 64);
+    const TileNumber tile = tile_in_strips(in_batch, rows, columns, strip);
     place_boxes(tile.row);
     n0_ = mul(tile.column, number(tile_columns_));
 
