@@ -51,7 +51,8 @@ struct ScaledOptions {
   double fallback = 1.0 / 16;
 };
 /// As linear, whose three products (forward, gradients of the input and of the weight) have scaled
-/// operands.
+/// operands. The weight's gradient takes the input's rows as they are rounded for the forward
+/// product; their scales go into the output's gradient, whose columns are rounded.
 Tensor scaled_linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
                      const ScaledOptions& options = {});
 

@@ -97,8 +97,14 @@ bool places_overlap(const Node& store, const std::vector<Node>& ranges) {
 }
 
 int contiguous_bytes(const std::vector<Node>& expressions, const Node& range) {
+  constexpr double few = 8;
+  const std::vector<Node> loads = find_all(expressions, Op::load_);
+  FreeRanges free;
+  double most = 0;
+  for (const Node& load : loads) most = std::max(most, points(free.of(load)));
   int bytes = 0;
-  for (const Node& load : find_all(expressions, Op::load_)) {
+  for (const Node& load : loads) {
+    if (few * points(free.of(load)) < most) continue;
     const auto step = stride(load.src(1), range);
     if (step == 1) bytes += byte_size(load.dtype());
     if (!step || (*step != 0 && *step != 1)) bytes -= byte_size(load.dtype());

@@ -43,7 +43,8 @@ bool places_overlap(const Node& store, const std::vector<Node>& ranges);
 Node stored_along(const std::vector<Node>& stores, const std::vector<Node>& ranges);
 
 /// Bytes of the elements of loads that go on to the next one as the range's counter does, less
-/// those of loads that go elsewhere.
+/// those of loads that go elsewhere. Loads of far fewer elements than others do not count: these
+/// are read from nearby again and again.
 int contiguous_bytes(const std::vector<Node>& expressions, const Node& range);
 
 /// Number of points of nested ranges.

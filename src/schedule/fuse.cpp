@@ -80,6 +80,7 @@ class Fuser {
       force_operands();
       separate_products();
     }
+    if (runs_groups_) force_columns();
     for (auto node = order_.rbegin(); node != order_.rend(); ++node) visit(*node);
     return arrange();
   }
@@ -143,6 +144,55 @@ class Fuser {
         if (narrow && virtual_.count(at) == 0) want_whole(at);
       }
     }
+  }
+
+  // Columns that are summed and whose greatest element is found, too (a bias's gradient, and the
+  // scale of that gradient in few bits): groups of threads do both in one pass over what they read
+  // (group_columns.cpp), if each is a result of the kernel. Sums beside sums stay where they are:
+  // mostly one kernel wants both, and makes them on its way.
+  void force_columns() {
+    std::unordered_map<Node, std::vector<Node>, NodeHash> reductions;  // by what they are made of
+    for (const Node& node : order_) {
+      if (!reduces_columns(node)) continue;
+      const std::vector<Node> sources = elementwise_sources(node.src(0));
+      for (const Node& source : sources) {
+        if (source.shape() != node.src(0).shape()) continue;
+        std::vector<Node>& others = reductions[source];
+        for (const Node& other : others) {
+          const bool after = std::find(sources.begin(), sources.end(), other) != sources.end();
+          if (after || other.ints(0) == node.ints(0) || other.shape() != node.shape()) continue;
+          want_whole(other);
+          want_whole(node);
+        }
+        others.push_back(node);
+      }
+    }
+  }
+
+  static bool reduces_columns(const Node& node) {
+    constexpr double many = 1 << 20;
+    constexpr double rows = 64;
+    if (!node.is(Op::reduce_) || node.src(0).shape().back() != node.shape().back()) return false;
+    const double all = elements(node.src(0).shape());
+    return all >= many && all >= rows * elements(node.shape());
+  }
+
+  // What the value is made of element by element, and of what is expanded to its elements.
+  static std::vector<Node> elementwise_sources(const Node& value) {
+    std::vector<Node> stack = {value};
+    NodeSet seen;
+    std::vector<Node> sources;
+    while (!stack.empty()) {
+      const Node node = stack.back();
+      stack.pop_back();
+      if (!seen.insert(node).second) continue;
+      if (is_elementwise(node.op()) || node.is(Op::expand_) || node.is(Op::reshape_)) {
+        stack.insert(stack.end(), node.srcs().begin(), node.srcs().end());
+      } else {
+        sources.push_back(node);
+      }
+    }
+    return sources;
   }
 
   // They make one product at a time, or two that share an operand: of others that meet, one comes

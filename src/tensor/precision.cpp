@@ -2,6 +2,7 @@
 #include "brisk/precision.h"
 
 #include <cmath>
+#include <numeric>
 
 #include "tensor/autocast.h"
 #include "tensor/contract.h"
@@ -38,28 +39,62 @@ Tensor whole(const Tensor& x) {
   return (x + ones) - ones;
 }
 
+// All axes but the last as one.
+Tensor matrix(const Tensor& x) { return x.reshape({-1, x.size(-1)}); }
+
 // Rows, each a multiple of what `values` has.
 struct Rows {
   Tensor values;
   Tensor scale;  // [rows, 1]
 };
 
+double greatest_of(DType dtype) {
+  return dtype == DType::int8 ? 127 : dtype == DType::float8_e4m3 ? 448 : 57344;
+}
+Tensor scale_for(const Tensor& most, DType dtype) {
+  return where(most > 0, most / greatest_of(dtype), 1);
+}
+Tensor multiples(const Tensor& x, const Tensor& scale, DType dtype) {
+  const Tensor units = clamp(x / scale, -greatest_of(dtype), greatest_of(dtype));
+  return dtype == DType::int8 ? whole(units).cast(dtype) : units.cast(dtype);
+}
+
+// Of x as it lies, so that one kernel can make them with what x itself is made of by row.
 Rows scaled_rows(const Tensor& x, DType dtype) {
-  const double greatest = dtype == DType::int8 ? 127 : dtype == DType::float8_e4m3 ? 448 : 57344;
-  const Tensor most = amax(x.abs(), -1, true);
-  const Tensor scale = where(most > 0, most / greatest, 1);
-  const Tensor units = clamp(x / scale, -greatest, greatest);
-  return {dtype == DType::int8 ? whole(units).cast(dtype) : units.cast(dtype), scale};
+  const Tensor scale = scale_for(amax(x.abs(), -1, true), dtype);
+  return {matrix(multiples(x, scale, dtype)), matrix(scale)};
+}
+
+// The columns of x as rows.
+Rows scaled_columns(const Tensor& x, DType dtype) {
+  std::vector<int> axes(static_cast<std::size_t>(x.rank() - 1));
+  std::iota(axes.begin(), axes.end(), 0);
+  const Tensor scale = scale_for(amax(x.abs(), axes, true), dtype).reshape({-1, 1});
+  return {multiples(matrix(x).transpose(0, 1), scale, dtype), scale};
+}
+
+// a[M, K] · b[N, K]ᵀ of narrow numbers, in float32.
+Tensor narrow_product(const Tensor& a, const Tensor& b) {
+  const DType sum = a.dtype() == DType::int8 ? DType::int32 : DType::float32;
+  return tensor_of(product_by_rows(node_of(a.cast(sum)), node_of(b.cast(sum))))
+      .cast(DType::float32);
 }
 
 // a[M, K] · b[N, K]ᵀ of rows that are rounded to these dtypes, in float32.
 Tensor scaled_rows_product(const Tensor& a, DType a_dtype, const Tensor& b, DType b_dtype) {
   const Rows left = scaled_rows(a, a_dtype);
   const Rows right = scaled_rows(b, b_dtype);
-  const DType sum = a_dtype == DType::int8 ? DType::int32 : DType::float32;
-  const Tensor sums =
-      tensor_of(product_by_rows(node_of(left.values.cast(sum)), node_of(right.values.cast(sum))));
-  return sums.cast(DType::float32) * left.scale * right.scale.transpose(0, 1);
+  return narrow_product(left.values, right.values) * left.scale * right.scale.transpose(0, 1);
+}
+
+// aᵀ[M, K] · b[N, K]ᵀ, where rows of b are rounded as in every other product of b: what they are
+// multiples of goes into those of a, and columns of these are rounded. So b needs no other scales.
+Tensor scaled_columns_product(const Tensor& a, DType a_dtype, const Tensor& b, DType b_dtype) {
+  const Rows right = scaled_rows(b, b_dtype);
+  Dims column = a.dims();
+  column.back() = 1;
+  const Rows left = scaled_columns(a * right.scale.reshape(column), a_dtype);
+  return narrow_product(left.values, right.values.transpose(0, 1)) * left.scale;
 }
 
 // ---- blocks in 16 bits --------------------------------------------------------------------------
@@ -94,26 +129,20 @@ FineRows fine_rows(const Tensor& x) {
   return {coarse.cast(DType::int8), whole((units - coarse) * finer).cast(DType::int8), scale};
 }
 
-Tensor sums_of_bytes(const Tensor& a, const Tensor& b) {
-  const DType sum = DType::int32;
-  return tensor_of(product_by_rows(node_of(a.cast(sum)), node_of(b.cast(sum))))
-      .cast(DType::float32);
-}
-
 // a[M, K] · b[N, K]ᵀ; what is fine in both counts for nothing.
 Tensor fine_product(const Tensor& a, const Tensor& b) {
   const FineRows left = fine_rows(a);
   const FineRows right = fine_rows(b);
-  const Tensor cross = sums_of_bytes(cat({left.fine, left.coarse}, 1).contiguous(),
-                                     cat({right.coarse, right.fine}, 1).contiguous());
-  const Tensor sums = sums_of_bytes(left.coarse, right.coarse) + cross / finer;
+  const Tensor cross = narrow_product(cat({left.fine, left.coarse}, 1).contiguous(),
+                                      cat({right.coarse, right.fine}, 1).contiguous());
+  const Tensor sums = narrow_product(left.coarse, right.coarse) + cross / finer;
   return sums * left.scale * right.scale.transpose(0, 1);
 }
 
 // The same of bytes, but for the share of blocks with the greatest elements.
 Tensor product_with_fallback(const Tensor& a, const Tensor& b, double share) {
-  const Tensor left = in_blocks(a);
-  const Tensor right = in_blocks(b);
+  const Tensor left = in_blocks(matrix(a));
+  const Tensor right = in_blocks(matrix(b));
   const std::int64_t blocks = fixed(node_of(left).shape()[1]);
   const auto count = static_cast<std::int64_t>(std::ceil(share * static_cast<double>(blocks)));
   const Tensor chosen = topk(greatness(left) + greatness(right), count).indices;  // [count]
@@ -136,17 +165,24 @@ Tensor scaled_product(const Tensor& x, const Tensor& weight, const ScaledOptions
     return bytes && options.fallback > 0 ? product_with_fallback(a, b, options.fallback)
                                          : scaled_rows_product(a, a_dtype, b, b_dtype);
   };
+  Dims shape = x.dims();
+  shape.back() = weight.size(0);
   return with_own_gradient(
-      {x, weight}, [&] { return product(x, values, weight, values); },
+      {x, weight}, [&] { return product(x, values, weight, values).reshape(shape); },
       [=](const Tensor&, const std::vector<Tensor>& in, const Tensor& g) {
-        const Tensor by_input = product(g, gradients, in[1].transpose(0, 1), values);
+        const Tensor by_input =
+            product(g, gradients, in[1].transpose(0, 1), values).reshape(in[0].dims());
+        const auto turned = [](const Tensor& rows) { return matrix(rows).transpose(0, 1); };
         const DType half = DType::bfloat16;
-        const Tensor by_weight =
-            options.bfloat16_weight_gradient
-                ? tensor_of(product_by_rows(node_of(g.transpose(0, 1).cast(half)),
-                                            node_of(in[0].transpose(0, 1).cast(half))))
-                : product(g.transpose(0, 1), gradients, in[0].transpose(0, 1), values);
-        return std::vector<Tensor>{by_input, by_weight};
+        if (options.bfloat16_weight_gradient) {
+          return std::vector<Tensor>{by_input,
+                                     tensor_of(product_by_rows(node_of(turned(g).cast(half)),
+                                                               node_of(turned(in[0]).cast(half))))};
+        }
+        if (options.fallback > 0)
+          return std::vector<Tensor>{by_input,
+                                     product(turned(g), gradients, turned(in[0]), values)};
+        return std::vector<Tensor>{by_input, scaled_columns_product(g, gradients, in[0], values)};
       });
 }
 
@@ -167,10 +203,7 @@ Tensor scaled_linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
                to_string(x.dims()), to_string(weight.dims()), to_string(x.size(-1)),
                to_string(weight.size(1)));
   }
-  const Tensor rows = x.cast(DType::float32).reshape({-1, x.size(-1)});
-  Dims shape = x.dims();
-  shape.back() = weight.size(0);
-  Tensor y = scaled_product(rows, weight.cast(DType::float32), options).reshape(shape);
+  Tensor y = scaled_product(x.cast(DType::float32), weight.cast(DType::float32), options);
   if (bias.defined()) y = y + bias.cast(DType::float32);
   return y.cast(product_operands(x.dtype()));
 }

@@ -30,6 +30,26 @@ LoweredKernel nested(bool own) {
   return lowered;
 }
 
+TEST(Hoist, AFactorOfEachRowDoesNotTurnWhatIsSummedByColumn) {
+  constexpr std::int64_t depth = 4096, width = 512;
+  const Node column = make_range(0, width), row = make_range(1, depth);
+  const Node x =
+      load_from(make_param(0, DType::bfloat16), add(mul(row, constant_int(width)), column));
+  const Node factor = load_from(make_param(1, DType::float32), row);
+  const Node total = reduce_over(ReduceOp::add, mul(cast(x, DType::float32), factor), {row});
+  LoweredKernel lowered;
+  lowered.params = {
+      {DType::bfloat16, false, true}, {DType::float32, false, true}, {DType::float32, true, false}};
+  Part part;
+  part.outer = {column};
+  part.stages.push_back({{}, {store_to(make_param(2, DType::float32), column, total)}});
+  lowered.parts = {part};
+  const Kernel kernel = optimize(lowered, target_for("sm_90a"));
+  // In parts of the rows, so that there are groups for all processors.
+  ASSERT_EQ(kernel.workspace.size(), 1U);
+  EXPECT_GE(kernel.workspace[0].elements.value(), 4 * width);
+}
+
 TEST(Hoist, ASumWithinASumThatAllResultsShareIsMadeOnce) {
   std::vector<float> x(rows * columns), bias(results), y(results);
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 31 % 17) - 8;

@@ -95,6 +95,26 @@ TEST(Fuse, AProductInTilesIsNoOutputOfWhatReadsItsResults) {
   }
 }
 
+TEST(Fuse, GroupsSumColumnsAndFindTheirGreatestInOneKernel) {
+  const Node x = memory({4096, 512});
+  const Node total = sum(x, {0});
+  const Node scaled = mul(x, expand(memory({4096, 1}), {4096, 512}));
+  const Node greatest = reduce(ReduceOp::max, scaled, {0});
+  const Node root = mul(scaled, expand(recip(greatest), {4096, 512}));
+  const KernelList list = fuse({{total, root}}, target_for("sm_90a"));
+  ASSERT_LT(kernel_of(list, greatest), list.kernels.size());
+  EXPECT_EQ(kernel_of(list, greatest), kernel_of(list, total));
+  EXPECT_NE(kernel_of(list, root), kernel_of(list, total));
+}
+
+TEST(Fuse, TheGreatestOfColumnsThatTheirSumsAreMadeOfIsNoReasonToStoreEither) {
+  const Node x = memory({4096, 512});
+  const Node greatest = reduce(ReduceOp::max, x, {0});
+  const Node below = exp2(add(x, expand(negative(greatest), {4096, 512})));
+  const Node root = mul(below, expand(recip(sum(below, {0})), {4096, 512}));
+  EXPECT_EQ(fuse({{root}}, target_for("sm_90a")).kernels.size(), 1U);
+}
+
 TEST(Fuse, AReductionIsStoredBeforeAProductOfMatricesReadsItsResults) {
   const Node greatest = reduce(ReduceOp::max, memory({256, 256, 9}), {2});
   const Node root = product_of_rows(reshape(greatest, {256, 256}), memory({256, 256}));

@@ -2,7 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <bit>
+#include <optional>
+
 #include "base/error.h"
+#include "base/power_of_two.h"
 #include "graph/integer.h"
 
 namespace brisk::opencl_c {
@@ -167,6 +171,21 @@ std::string choose(DType dtype, bool one_condition, int lanes, const std::string
       bytes ? bare(c) : fmt::format("convert_{}({})", integer_name(dtype, true, lanes), bare(c)));
 }
 
+// The number that all lanes are, where it is a power of two.
+std::optional<std::int64_t> power_of_two(const Node& vector) {
+  const Node& number = vector.is(Op::splat_) ? vector.src(0) : vector;
+  if (!number.is_constant() || !is_power_of_two(number.int_value())) return std::nullopt;
+  return number.int_value();
+}
+
+// The quotient by a power of two of numbers that are not negative, or the remainder.
+std::string shifted(Op op, DType dtype, int lanes, std::string_view a, std::int64_t divisor) {
+  const auto by = static_cast<std::uint64_t>(divisor);
+  return op == Op::idiv_
+             ? fmt::format("({} >> ({})({}))", a, type_name(dtype, lanes), std::countr_zero(by))
+             : fmt::format("({} & ({})({}))", a, type_name(dtype, lanes), by - 1);
+}
+
 // One piece of an operation: texts of its sources, of `lanes` lanes.
 std::string piece(Helpers& helpers, const Node& node, int lanes,
                   const std::vector<std::string>& s) {
@@ -183,9 +202,10 @@ std::string piece(Helpers& helpers, const Node& node, int lanes,
       const char* op = node.is(Op::idiv_) ? "/" : "%";
       const Quotient known = quotient_of(node.src(0), node.src(1));
       if (known.narrow) return fmt::format("(long)((uint){} {} (uint){})", s[0], op, s[1]);
-      // NVIDIA's compiler (580) refuses what it makes of a vector's remainder by one number.
-      if (known.plain && node.is(Op::mod_) && lanes > 1)
-        return fmt::format("({0} - {0} / {1} * {1})", s[0], s[1]);
+      // By shifts where that is the same: of a vector less its multiple of a power of two NVIDIA's
+      // compiler (580) makes what it then refuses.
+      const auto power = known.plain ? power_of_two(node.src(1)) : std::nullopt;
+      if (power) return shifted(node.op(), out, lanes, s[0], *power);
       if (known.plain) return infix(s[0], op, s[1]);
       return helpers.call(node.op(), out, lanes, s[0], s[1]);
     }
