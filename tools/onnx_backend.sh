@@ -7,7 +7,7 @@ set -euo pipefail
 
 build=$1 device=${2:-cpu}
 shift $(($# < 2 ? $# : 2))
-filter=$(printf '*Backend*%s:' "${@:-}")
+filter=$(printf '*Backend*standard_expects*%s:' "${@:-}")
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 start=$SECONDS

@@ -151,6 +151,14 @@ std::string shapes_text(const onnx::Session& session, const onnx::NamedValues& v
   return text;
 }
 
+// ", batch from 1 to 64": what the plan serves besides.
+std::string variables_text(const onnx::Session::Compiled& compiled) {
+  std::string text;
+  for (const auto& [name, size] : compiled.variables)
+    text += fmt::format(", {} from {} to {}", name, size.lower(), size.upper());
+  return text;
+}
+
 constexpr const char* traced_text =
     "its sizes or branches depend on values: each run traces the graph anew and computes these at "
     "the call";
@@ -161,6 +169,7 @@ bool is_onnx(const std::string& path) { return path.ends_with(".onnx"); }
 
 void run_onnx(const std::string& path, const OnnxRun& options) {
   onnx::Session session = open_session(path);
+  set_bounds(session, options.inputs);
   print_ports("inputs", session.inputs());
   print_ports("outputs", session.model().graph.outputs);
   const onnx::NamedValues values = read_inputs(session, options.inputs);
@@ -202,6 +211,7 @@ void inspect_onnx(const std::string& path, const OnnxInputs& options, bool kerne
              byte_text(static_cast<double>(model.initializer_bytes)));
   if (!missing.empty()) return;
   onnx::Session session(std::move(model));
+  set_bounds(session, options);
   const onnx::NamedValues values = some_inputs(session, options);
   onnx::Session::Compiled* compiled = session.compiled(values);
   if (compiled == nullptr) {
@@ -209,14 +219,15 @@ void inspect_onnx(const std::string& path, const OnnxInputs& options, bool kerne
     return;
   }
   double operations = 0;
-  for (const auto& kernel : compiled->plan->kernels())
+  for (const auto& kernel : compiled->plan->kernels(&compiled->sizes))
     operations += static_cast<double>(kernel.operations);
   fmt::print("for {}: {}FLOP in {} kernels, {} of intermediate values\n",
-             shapes_text(session, values), count_text(operations), compiled->plan->kernels().size(),
+             shapes_text(session, values) + variables_text(*compiled), count_text(operations),
+             compiled->plan->kernels().size(),
              byte_text(static_cast<double>(compiled->plan->intermediate_bytes())));
   if (!kernels) return;
-  compiled->plan->run();
-  print_kernels(compiled->plan->timed_run());
+  compiled->plan->run(compiled->sizes);
+  print_kernels(compiled->plan->timed_run(compiled->sizes));
 }
 
 double onnx_seconds(const std::string& path, const OnnxInputs& options) {
@@ -232,6 +243,7 @@ void bench_onnx(const std::string& path, const OnnxInputs& options, int repeats,
   onnx::Session session = open_session(path);
   const double load =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  set_bounds(session, options);
   const onnx::NamedValues values = some_inputs(session, options);
   const double first = seconds_of([&] { session.run(values); });
   const std::vector<double> seconds = run_seconds(session, values, std::max(repeats, 3));
@@ -239,7 +251,7 @@ void bench_onnx(const std::string& path, const OnnxInputs& options, int repeats,
   onnx::Session::Compiled* compiled = session.compiled(values);
   double operations = 0;
   std::vector<Plan::KernelInfo> kernels;
-  if (compiled != nullptr) kernels = compiled->plan->timed_run();
+  if (compiled != nullptr) kernels = compiled->plan->timed_run(compiled->sizes);
   for (const auto& kernel : kernels) operations += static_cast<double>(kernel.operations);
   if (json) {
     nlohmann::ordered_json out = {{"model", path},
@@ -255,8 +267,8 @@ void bench_onnx(const std::string& path, const OnnxInputs& options, int repeats,
     fmt::print("{}\n", out.dump(2));
     return;
   }
-  fmt::print("{}: loaded in {:.3f} s, first run {:.3f} s (for {})\n", path, load, first,
-             shapes_text(session, values));
+  fmt::print("{}: loaded in {:.3f} s, first run {:.3f} s (for {}{})\n", path, load, first,
+             shapes_text(session, values), compiled != nullptr ? variables_text(*compiled) : "");
   fmt::print("{} runs: best {:.3f} ms, median {:.3f} ms, {:.1f} a second, {:.2f} GFLOP/s\n",
              seconds.size(), best * 1e3, median * 1e3, 1 / median, operations / median / 1e9);
   if (compiled == nullptr)

@@ -17,9 +17,10 @@ bool is_onnx(const std::string& path);
 struct OnnxInputs {
   std::vector<std::string> inputs;  // NAME=FILE or NAME=NUMBERS, or FILE for all names in it
   bool random = false;
-  std::vector<std::string> sizes;  // NAME=NUMBER: of sizes that the model leaves open
-  std::string fit = "stretch";     // or "letterbox" (grey bars), "crop"
-  std::string colours = "rgb";     // or "bgr", "gray", "y" (of YCbCr)
+  std::vector<std::string> sizes;   // NAME=NUMBER: of sizes that the model leaves open
+  std::vector<std::string> bounds;  // NAME=LEAST..GREATEST: theirs
+  std::string fit = "stretch";      // or "letterbox" (grey bars), "crop"
+  std::string colours = "rgb";      // or "bgr", "gray", "y" (of YCbCr)
   double scale = 1.0 / 255;
   std::vector<double> mean, std;
   void add_to(CLI::App& command);

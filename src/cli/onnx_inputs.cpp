@@ -65,7 +65,10 @@ Value of_tensor(const Tensor& tensor, const Port& port) {
 }
 
 // One number for all elements of the input's shape, or as many as it has.
-Value of_numbers(const std::vector<double>& numbers, const Port& port) {
+Value of_numbers(const std::vector<double>& numbers, const Port& port,
+                 const std::vector<std::int64_t>& shape_of_one) {
+  const Tensor each = from_host(std::span<const double>(numbers), {numbers.size()});
+  if (numbers.size() == 1) return of_tensor(each.reshape(Dims()).broadcast_to(shape_of_one), port);
   std::vector<std::int64_t> shape;
   std::int64_t count = 1;
   for (const auto& size : port.type.shape) {
@@ -74,8 +77,6 @@ Value of_numbers(const std::vector<double>& numbers, const Port& port) {
                                     : 1);
     count *= shape.back();
   }
-  const Tensor each = from_host(std::span<const double>(numbers), {numbers.size()});
-  if (numbers.size() == 1) return of_tensor(each.reshape(Dims()).broadcast_to(shape), port);
   if (count != static_cast<std::int64_t>(numbers.size()))
     user_error("input {} wants {}, got {} numbers", quote(port.name), to_string(port.type),
                numbers.size());
@@ -169,30 +170,29 @@ Value of_sound(const std::string& path, const Port& port) {
 
 // ---- at random ----------------------------------------------------------------------------------
 
+// A number that is not negative.
+std::optional<std::int64_t> number_in(const std::string& text) {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || *end != '\0' || number < 0) return std::nullopt;
+  return number;
+}
+
 std::map<std::string, std::int64_t> sizes_of(const OnnxInputs& options) {
   std::map<std::string, std::int64_t> sizes;
   for (const std::string& text : options.sizes) {
     const auto [name, number] = split_at_equals(text);
-    std::int64_t size = 0;
-    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), size);
-    if (name.empty() || error != std::errc() || *end != '\0' || size < 0)
-      user_error("--dim wants NAME=SIZE, got {}", quote(text));
-    sizes[name] = size;
+    const auto size = number_in(number);
+    if (name.empty() || !size) user_error("--dim wants NAME=SIZE, got {}", quote(text));
+    sizes[name] = *size;
   }
   return sizes;
 }
 
-Value random_value(const Port& port, const std::map<std::string, std::int64_t>& sizes) {
+Value random_value(const Port& port, const std::vector<std::int64_t>& shape) {
   if (port.type.kind != onnx::Type::Kind::tensor)
     user_error("input {} wants {}; there are no random ones", quote(port.name),
                to_string(port.type));
-  std::vector<std::int64_t> shape;
-  for (std::size_t i = 0; i < port.type.shape.size(); ++i) {
-    const auto& size = port.type.shape[i];
-    auto found = sizes.find(size.name);
-    if (found == sizes.end()) found = sizes.find(fmt::format("{}.{}", port.name, i));
-    shape.push_back(size.value >= 0 ? size.value : found != sizes.end() ? found->second : 1);
-  }
   onnx::element_count(shape, "input " + quote(port.name));
   const DType dtype = onnx::stored_dtype(port.type.element);
   if (is_float(dtype)) return of_tensor(rand(shape).realize(), port);
@@ -246,7 +246,8 @@ void read_one(const onnx::Session& session, const std::string& text, const OnnxI
   } else if (ends_with(source, ".wav")) {
     values[port.name] = of_sound(source, port);
   } else if (const auto numbers = numbers_in(source)) {
-    values[port.name] = of_numbers(*numbers, port);
+    values[port.name] =
+        of_numbers(*numbers, port, session.open_sizes().shape_for(port, values, sizes_of(options)));
   } else {
     user_error(
         "input {}: {} is no number and no file of a known kind (.npy, .npz, .pb, "
@@ -266,6 +267,10 @@ void OnnxInputs::add_to(CLI::App& command) {
       ->group(group);
   command.add_flag("--random", random, "random values for inputs that are not given")->group(group);
   command.add_option("--dim", sizes, "NAME=SIZE of a size that the model leaves open (default: 1)")
+      ->group(group);
+  command
+      .add_option("--bound", bounds,
+                  "NAME=LEAST..GREATEST of a size that the model leaves open: one plan serves all")
       ->group(group);
   command.add_option("--fit", fit, "how a picture comes to the input's size")
       ->check(CLI::IsMember({"stretch", "letterbox", "crop"}))
@@ -289,9 +294,21 @@ onnx::NamedValues read_inputs(const onnx::Session& session, const OnnxInputs& op
   if (!options.random) return values;
   for (const Port& port : session.inputs()) {
     if (!values.contains(port.name) && port.type.kind != onnx::Type::Kind::optional)
-      values[port.name] = random_value(port, sizes);
+      values[port.name] = random_value(port, session.open_sizes().shape_for(port, values, sizes));
   }
   return values;
+}
+
+void set_bounds(onnx::Session& session, const OnnxInputs& options) {
+  for (const std::string& text : options.bounds) {
+    const auto [name, range] = split_at_equals(text);
+    const auto dots = range.find("..");
+    const auto least = number_in(range.substr(0, dots));
+    const auto greatest = number_in(dots == std::string::npos ? "" : range.substr(dots + 2));
+    if (name.empty() || !least || !greatest)
+      user_error("--bound wants NAME=LEAST..GREATEST, got {}", quote(text));
+    session.bound(name, *least, *greatest);
+  }
 }
 
 onnx::NamedValues some_inputs(const onnx::Session& session, OnnxInputs options) {

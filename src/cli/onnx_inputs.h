@@ -12,4 +12,7 @@ onnx::NamedValues read_inputs(const onnx::Session& session, const OnnxInputs& op
 /// The same with random values for what is not named.
 onnx::NamedValues some_inputs(const onnx::Session& session, OnnxInputs options);
 
+/// Gives the session the bounds of the options.
+void set_bounds(onnx::Session& session, const OnnxInputs& options);
+
 }  // namespace brisk

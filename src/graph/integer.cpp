@@ -282,23 +282,89 @@ Node build(const Linear& sum) {
   return sum.constant == 0 ? result : raw(Op::add_, result, constant_int(sum.constant));
 }
 
-// True where 0 <= value < limit follows from structure although the limit is symbolic.
-bool is_below(const Node& value, const Node& limit) {
-  if (value.is_constant(0)) return bounds(limit).least > 0;
-  if (value.is(Op::range_)) return value.src(0) == limit;
-  if (value.is(Op::mod_)) {  // x mod 0 is x
-    return value.src(1) == limit && bounds(value.src(0)).least >= 0 && bounds(limit).least > 0;
-  }
-  return false;
+// A product's factors; any other atom is its only one.
+void add_factors(const Node& atom, std::vector<Node>& factors) {
+  if (!atom.is(Op::mul_)) return factors.push_back(atom);
+  add_factors(atom.src(0), factors);
+  add_factors(atom.src(1), factors);
+}
+
+// The product of atoms, in an order that does not depend on who was multiplied first.
+Node product_of(std::vector<Node> factors) {
+  std::sort(factors.begin(), factors.end(),
+            [](const Node& a, const Node& b) { return compare_structure(a, b) < 0; });
+  Node result;
+  for (const Node& factor : factors) result = result ? raw(Op::mul_, result, factor) : factor;
+  return result ? result : constant_int(1);
 }
 
 // The factor by which `atom` is a multiple of `divisor`, if it is.
 std::optional<Node> multiple(const Node& atom, const Node& divisor) {
-  if (atom == divisor) return constant_int(1);
-  if (!atom.is(Op::mul_)) return std::nullopt;
-  if (const auto left = multiple(atom.src(0), divisor)) return integer_mul(*left, atom.src(1));
-  if (const auto right = multiple(atom.src(1), divisor)) return integer_mul(atom.src(0), *right);
+  std::vector<Node> factors, divided;
+  add_factors(atom, factors);
+  add_factors(divisor, divided);
+  for (const Node& one : divided) {
+    const auto found = std::find(factors.begin(), factors.end(), one);
+    if (found == factors.end()) return std::nullopt;
+    factors.erase(found);
+  }
+  return product_of(std::move(factors));
+}
+
+// What `factor` times an atom that is not negative is at most, in sizes: a range ends before its
+// size, a remainder before its divisor, and a quotient times its divisor is at most the dividend.
+// Nothing where there is no more to say than the atom's bounds do.
+std::optional<Linear> ceiling_of(const Node& atom, std::int64_t factor) {
+  Linear most;
+  const auto before = [&](const Node& end) {
+    most.add(linear(end), factor);
+    most.constant -= factor;
+    return most;
+  };
+  if (atom.is(Op::range_)) return before(atom.src(0));
+  if (atom.is(Op::mod_) && bounds(atom.src(1)).least > 0) return before(atom.src(1));
+  if (atom.is(Op::idiv_) && atom.src(1).is_constant() && bounds(atom.src(0)).least >= 0) {
+    const std::int64_t c = atom.src(1).int_value();
+    if (c <= 0 || factor % c != 0) return std::nullopt;
+    most.add(linear(atom.src(0)), factor / c);
+    return most;
+  }
+  std::vector<Node> factors;
+  add_factors(atom, factors);
+  for (std::size_t i = 0; factors.size() > 1 && i < factors.size(); ++i) {
+    const std::optional<Linear> part = ceiling_of(factors[i], 1);
+    if (!part) continue;
+    factors.erase(factors.begin() + static_cast<std::ptrdiff_t>(i));
+    most.add(linear(integer_mul(build(*part), product_of(std::move(factors)))), factor);
+    return most;
+  }
   return std::nullopt;
+}
+
+// True where 0 <= value < limit follows from structure although the limit is symbolic.
+bool is_below(const Node& value, const Node& limit) {
+  if (bounds(value).least < 0 || limit.is_constant()) return false;
+  Linear left = linear(limit);
+  left.add(linear(value), -1);  // of the limit: what must be more than 0
+  constexpr int deepest = 8;
+  for (int depth = 0; depth < deepest; ++depth) {
+    if (bounds(build(left)).least > 0) return true;
+    Linear next;
+    next.constant = left.constant;
+    bool changed = false;
+    for (const auto& [atom, factor] : left.terms) {
+      const bool taken = factor < 0 && bounds(atom).least >= 0;
+      const std::optional<Linear> most = taken ? ceiling_of(atom, -factor) : std::nullopt;
+      changed = changed || most.has_value();
+      if (most)
+        next.add(*most, -1);
+      else
+        next.add(atom, factor);
+    }
+    if (!changed) return false;
+    left = std::move(next);
+  }
+  return false;
 }
 
 // sum = divisor * quotient + rest.
@@ -325,9 +391,15 @@ Split split(const Linear& sum, const Node& divisor) {
     result.rest.constant = sum.constant - q * c;
     return result;
   }
+  // A divisor 12*a divides terms by its parts, 12 and a.
+  const Linear parts = linear(divisor);
+  const bool one_term = parts.terms.size() == 1 && parts.constant == 0;
+  const Node whole = one_term ? parts.terms[0].atom : divisor;
+  const std::int64_t times = one_term ? parts.terms[0].factor : 1;
   for (const auto& [atom, factor] : sum.terms) {
-    if (const auto q = multiple(atom, divisor)) {
-      result.quotient.add(linear(*q), factor);
+    const auto q = factor % times == 0 ? multiple(atom, whole) : std::nullopt;
+    if (q) {
+      result.quotient.add(linear(*q), factor / times);
     } else {
       result.rest.add(atom, factor);
     }
@@ -366,8 +438,10 @@ Node integer_mul(const Node& a, const Node& b) {
       right.constant == 0) {
     const Node& x = left.terms[0].atom;
     const Node& y = right.terms[0].atom;
-    const bool ordered = compare_structure(x, y) <= 0;
-    const Node atom = ordered ? raw(Op::mul_, x, y) : raw(Op::mul_, y, x);
+    std::vector<Node> factors;
+    add_factors(x, factors);
+    add_factors(y, factors);
+    const Node atom = product_of(std::move(factors));
     const std::int64_t factor = left.terms[0].factor * right.terms[0].factor;
     return factor == 1 ? atom : raw(Op::mul_, atom, constant_int(factor));
   }
@@ -537,12 +611,14 @@ Node integer_less(const Node& a, const Node& b) {
 }
 
 Node integer_min(const Node& a, const Node& b) {
+  if (integer_less(b, a).is_constant(0)) return a;  // equal at most
   const Node less = integer_less(a, b);
   if (less.is_constant()) return less.int_value() != 0 ? a : b;
   return make_node(Op::where_, DType::int64, {less, a, b});
 }
 
 Node integer_max(const Node& a, const Node& b) {
+  if (integer_less(b, a).is_constant(0)) return b;  // equal at most
   const Node less = integer_less(a, b);
   if (less.is_constant()) return less.int_value() != 0 ? b : a;
   return make_node(Op::where_, DType::int64, {less, b, a});

@@ -18,7 +18,7 @@ Tensor by_heads(const NodeCall& c, const Tensor& x, std::int64_t heads) {
 Tensor without_heads(const Tensor& x) { return x.transpose(1, 2).flatten(2); }
 
 Tensor joined(const NodeCall& c, std::size_t past, const Tensor& now) {
-  return c.has(past) && product(c.shape(past)) > 0 ? cat({c[past], now}, 2) : now;
+  return c.has(past) && product(c.dims(past)) != Dim(0) ? cat({c[past], now}, 2) : now;
 }
 
 // A mask as what is added to scores.
@@ -28,7 +28,7 @@ Tensor added(const Tensor& mask) {
 
 // What is added to the scores [.., queries, keys] of queries whose first is at `offset` (a number,
 // or one for each batch [batch, 1, 1, 1]): undefined where every key is seen.
-Tensor score_bias(const NodeCall& c, std::int64_t queries, std::int64_t keys, const Tensor& offset,
+Tensor score_bias(const NodeCall& c, const Dim& queries, const Dim& keys, const Tensor& offset,
                   bool causal) {
   Tensor bias;
   const auto add = [&](const Tensor& one) {
@@ -36,9 +36,9 @@ Tensor score_bias(const NodeCall& c, std::int64_t queries, std::int64_t keys, co
   };
   if (c.has(3)) {
     Tensor mask = c[3];
-    const std::int64_t named = mask.size(-1).value();
-    if (named < keys)  // keys that it does not name are not seen
-      mask = brisk::pad(added(mask), {0, keys - named}, PadMode::constant, -INFINITY);
+    const Dim unnamed = keys - mask.size(-1);
+    if (unnamed.upper() > 0)  // keys that it does not name are not seen
+      mask = brisk::pad(added(mask), {0, unnamed.value()}, PadMode::constant, -INFINITY);
     add(mask);
   }
   const std::int64_t left = c.integer("left_window_size", -1),
@@ -58,15 +58,15 @@ Values attention(NodeCall& c) {
   const Tensor q = by_heads(c, c[0], c.integer("q_num_heads", 0));
   const Tensor k = joined(c, 4, by_heads(c, c[1], c.integer("kv_num_heads", 0)));
   const Tensor v = joined(c, 5, by_heads(c, c[2], c.integer("kv_num_heads", 0)));
-  const std::int64_t queries = q.size(2).value(), keys = k.size(2).value();
+  const Dim queries = q.size(2), keys = k.size(2);
   AttentionOptions options;
   if (c.has_attribute("scale")) options.scale = c.number("scale", 1);
   options.softcap = c.number("softcap", 0);
   const bool causal = c.integer("is_causal", 0) != 0;
-  const bool has_past = c.has(4) && c.shape(4).at(2) > 0;
+  const bool has_past = c.has(4) && c.dims(4).at(2) != Dim(0);
   const bool plain = !c.has(6) && !has_past;  // then the first query is the first key's
-  Tensor offset = has_past ? Tensor(c.shape(4).at(2)) : Tensor(std::int64_t{0});
-  if (c.has(6)) offset = c[6].cast(DType::int64).reshape({-1, 1, 1, 1}) - queries;
+  Tensor offset = has_past ? number(c.dims(4).at(2)) : Tensor(std::int64_t{0});
+  if (c.has(6)) offset = c[6].cast(DType::int64).reshape({-1, 1, 1, 1}) - number(queries);
   options.causal = causal && plain;
   options.mask = score_bias(c, queries, keys, offset, causal && !plain);
   Tensor y = scaled_dot_product_attention(q, k, v, options);
@@ -102,7 +102,7 @@ Values attention(NodeCall& c) {
 
 // Rows of the tables at `positions` [batch, sequence] (undefined: 0, 1, …) as [batch, 1, sequence,
 // width].
-Tensor table_rows(const Tensor& table, const Tensor& positions, std::int64_t sequence) {
+Tensor table_rows(const Tensor& table, const Tensor& positions, const Dim& sequence) {
   if (table.rank() == 3) return table.unsqueeze(1);
   if (!positions.defined()) return table.narrow(0, 0, sequence).unsqueeze(0).unsqueeze(0);
   return embedding(positions.cast(DType::int64), table).unsqueeze(1);
@@ -122,11 +122,12 @@ Values rotary(NodeCall& c, std::size_t positions, std::size_t cos, std::size_t s
   const bool flat = c.rank(0) == 3;
   std::int64_t heads = c.integer("num_heads", 0);
   const std::int64_t width = c.integer("rotary_embedding_dim", 0);
-  if (flat && heads == 0) heads = c.shape(0)[2] / (2 * c.shape(cos).back());
+  if (flat && heads == 0) heads = c.dims(0)[2].value() / (2 * c.dims(cos).back().value());
   const Tensor x = by_heads(c, c[0], heads);
-  const std::int64_t sequence = x.size(2).value();
+  const Dim sequence = x.size(2);
   Tensor at = c.optional(positions);
-  if (at.defined() && product(c.shape(positions)) == 1 && sequence != 1)  // the first one's
+  if (at.defined() && product(c.dims(positions)) == Dim(1) &&
+      sequence != Dim(1))  // the first one's
     at = at.cast(DType::int64).reshape({1, 1}) + arange(sequence);
   else if (at.defined() && at.rank() == 1)
     at = at.reshape({1, -1});
@@ -139,7 +140,7 @@ Values rotary(NodeCall& c, std::size_t positions, std::size_t cos, std::size_t s
 // ---- com.microsoft ------------------------------------------------------------------------------
 
 // [batch, keys] or lengths [batch]: 1 where a key is seen.
-Tensor key_mask(const Tensor& mask, std::int64_t batch, std::int64_t keys) {
+Tensor key_mask(const Tensor& mask, const Dim& batch, const Dim& keys) {
   const Tensor flags = mask.cast(DType::int64);
   if (flags.rank() == 1)
     return (arange(keys) < flags.narrow(0, 0, batch).unsqueeze(1)).reshape({batch, 1, 1, keys});
@@ -159,7 +160,7 @@ void add_bias(AttentionOptions& options, const Tensor& bias) {
 Tensor attended(const NodeCall& c, const Tensor& q, const Tensor& k, const Tensor& v,
                 std::size_t mask) {
   AttentionOptions options;
-  if (c.has(mask)) options.mask = key_mask(c[mask], q.size(0).value(), k.size(2).value());
+  if (c.has(mask)) options.mask = key_mask(c[mask], q.size(0), k.size(2));
   add_bias(options, c.optional(5));
   options.causal = c.integer("unidirectional", 0) != 0;
   options.causal_end = options.causal;
@@ -182,7 +183,7 @@ Values multi_head(NodeCall& c) {
   }
   if (c.has(3)) {
     const Tensor bias = c[3];
-    const std::int64_t width = c.shape(0).size() == 3 ? c.shape(0)[2] : bias.size(0).value() / 3;
+    const std::int64_t width = c.rank(0) == 3 ? c.dims(0)[2].value() : bias.size(0).value() / 3;
     const auto biased = [&](const Tensor& x, std::int64_t start, std::int64_t count) {
       const Tensor part = bias.narrow(0, start, count);
       return x.rank() == 4 ? x + part.reshape({heads, 1, -1}) : x + part;
@@ -216,7 +217,7 @@ Values packed_attention(NodeCall& c) {
   const Tensor q = part(0, sizes[0]);
   Tensor k = part(sizes[0], sizes[1]);
   Tensor v = part(sizes[0] + sizes[1], sizes[2]);
-  if (c.has(4) && product(c.shape(4)) > 0) {
+  if (c.has(4) && product(c.dims(4)) != Dim(0)) {
     k = cat({c[4].select(0, 0), k}, 2);
     v = cat({c[4].select(0, 1), v}, 2);
   }
@@ -242,10 +243,10 @@ Values group_query(NodeCall& c) {
   q = by_heads(c, q, heads);
   k = by_heads(c, k, key_heads);
   v = by_heads(c, v, key_heads);
-  const std::int64_t sequence = q.size(2).value();
-  const bool has_past = c.has(3) && c.shape(3).at(2) > 0;
+  const Dim sequence = q.size(2);
+  const bool has_past = c.has(3) && c.dims(3).at(2) != Dim(0);
   Tensor at = arange(sequence).unsqueeze(0);  // each query's position, [batch or 1, sequence]
-  if (has_past) at = at + (c[5].cast(DType::int64).reshape({-1, 1}) + (1 - sequence));
+  if (has_past) at = at + (c[5].cast(DType::int64).reshape({-1, 1}) + number(Dim(1) - sequence));
   if (c.integer("do_rotary", 0) != 0) {
     const bool interleaved = c.integer("rotary_interleaved", 0) != 0;
     const std::int64_t width = 2 * c.shape(7).back();

@@ -30,8 +30,12 @@ std::vector<int> all_axes(std::int64_t rank);
 /// A vector along one axis of a tensor of this rank.
 Tensor along(const Tensor& vector, int axis, int rank);
 /// Operands under one shape by NumPy's rules.
-std::vector<std::int64_t> broadcast(const NodeCall& c, const std::vector<std::int64_t>& a,
-                                    const std::vector<std::int64_t>& b);
+Dims broadcast(const NodeCall& c, const Dims& a, const Dims& b);
+/// A size, or a position on an axis, as a tensor without axes.
+Tensor number(const Dim& value);
+Dim smaller(const Dim& a, const Dim& b);
+Dim greater(const Dim& a, const Dim& b);
+Dim product(const Dims& shape, std::size_t begin = 0, std::size_t end = SIZE_MAX);
 std::int64_t product(const std::vector<std::int64_t>& shape, std::size_t begin = 0,
                      std::size_t end = SIZE_MAX);
 /// x quotient y of integers, toward zero.

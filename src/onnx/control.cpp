@@ -113,7 +113,7 @@ Values scan_over(NodeCall& c, const Values& inputs, const ScanAxes& in, const Sc
   }
   for (std::size_t k = 0; k < made; ++k) {
     if (out.reverse[k] != 0) std::reverse(results[k].begin(), results[k].end());
-    const int rank = results[k].empty() ? 0 : static_cast<int>(results[k][0].shape().size());
+    const int rank = results[k].empty() ? 0 : static_cast<int>(results[k][0].dims().size());
     const int axis = results[k].empty() ? 0 : c.axis(out.axis[k], rank + 1);
     state.emplace_back(stacked(results[k], body.outputs[carried + k], axis));
   }

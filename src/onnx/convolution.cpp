@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "onnx/build.h"
+#include "onnx/trace.h"
 #include "onnx/window.h"
 
 namespace brisk::onnx {
@@ -51,17 +52,24 @@ Tensor convolve_transposed(const Tensor& x, const Tensor& w, const ConvOptions& 
   }
 }
 
-Sizes spatial(const Tensor& x) {
-  const Sizes shape = x.shape();
+Dims spatial(const Tensor& x) {
+  Dims shape = x.dims();
   if (shape.size() < 3) user_error("wants [batch, channels, spatial…], got rank {}", shape.size());
-  return {shape.begin() + 2, shape.end()};
+  shape.erase(shape.begin(), shape.begin() + 2);
+  return shape;
+}
+
+Sizes numbers(const Dims& dims) {
+  Sizes sizes;
+  for (const Dim& size : dims) sizes.push_back(size.value());
+  return sizes;
 }
 
 Values transposed(NodeCall& c) {
   const Tensor x = c[0];
   const Tensor w = c[1];
-  const Sizes have = spatial(x);
-  const Sizes kernel = spatial(w);
+  const Sizes have = numbers(spatial(x));
+  const Sizes kernel = numbers(spatial(w));
   const std::size_t axes = have.size();
   if (kernel.size() != axes)
     c.fail("a weight of rank {} for an input of rank {}", w.rank(), x.rank());
@@ -132,13 +140,13 @@ Values deformable(NodeCall& c) {
   const Tensor offset = c[2];
   if (x.rank() != 4) c.fail("wants an input of rank 4");
   const Sizes shape = x.shape();
-  const Sizes kernel = spatial(w);
+  const Sizes kernel = numbers(spatial(w));
   const auto windows = windows_of(c, spatial(x), kernel);
   const std::int64_t groups = c.integer("group", 1);
   const std::int64_t parts = c.integer("offset_group", 1);
   if (groups < 1 || parts < 1 || shape[1] % parts != 0) c.fail("groups do not divide the channels");
   const std::int64_t taps = kernel[0] * kernel[1];
-  const Sizes out = {windows[0].count, windows[1].count};
+  const Sizes out = {windows[0].count.value(), windows[1].count.value()};
   const Tensor o = offset.reshape({shape[0], parts, taps, 2, out[0], out[1]});
   // [batch, parts, taps, rows, columns] of positions.
   const auto places = [&](int axis) {
@@ -183,7 +191,7 @@ Values deformable(NodeCall& c) {
 
 }  // namespace
 
-std::vector<Window> windows_of(const NodeCall& c, const Sizes& have, const Sizes& kernel) {
+std::vector<Window> windows_of(const NodeCall& c, const Dims& have, const Sizes& kernel) {
   const std::size_t axes = have.size();
   if (kernel.size() != axes) c.fail("a kernel of {} axes for {} spatial axes", kernel.size(), axes);
   const Sizes stride = each(c, "strides", axes, 1, 1);
@@ -191,24 +199,33 @@ std::vector<Window> windows_of(const NodeCall& c, const Sizes& have, const Sizes
   const std::string automatic = c.text("auto_pad", "NOTSET");
   const bool up = c.integer("ceil_mode", 0) != 0;
   const Sizes pads = automatic == "NOTSET" ? pads_of(c, axes) : Sizes(2 * axes, 0);
+  if (axes > 0 && !have.back().is_constant() && !c.tracer().rows_may_vary())
+    c.fail("the last axis has a size of {}, which depends on variables, and is slow without bounds",
+           to_string(have.back()));
   std::vector<Window> result;
   for (std::size_t i = 0; i < axes; ++i) {
     Window w{have[i], kernel[i], stride[i], dilation[i], pads[i], pads[axes + i], 0};
     if (w.kernel < 1 || w.kernel > (1 << 20)) c.fail("a kernel of size {}", w.kernel);
     if (automatic.starts_with("SAME")) {
-      w.count = ceiling(w.have, w.stride);
-      const std::int64_t total =
-          std::max<std::int64_t>((w.count - 1) * w.stride + w.reach() - w.have, 0);
+      const auto behind = [&](std::int64_t size) {  // what the last window reads beyond the axis
+        return std::max<std::int64_t>((ceiling(size, w.stride) - 1) * w.stride + w.reach() - size,
+                                      0);
+      };
+      const std::int64_t total = w.stride == 1 ? w.reach() - 1 : behind(w.have.value());
       w.before = automatic == "SAME_LOWER" ? total - total / 2 : total / 2;
       w.after = total - w.before;
     }
-    const std::int64_t span = w.have + w.before + w.after - w.reach();
-    if (span < 0)
-      c.fail("a kernel that spans {} does not fit an axis of {} with its pads", w.reach(), w.have);
+    const Dim span = w.have + (w.before + w.after - w.reach());
+    if (span.lower() < 0)
+      c.fail("a kernel that spans {} does not fit an axis of {} with its pads", w.reach(),
+             to_string(w.have));
     w.count = span / w.stride + 1;
-    if (up && span % w.stride != 0 && w.count * w.stride < w.have + w.before) {
-      ++w.count;
-      w.after = (w.count - 1) * w.stride + w.reach() - w.have - w.before;
+    if (up && span % w.stride != Dim(0)) {
+      const std::int64_t count = w.count.value(), size = w.have.value() + w.before;
+      if (count * w.stride < size) {
+        w.count = count + 1;
+        w.after = count * w.stride + w.reach() - size;
+      }
     }
     result.push_back(w);
   }
@@ -229,8 +246,7 @@ Tensor padded(const Tensor& x, const std::vector<Window>& windows, int first, do
 }
 
 Tensor convolution(NodeCall& c, Tensor x, const Tensor& weight, const Tensor& bias) {
-  const Sizes have = spatial(x);
-  const auto windows = windows_of(c, have, spatial(weight));
+  const auto windows = windows_of(c, spatial(x), numbers(spatial(weight)));
   ConvOptions options;
   options.groups = c.integer("group", 1);
   Sizes stride, dilation, padding;

@@ -1,6 +1,7 @@
 // Operators on elements: arithmetic, comparison, logic, activations, casts.
 #include <cmath>
 
+#include "graph/integer.h"
 #include "onnx/build.h"
 #include "tensor/build.h"
 
@@ -18,8 +19,8 @@ Tensor second(const NodeCall& c) {
   if (c.version() >= 7 || c.integer("broadcast", 0) == 0 || !c.has_attribute("axis")) return b;
   const std::int64_t rank = c.rank(0);
   const int axis = c.axis("axis", 0, rank);
-  std::vector<std::int64_t> shape = c.shape(1);
-  while (static_cast<std::int64_t>(shape.size()) + axis < rank) shape.push_back(1);
+  Dims shape = c.dims(1);
+  while (static_cast<std::int64_t>(shape.size()) + axis < rank) shape.emplace_back(1);
   return b.reshape(shape);
 }
 
@@ -343,18 +344,33 @@ Tensor along(const Tensor& vector, int axis, int rank) {
   return vector.reshape(shape);
 }
 
-std::vector<std::int64_t> broadcast(const NodeCall& c, const std::vector<std::int64_t>& a,
-                                    const std::vector<std::int64_t>& b) {
-  std::vector<std::int64_t> result(std::max(a.size(), b.size()), 1);
+Dims broadcast(const NodeCall& c, const Dims& a, const Dims& b) {
+  Dims result(std::max(a.size(), b.size()), Dim(1));
   for (const auto* shape : {&a, &b}) {
     const std::size_t skip = result.size() - shape->size();
     for (std::size_t i = 0; i < shape->size(); ++i) {
-      std::int64_t& size = result[skip + i];
-      if (size != 1 && (*shape)[i] != 1 && size != (*shape)[i])
-        c.fail("shapes do not broadcast: sizes {} and {}", size, (*shape)[i]);
-      if (size == 1) size = (*shape)[i];
+      Dim& size = result[skip + i];
+      if (size != Dim(1) && (*shape)[i] != Dim(1) && size != (*shape)[i])
+        c.fail("shapes do not broadcast: sizes {} and {}", to_string(size), to_string((*shape)[i]));
+      if (size == Dim(1)) size = (*shape)[i];
     }
   }
+  return result;
+}
+
+Tensor number(const Dim& value) { return tensor_of(value.size().node()); }
+
+Dim smaller(const Dim& a, const Dim& b) {
+  return Dim(Size(integer_min(a.size().node(), b.size().node())));
+}
+
+Dim greater(const Dim& a, const Dim& b) {
+  return Dim(Size(integer_max(a.size().node(), b.size().node())));
+}
+
+Dim product(const Dims& shape, std::size_t begin, std::size_t end) {
+  Dim result = 1;
+  for (std::size_t i = begin; i < std::min(end, shape.size()); ++i) result = result * shape[i];
   return result;
 }
 

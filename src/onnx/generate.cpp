@@ -39,8 +39,8 @@ Values constant(NodeCall& c) {
 }
 
 Values constant_of_shape(NodeCall& c) {
-  const auto shape = c.integers(0);
-  element_count(shape, "its result");
+  const Dims shape = c.sizes(0);
+  check_shape(shape, "its result");
   const Attribute* value = c.attribute("value");
   if (value == nullptr) return {zeros(shape)};
   if (value->kind != Attribute::Kind::tensor || product(value->tensor.shape) != 1)
@@ -49,12 +49,21 @@ Values constant_of_shape(NodeCall& c) {
       Value(Value(value->tensor).tensor().reshape(Dims()).broadcast_to(shape), value->tensor.type)};
 }
 
+// Upwards, to where variables say.
+Values symbolic_range(const NodeCall& c, const Dim& start, const Dim& limit, std::int64_t step) {
+  if (step < 1) c.fail("a step of {} where bounds depend on variables", step);
+  const Dim count = (greater(limit - start, 0) + (step - 1)) / step;
+  return {(arange(count) * step + number(start)).cast(c[0].dtype())};
+}
+
 Values range(NodeCall& c) {
   const DType dtype = c[0].dtype();
   if (is_integer(dtype)) {
-    const std::int64_t start = c.integer(std::size_t{0}), limit = c.integer(std::size_t{1}),
-                       step = c.integer(std::size_t{2});
+    const Dim first = c.size(0), end = c.size(1);
+    const std::int64_t step = c.integer(std::size_t{2});
     if (step == 0) c.fail("a step of 0");
+    if (!first.is_constant() || !end.is_constant()) return symbolic_range(c, first, end, step);
+    const std::int64_t start = first.value(), limit = end.value();
     const double count =
         std::max(std::ceil((static_cast<double>(limit) - static_cast<double>(start)) /
                            static_cast<double>(step)),
@@ -71,7 +80,7 @@ Values range(NodeCall& c) {
 }
 
 Values eye_like(NodeCall& c) {
-  const auto shape = c.shape(0);
+  const Dims shape = c.dims(0);
   if (shape.size() != 2) c.fail("wants a matrix, got rank {}", shape.size());
   const ElementType type =
       c.has_attribute("dtype") ? element_attribute(c, "dtype", c.type(0)) : c.type(0);

@@ -10,15 +10,16 @@ namespace {
 
 using Sizes = std::vector<std::int64_t>;
 
-Tensor from_end(const Tensor& index, std::int64_t size) {
+Tensor from_end(const Tensor& index, const Dim& size) {
   const Tensor at = index.cast(DType::int64);
-  return where(at < 0, at + size, at);
+  return where(at < 0, at + number(size), at);
 }
 
-void want_inside(const NodeCall& c, std::size_t i, std::int64_t size) {
+void want_inside(const NodeCall& c, std::size_t i, const Dim& size) {
   if (c.value(i).known() == nullptr) return;
   for (const std::int64_t at : c.integers(i)) {
-    if (at < -size || at >= size) c.fail("index {} is outside an axis of size {}", at, size);
+    if (at < -size.upper() || at >= size.upper())
+      c.fail("index {} is outside an axis of size {}", at, to_string(size));
   }
 }
 
@@ -26,7 +27,7 @@ Values gather_axis(NodeCall& c) {
   const Tensor x = c[0];
   if (x.rank() == 0) c.fail("wants a tensor with axes");
   const int axis = c.axis("axis", 0, x.rank());
-  const std::int64_t size = x.size(axis).value();
+  const Dim size = x.size(axis);
   want_inside(c, 1, size);
   if (c.value(1).known() != nullptr && c.rank(1) == 0)
     return {like(c, x.select(axis, c.integer(1)))};
@@ -37,42 +38,42 @@ Values gather_axis(NodeCall& c) {
 Values gather_elements(NodeCall& c) {
   const Tensor x = c[0];
   const int axis = c.axis("axis", 0, x.rank());
-  const std::int64_t size = x.size(axis).value();
+  const Dim size = x.size(axis);
   want_inside(c, 1, size);
   return {like(c, x.gather(axis, from_end(c[1], size)))};
 }
 
 // Positions in the flattened leading `sizes` for rows of coordinates [count, sizes.size()].
-Tensor flat_rows(const Tensor& rows, const Sizes& sizes) {
+Tensor flat_rows(const Tensor& rows, const Dims& sizes) {
   Tensor flat;
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     const Tensor at = from_end(rows.select(1, static_cast<std::int64_t>(i)), sizes[i]);
-    flat = flat.defined() ? flat * sizes[i] + at : at;
+    flat = flat.defined() ? flat * number(sizes[i]) + at : at;
   }
   return flat;
 }
 
 Values gather_nd(NodeCall& c) {
-  const Sizes shape = c.shape(0);
-  const Sizes index = c.shape(1);
+  const Dims shape = c.dims(0);
+  const Dims index = c.dims(1);
   const auto batch = static_cast<std::size_t>(c.integer("batch_dims", 0));
   if (index.empty() || batch >= index.size() || batch > shape.size())
     c.fail("wants indices with more axes than the {} of the batch", batch);
-  const auto depth = static_cast<std::size_t>(index.back());
-  if (index.back() < 1 || batch + depth > shape.size())
+  const auto depth = static_cast<std::size_t>(index.back().value());
+  if (depth < 1 || depth > shape.size() || batch + depth > shape.size())
     c.fail("indices of {} coordinates do not fit a tensor of rank {}", depth, shape.size());
-  const std::int64_t batches = product(shape, 0, batch);
-  const std::int64_t places = product(shape, batch, batch + depth);
-  const std::int64_t width = product(shape, batch + depth);
-  const std::int64_t count = product(index, batch, index.size() - 1);
-  const Tensor rows = c[1].reshape({batches * count, static_cast<std::int64_t>(depth)});
-  const Sizes inner(shape.begin() + static_cast<std::ptrdiff_t>(batch),
-                    shape.begin() + static_cast<std::ptrdiff_t>(batch + depth));
+  const Dim batches = product(shape, 0, batch);
+  const Dim places = product(shape, batch, batch + depth);
+  const Dim width = product(shape, batch + depth);
+  const Dim count = product(index, batch, index.size() - 1);
+  const Tensor rows = c[1].reshape({batches * count, Dim(depth)});
+  const Dims inner(shape.begin() + static_cast<std::ptrdiff_t>(batch),
+                   shape.begin() + static_cast<std::ptrdiff_t>(batch + depth));
   Tensor at = flat_rows(rows, inner).reshape({batches, count});
-  if (batches > 1) at = at + (arange(batches) * places).unsqueeze(1);
+  if (batches != Dim(1)) at = at + (arange(batches) * number(places)).unsqueeze(1);
   const Tensor table = c[0].reshape({batches * places, width});
   const Node found = take_axis(node_of(table), 0, node_of(at.reshape({batches * count})), true);
-  Sizes result(index.begin(), index.end() - 1);
+  Dims result(index.begin(), index.end() - 1);
   result.insert(result.end(), shape.begin() + static_cast<std::ptrdiff_t>(batch + depth),
                 shape.end());
   return {like(c, tensor_of(found).reshape(result))};
@@ -97,24 +98,24 @@ Tensor written(const NodeCall& c, const Tensor& x, int axis, const Tensor& index
 Values scatter_elements(NodeCall& c) {
   const Tensor x = c[0];
   const int axis = c.axis("axis", 0, x.rank());
-  const std::int64_t size = x.size(axis).value();
+  const Dim size = x.size(axis);
   want_inside(c, 1, size);
   return {like(c, written(c, x, axis, from_end(c[1], size), c[2]))};
 }
 
 Values scatter_nd(NodeCall& c) {
-  const Sizes shape = c.shape(0);
-  const Sizes index = c.shape(1);
+  const Dims shape = c.dims(0);
+  const Dims index = c.dims(1);
   if (index.empty()) c.fail("wants indices with axes");
-  const auto depth = static_cast<std::size_t>(index.back());
-  if (index.back() < 0 || depth > shape.size())
+  const auto depth = static_cast<std::size_t>(index.back().value());
+  if (depth > shape.size())
     c.fail("indices of {} coordinates do not fit a tensor of rank {}", depth, shape.size());
-  const std::int64_t count = product(index, 0, index.size() - 1);
-  const std::int64_t width = product(shape, depth);
-  if (count == 0 || product(shape) == 0) return {like(c, c[0])};
+  const Dim count = product(index, 0, index.size() - 1);
+  const Dim width = product(shape, depth);
+  if (count == Dim(0) || product(shape) == Dim(0)) return {like(c, c[0])};
   const Tensor updates = c[2].reshape({count, width});
-  const Tensor rows = c[1].reshape({count, static_cast<std::int64_t>(depth)});
-  const Sizes lead(shape.begin(), shape.begin() + static_cast<std::ptrdiff_t>(depth));
+  const Tensor rows = c[1].reshape({count, Dim(depth)});
+  const Dims lead(shape.begin(), shape.begin() + static_cast<std::ptrdiff_t>(depth));
   const Tensor flat = depth == 0 ? zeros({count}, DType::int64) : flat_rows(rows, lead);
   const Tensor at = flat.unsqueeze(1).expand({count, width});
   const Tensor table = c[0].reshape({product(shape, 0, depth), width});

@@ -25,7 +25,7 @@ Values skip_rms_norm(NodeCall& c) {
 }
 
 Values embed_layer_norm(NodeCall& c) {
-  const std::int64_t sequence = c.shape(0).at(1);
+  const Dim sequence = c.dims(0).at(1);
   Tensor sum = embedding(c[0].cast(DType::int64), c[2]);
   const Tensor at = c.has(8) ? c[8].cast(DType::int64) : arange(sequence);
   sum = sum + embedding(at, c[3]);
@@ -33,7 +33,7 @@ Values embed_layer_norm(NodeCall& c) {
   const Normalized made =
       normalized(sum, last_axis(sum), c[5], c.optional(6), c.number("epsilon", 1e-12));
   const Tensor count =
-      c.has(7) ? brisk::sum(c[7], 1).cast(DType::int32) : zeros({c.shape(0).at(0)}, DType::int32);
+      c.has(7) ? brisk::sum(c[7], 1).cast(DType::int32) : zeros({c.dims(0).at(0)}, DType::int32);
   return {made.output, count, sum};
 }
 

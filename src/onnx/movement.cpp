@@ -11,11 +11,11 @@ namespace {
 using Sizes = std::vector<std::int64_t>;
 
 Values reshape_to(NodeCall& c) {
-  const Sizes have = c.shape(0);
-  Sizes shape = c.list("shape", 1).value_or(Sizes());
+  const Dims have = c.dims(0);
+  Dims shape = c.sizes("shape", 1).value_or(Dims());
   const bool zero_is_zero = c.integer("allowzero", 0) != 0;
   for (std::size_t i = 0; i < shape.size(); ++i) {
-    if (shape[i] != 0 || zero_is_zero) continue;
+    if (shape[i] != Dim(0) || zero_is_zero) continue;
     if (i >= have.size())
       c.fail("size {} of the new shape is 0, and the input has rank {}", i, have.size());
     shape[i] = have[i];
@@ -36,47 +36,52 @@ Values transpose_by(NodeCall& c) {
 }
 
 Values flatten_from(NodeCall& c) {
-  const Sizes shape = c.shape(0);
+  const Dims shape = c.dims(0);
   const auto rank = static_cast<std::int64_t>(shape.size());
   std::int64_t axis = c.integer("axis", 1);
   if (axis < 0) axis += rank;
   if (axis < 0 || axis > rank) c.fail("axis {} is outside a tensor of rank {}", axis, rank);
   const auto at = static_cast<std::size_t>(axis);
-  return {like(c, c[0].reshape(Sizes{product(shape, 0, at), product(shape, at)}))};
+  return {like(c, c[0].reshape({product(shape, 0, at), product(shape, at)}))};
+}
+
+bool is_one(const NodeCall& c, const Dim& size) {
+  if (!size.is_constant() && size.lower() <= 1)
+    c.fail("whether a size of {} is 1 depends on variables", to_string(size));
+  return size == Dim(1);
 }
 
 Values squeeze_axes(NodeCall& c) {
-  const Sizes shape = c.shape(0);
+  const Dims shape = c.dims(0);
   const auto axes = c.list("axes", 1);
-  Sizes kept;
+  Dims kept;
   const Axes given = axes_of(c, axes.value_or(Sizes()), static_cast<std::int64_t>(shape.size()));
   for (std::size_t i = 0; i < shape.size(); ++i) {
     const bool listed = std::find(given.begin(), given.end(), static_cast<int>(i)) != given.end();
-    if (listed && shape[i] != 1) c.fail("axis {} has size {}, not 1", i, shape[i]);
-    if (axes ? !listed : shape[i] != 1) kept.push_back(shape[i]);
+    if (listed && shape[i] != Dim(1)) c.fail("axis {} has size {}, not 1", i, to_string(shape[i]));
+    if (axes ? !listed : !is_one(c, shape[i])) kept.push_back(shape[i]);
   }
   return {like(c, c[0].reshape(kept))};
 }
 
 Values unsqueeze_axes(NodeCall& c) {
-  const Sizes shape = c.shape(0);
+  const Dims shape = c.dims(0);
   const Sizes axes = c.list("axes", 1).value_or(Sizes());
   const auto rank = static_cast<std::int64_t>(shape.size() + axes.size());
-  Sizes wide(static_cast<std::size_t>(rank), 0);
+  std::vector<bool> added(static_cast<std::size_t>(rank));
   for (const int axis : axes_of(c, axes, rank)) {
-    if (wide[static_cast<std::size_t>(axis)] == 1) c.fail("axis {} is there twice", axis);
-    wide[static_cast<std::size_t>(axis)] = 1;
+    if (added[static_cast<std::size_t>(axis)]) c.fail("axis {} is there twice", axis);
+    added[static_cast<std::size_t>(axis)] = true;
   }
+  Dims wide;
   std::size_t next = 0;
-  for (std::int64_t& size : wide) {
-    if (size == 0) size = shape[next++];
-  }
+  for (const bool one : added) wide.push_back(one ? Dim(1) : shape[next++]);
   return {like(c, c[0].reshape(wide))};
 }
 
 Values expand_to(NodeCall& c) {
-  const Sizes shape = broadcast(c, c.shape(0), c.integers(1));
-  element_count(shape, "its result");
+  const Dims shape = broadcast(c, c.dims(0), c.sizes(1));
+  check_shape(shape, "its result");
   return {like(c, c[0].broadcast_to(shape))};
 }
 
@@ -113,11 +118,23 @@ Slice bounds(std::int64_t start, std::int64_t end, std::int64_t step, std::int64
   return slice;
 }
 
+// The same for a step of 1 where something depends on variables.
+Slice symbolic_bounds(const NodeCall& c, const Dim& start, const Dim& end, const Dim& size) {
+  const Dim farthest = std::int64_t{1} << 40;
+  const auto clamped = [&](const Dim& at) {
+    if (at.lower() >= 0) return smaller(at.is_constant() ? smaller(at, farthest) : at, size);
+    if (at.upper() >= 0) c.fail("whether {} is negative depends on variables", to_string(at));
+    return greater((at.is_constant() ? greater(at, Dim(0) - farthest) : at) + size, 0);
+  };
+  const Dim first = clamped(start);
+  return {first, first + greater(clamped(end) - first, 0), 1};
+}
+
 Values slice_axes(NodeCall& c) {
-  const Sizes shape = c.shape(0);
+  const Dims shape = c.dims(0);
   const auto rank = static_cast<std::int64_t>(shape.size());
-  const Sizes starts = c.list("starts", 1).value_or(Sizes());
-  const Sizes ends = c.list("ends", 2).value_or(Sizes());
+  const Dims starts = c.sizes("starts", 1).value_or(Dims());
+  const Dims ends = c.sizes("ends", 2).value_or(Dims());
   Sizes axes(starts.size());
   std::iota(axes.begin(), axes.end(), 0);
   if (const auto given = c.list("axes", 3)) axes = *given;
@@ -130,17 +147,22 @@ Values slice_axes(NodeCall& c) {
   for (std::size_t i = 0; i < starts.size(); ++i) {
     if (steps[i] == 0) c.fail("a step of 0");
     const int axis = c.axis(axes[i], rank);
-    const std::int64_t size = shape[static_cast<std::size_t>(axis)];
-    const std::int64_t step = std::clamp(steps[i], -size - 1, size + 1);
-    x = x.slice(axis, bounds(starts[i], ends[i], step, size));
+    const Dim& size = shape[static_cast<std::size_t>(axis)];
+    const bool fixed = size.is_constant() && starts[i].is_constant() && ends[i].is_constant();
+    if (steps[i] == 1 && !fixed) {
+      x = x.slice(axis, symbolic_bounds(c, starts[i], ends[i], size));
+      continue;
+    }
+    const std::int64_t step = std::clamp(steps[i], -size.value() - 1, size.value() + 1);
+    x = x.slice(axis, bounds(starts[i].value(), ends[i].value(), step, size.value()));
   }
   return {like(c, x)};
 }
 
 Values split_axis(NodeCall& c) {
-  const Sizes shape = c.shape(0);
+  const Dims shape = c.dims(0);
   const int axis = c.axis("axis", 0, static_cast<std::int64_t>(shape.size()));
-  const std::int64_t size = shape.at(static_cast<std::size_t>(axis));
+  const std::int64_t size = shape.at(static_cast<std::size_t>(axis)).value();
   Sizes sizes;
   if (const auto given = c.list("split", 1)) {
     sizes = *given;
@@ -170,24 +192,25 @@ Values tile_by(NodeCall& c) {
     repeats.at(static_cast<std::size_t>(c.axis(c.integer(2), x.rank()))) = c.integer(1);
     return {like(c, x.tile(repeats))};
   }
-  const Sizes repeats = c.integers(1);
+  const Dims repeats = c.sizes(1);
   if (static_cast<int>(repeats.size()) != x.rank())
     c.fail("{} repeats for a tensor of rank {}", repeats.size(), x.rank());
-  Sizes shape = c.shape(0);
+  Dims shape = c.dims(0), apart, wide;
   for (std::size_t i = 0; i < shape.size(); ++i) {
-    element_count({repeats[i]}, "a repeat");
-    if (repeats[i] == 0) shape[i] = 0;
+    check_shape({repeats[i]}, "a repeat");
+    if (repeats[i] != Dim(1)) {
+      apart.emplace_back(1);
+      wide.push_back(repeats[i]);
+    }
+    apart.push_back(shape[i]);
+    wide.push_back(shape[i]);
+    if (shape[i].upper() > (std::int64_t{1} << 40) / std::max<std::int64_t>(repeats[i].upper(), 1))
+      c.fail("its result is too large");
+    shape[i] = shape[i] * repeats[i];
   }
-  if (product(shape) == 0) {
-    for (std::size_t i = 0; i < shape.size(); ++i) shape[i] *= repeats[i];
-    return {like(c, zeros(shape, x.dtype()))};
-  }
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    if (shape[i] > (std::int64_t{1} << 40) / repeats[i]) c.fail("its result is too large");
-    shape[i] *= repeats[i];
-  }
-  element_count(shape, "its result");
-  return {like(c, x.tile(repeats))};
+  if (product(shape) == Dim(0)) return {like(c, zeros(shape, x.dtype()))};
+  check_shape(shape, "its result");
+  return {like(c, x.reshape(apart).expand(wide).reshape(shape))};
 }
 
 PadMode pad_mode(const NodeCall& c) {
@@ -213,26 +236,26 @@ Values pad_axes(NodeCall& c) {
       c.fail("pads of {}", value);
   }
   Sizes sizes(static_cast<std::size_t>(2 * rank), 0);  // of the last axis first
-  const Sizes shape = c.shape(0);
-  Sizes result = shape;
+  Dims result = c.dims(0);
   for (std::size_t i = 0; i < axes.size(); ++i) {
     const int axis = c.axis(axes[i], rank);
     const auto place = static_cast<std::size_t>(2 * (rank - 1 - axis));
     sizes[place] = pads[i];
     sizes[place + 1] = pads[axes.size() + i];
-    result[static_cast<std::size_t>(axis)] += pads[i] + pads[axes.size() + i];
+    Dim& size = result[static_cast<std::size_t>(axis)];
+    size = size + (pads[i] + pads[axes.size() + i]);
   }
-  element_count(result, "its result");
+  check_shape(result, "its result");
   const double value = c.has(2) ? c.number(2) : c.number("value", 0);
   return {like(c, brisk::pad(x, sizes, pad_mode(c), value))};
 }
 
 Values depth_to_space(NodeCall& c) {
-  const Sizes s = c.shape(0);
+  const Dims s = c.dims(0);
   const std::int64_t b = c.integer("blocksize", 0);
-  if (s.size() != 4 || b < 1 || b > (1 << 15) || s[1] % (b * b) != 0)
+  if (s.size() != 4 || b < 1 || b > (1 << 15) || s[1] % (b * b) != Dim(0))
     c.fail("wants an input of rank 4 whose channels {}^2 divides", b);
-  const std::int64_t channels = s[1] / (b * b);
+  const Dim channels = s[1] / (b * b);
   if (c.text("mode", "DCR") == "CRD") {
     return {like(c, c[0].reshape({s[0], channels, b, b, s[2], s[3]})
                         .permute({0, 1, 4, 2, 5, 3})
@@ -244,9 +267,9 @@ Values depth_to_space(NodeCall& c) {
 }
 
 Values space_to_depth(NodeCall& c) {
-  const Sizes s = c.shape(0);
+  const Dims s = c.dims(0);
   const std::int64_t b = c.integer("blocksize", 0);
-  if (s.size() != 4 || b < 1 || b > (1 << 15) || s[2] % b != 0 || s[3] % b != 0)
+  if (s.size() != 4 || b < 1 || b > (1 << 15) || s[2] % b != Dim(0) || s[3] % b != Dim(0))
     c.fail("wants an input of rank 4 whose height and width {} divides", b);
   const bool channel_first = c.text("mode", "DCR") == "CRD";
   return {like(c, c[0].reshape({s[0], s[1], s[2] / b, b, s[3] / b, b})
@@ -255,17 +278,19 @@ Values space_to_depth(NodeCall& c) {
 }
 
 Values shape_of_input(NodeCall& c) {
-  const Sizes shape = c.shape(0);
+  const Dims shape = c.dims(0);
   const auto rank = static_cast<std::int64_t>(shape.size());
   const auto at = [&](std::int64_t i) {
     return std::clamp<std::int64_t>(i < 0 ? i + rank : i, 0, rank);
   };
   const std::int64_t start = at(c.integer("start", 0));
   const std::int64_t end = std::max(start, at(c.integer("end", rank)));
-  return {host_integers(Sizes(shape.begin() + start, shape.begin() + end))};
+  Dims part;
+  for (std::int64_t i = start; i < end; ++i) part.push_back(shape[static_cast<std::size_t>(i)]);
+  return {sizes_value(part, {end - start})};
 }
 
-Values size_of_input(NodeCall& c) { return {host_tensor(Sizes{product(c.shape(0))}, {})}; }
+Values size_of_input(NodeCall& c) { return {sizes_value({product(c.dims(0))}, {})}; }
 
 Values trilu(NodeCall& c) {
   const Tensor x = c[0];

@@ -37,13 +37,13 @@ Values layer_normalization(NodeCall& c) {
 Values group_normalization(NodeCall& c) {
   const Tensor x = c[0];
   const std::int64_t groups = c.integer("num_groups", 0);
-  const auto shape = c.shape(0);
-  if (shape.size() < 2 || groups < 1 || shape[1] % groups != 0)
+  const Dims shape = c.dims(0);
+  if (shape.size() < 2 || groups < 1 || shape[1] % groups != Dim(0))
     c.fail("{} groups do not divide the channels", groups);
   Tensor scale = c[1];
   Tensor bias = c[2];
   if (c.version() < 21) {  // one a group
-    const std::int64_t each = shape[1] / groups;
+    const std::int64_t each = shape[1].value() / groups;
     if (product(c.shape(1)) == groups) scale = scale.repeat_interleave(each, 0);
     if (product(c.shape(2)) == groups) bias = bias.repeat_interleave(each, 0);
   }

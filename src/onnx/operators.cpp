@@ -24,6 +24,11 @@ Tensor NodeCall::operator[](std::size_t i) const {
   return value(i).tensor();
 }
 
+Dims NodeCall::dims(std::size_t i) const {
+  want_tensor(*this, i);
+  return value(i).dims();
+}
+
 std::vector<std::int64_t> NodeCall::shape(std::size_t i) const {
   want_tensor(*this, i);
   return value(i).shape();
@@ -42,6 +47,20 @@ std::int64_t NodeCall::integer(std::size_t i) const {
 
 double NodeCall::number(std::size_t i) const {
   const auto values = numbers(i);
+  if (values.size() != 1) fail("input {} wants one value, got {}", i, values.size());
+  return values[0];
+}
+
+Dims NodeCall::sizes(std::size_t i) const {
+  const SymbolicTensor* symbolic = value(i).symbolic();
+  if (symbolic == nullptr || is_bool(stored_dtype(symbolic->type))) return integers(i);
+  Dims sizes;
+  for (const Node& element : symbolic->elements) sizes.emplace_back(Size(element));
+  return sizes;
+}
+
+Dim NodeCall::size(std::size_t i) const {
+  const Dims values = sizes(i);
   if (values.size() != 1) fail("input {} wants one value, got {}", i, values.size());
   return values[0];
 }
@@ -102,6 +121,12 @@ const Graph& NodeCall::graph(std::string_view name) const {
 std::optional<std::vector<std::int64_t>> NodeCall::list(std::string_view name,
                                                         std::size_t i) const {
   if (has(i)) return integers(i);
+  if (has_attribute(name)) return integers(name);
+  return std::nullopt;
+}
+
+std::optional<Dims> NodeCall::sizes(std::string_view name, std::size_t i) const {
+  if (has(i)) return sizes(i);
   if (has_attribute(name)) return integers(name);
   return std::nullopt;
 }

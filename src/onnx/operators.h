@@ -45,17 +45,22 @@ class NodeCall {
   Tensor operator[](std::size_t i) const;
   /// An undefined tensor where it is not given.
   Tensor optional(std::size_t i) const { return has(i) ? (*this)[i] : Tensor(); }
+  Dims dims(std::size_t i) const;
+  /// The same as numbers; UserError where a size depends on variables.
   std::vector<std::int64_t> shape(std::size_t i) const;
-  std::int64_t rank(std::size_t i) const { return static_cast<std::int64_t>(shape(i).size()); }
+  std::int64_t rank(std::size_t i) const { return static_cast<std::int64_t>(dims(i).size()); }
   ElementType type(std::size_t i) const { return value(i).type(); }
 
   /// An input's values. Where they are not known they are computed now, and the graph is traced
-  /// again in each run.
+  /// again in each run. UserError where they depend on variables.
   HostTensor host(std::size_t i) const;
   std::vector<std::int64_t> integers(std::size_t i) const { return integers_of(host(i)); }
   std::vector<double> numbers(std::size_t i) const { return numbers_of(host(i)); }
   std::int64_t integer(std::size_t i) const;
   double number(std::size_t i) const;
+  /// Integers that may depend on variables: sizes, and what is counted in them.
+  Dims sizes(std::size_t i) const;
+  Dim size(std::size_t i) const;
 
   const Attribute* attribute(std::string_view name) const;
   bool has_attribute(std::string_view name) const { return attribute(name) != nullptr; }
@@ -70,6 +75,7 @@ class NodeCall {
 
   /// Attribute `name` up to operator set `until`, later input i.
   std::optional<std::vector<std::int64_t>> list(std::string_view name, std::size_t i) const;
+  std::optional<Dims> sizes(std::string_view name, std::size_t i) const;
   /// 0 <= axis < rank for the attribute `name`.
   int axis(std::string_view name, std::int64_t otherwise, std::int64_t rank) const;
   int axis(std::int64_t axis, std::int64_t rank) const;

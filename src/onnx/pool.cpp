@@ -14,9 +14,10 @@ namespace {
 using Sizes = std::vector<std::int64_t>;
 
 std::vector<Window> windows_of_pool(const NodeCall& c) {
-  const Sizes shape = c.shape(0);
+  Dims shape = c.dims(0);
   if (shape.size() < 3) c.fail("wants [batch, channels, spatial…], got rank {}", shape.size());
-  return windows_of(c, {shape.begin() + 2, shape.end()}, c.integers("kernel_shape"));
+  shape.erase(shape.begin(), shape.begin() + 2);
+  return windows_of(c, shape, c.integers("kernel_shape"));
 }
 
 double lowest_of(DType dtype) {
@@ -29,7 +30,7 @@ Tensor window_view(const Tensor& x, const std::vector<Window>& all, double fill)
   Node node = node_of(padded(x, all, 2, fill));
   for (std::size_t i = 0; i < all.size(); ++i) {
     const Window& w = all[i];
-    node = windows(node, 2 + static_cast<int>(i), w.count, w.kernel, w.stride, w.dilation);
+    node = windows(node, 2 + static_cast<int>(i), w.count.size(), w.kernel, w.stride, w.dilation);
   }
   return tensor_of(node);
 }
@@ -83,12 +84,15 @@ Values max_pool(NodeCall& c) {
 
 // How many elements each window along one axis averages over. What ceil_mode adds never counts.
 std::vector<float> counts_of(const Window& w, bool with_pads, std::int64_t pad_after) {
+  const bool all = with_pads ? w.after <= pad_after : w.before <= 0 && w.after <= 0;
+  if (all) return {static_cast<float>(w.kernel)};
   std::vector<float> counts;
-  if (w.count > (1 << 28) / w.kernel)
-    user_error("{} windows of {} are too many", w.count, w.kernel);
+  const std::int64_t windows = w.count.value();
+  if (windows > (1 << 28) / w.kernel)
+    user_error("{} windows of {} are too many", windows, w.kernel);
   const std::int64_t least = with_pads ? -w.before : 0;
-  const std::int64_t end = with_pads ? w.have + pad_after : w.have;
-  for (std::int64_t i = 0; i < w.count; ++i) {
+  const std::int64_t end = w.have.value() + (with_pads ? pad_after : 0);
+  for (std::int64_t i = 0; i < windows; ++i) {
     int count = 0;
     for (std::int64_t k = 0; k < w.kernel; ++k) {
       const std::int64_t at = i * w.stride - w.before + k * w.dilation;

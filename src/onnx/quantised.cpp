@@ -24,8 +24,7 @@ Range range_of(ElementType type) {
 
 // A scale or zero point so that it broadcasts over x: one number, one for each element of an axis,
 // or one for each block of `block` elements of it.
-Tensor spread(const NodeCall& c, Tensor v, const std::vector<std::int64_t>& shape, int axis,
-              std::int64_t block) {
+Tensor spread(const NodeCall& c, Tensor v, const Dims& shape, int axis, std::int64_t block) {
   const auto size = v.shape();
   if (product(size) == 1) return v.reshape(Dims());
   if (block > 0) {
@@ -45,7 +44,7 @@ int axis_of_scale(const NodeCall& c) {
 }
 
 Values quantize(NodeCall& c) {
-  const auto shape = c.shape(0);
+  const Dims shape = c.dims(0);
   const int axis = axis_of_scale(c);
   const std::int64_t block = c.integer("block_size", 0);
   ElementType type = ElementType::uint8;
@@ -63,7 +62,7 @@ Values quantize(NodeCall& c) {
 }
 
 Values dequantize(NodeCall& c) {
-  const auto shape = c.shape(0);
+  const Dims shape = c.dims(0);
   const int axis = axis_of_scale(c);
   const std::int64_t block = c.integer("block_size", 0);
   const Tensor scale = spread(c, c[1], shape, axis, block);

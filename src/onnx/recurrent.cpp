@@ -37,7 +37,9 @@ Activation activation_of(const NodeCall& c, std::string name, double alpha, doub
 
 // What the three have in common: x [steps, batch, width], weights of one direction.
 struct Layer {
-  std::int64_t steps, batch, hidden;
+  std::int64_t steps;
+  Dim batch;
+  std::int64_t hidden;
   Tensor x;        // [steps, batch, gates·hidden]: W x + biases of W (and R where they add)
   Tensor r;        // [gates·hidden, hidden]
   Tensor r_bias;   // [gates·hidden] or undefined
@@ -103,17 +105,18 @@ Values recurrent(NodeCall& c, int gates, int states, std::vector<std::string> de
   Tensor x = c[0];
   if (x.rank() != 3) c.fail("wants an input of rank 3, got {}", x.rank());
   if (batch_first) x = x.transpose(0, 1);
-  const auto size = x.shape();
-  if (size[0] > (1 << 20)) c.fail("a sequence of {} steps is too long", size[0]);
+  const std::int64_t steps = x.size(0).value(), width = x.size(2).value();
+  const Dim batch = x.size(1);
+  if (steps > (1 << 20)) c.fail("a sequence of {} steps is too long", steps);
   const auto weights = c.shape(1);
   if (weights.size() != 3 || c.rank(2) != 3) c.fail("wants weights of rank 3");
   const std::int64_t hidden = c.integer("hidden_size", weights[1] / gates);
   if (hidden < 1 || hidden > (1 << 24)) c.fail("a hidden size of {}", hidden);
   const std::string direction = c.text("direction", "forward");
   const int directions = direction == "bidirectional" ? 2 : 1;
-  if (weights[0] != directions || weights[1] != gates * hidden || weights[2] != size[2])
+  if (weights[0] != directions || weights[1] != gates * hidden || weights[2] != width)
     c.fail("a weight of shape [{}, {}, {}] does not fit: wants [{}, {}, {}]", weights[0],
-           weights[1], weights[2], directions, gates * hidden, size[2]);
+           weights[1], weights[2], directions, gates * hidden, width);
   std::vector<std::string> names = c.texts("activations");
   if (names.empty()) names = defaults;
   const std::size_t each = defaults.size();
@@ -124,8 +127,8 @@ Values recurrent(NodeCall& c, int gates, int states, std::vector<std::string> de
   std::vector<Tensor> all;
   std::vector<std::vector<Tensor>> last(static_cast<std::size_t>(states));
   for (int d = 0; d < directions; ++d) {
-    Layer layer{size[0],
-                size[1],
+    Layer layer{steps,
+                batch,
                 hidden,
                 {},
                 c[2].select(0, d),
@@ -156,7 +159,7 @@ Values recurrent(NodeCall& c, int gates, int states, std::vector<std::string> de
     for (int i = 0; i < states; ++i) {
       const std::size_t at = 5 + static_cast<std::size_t>(i);
       state.push_back(c.has(at) ? c[at].select(batch_first ? 1 : 0, d)
-                                : zeros({size[1], hidden}, x.dtype()));
+                                : zeros({batch, hidden}, x.dtype()));
     }
     Result result = run(layer, state, step_of(c, d));
     all.push_back(result.every);

@@ -78,7 +78,7 @@ OperatorFunction arg(bool greatest) {
     const bool last = c.integer("select_last_index", 0) != 0;
     if (last) x = x.flip(axis);
     Tensor at = greatest ? argmax(x, axis, keep) : argmin(x, axis, keep);
-    if (last) at = x.size(axis).value() - 1 - at;
+    if (last) at = number(x.size(axis) - 1) - at;
     return {at};
   };
 }
@@ -88,9 +88,9 @@ OperatorFunction softmax_like(Tensor (*f)(const Tensor&, int)) {
   return [f](NodeCall& c) -> Values {
     const Tensor x = c[0];
     if (c.version() >= 13) return {f(x, c.axis("axis", -1, x.rank()))};
-    const auto shape = c.shape(0);
+    const Dims shape = c.dims(0);
     const auto at = static_cast<std::size_t>(c.axis("axis", 1, x.rank()));
-    const Tensor rows = x.reshape(std::vector{product(shape, 0, at), product(shape, at)});
+    const Tensor rows = x.reshape({product(shape, 0, at), product(shape, at)});
     return {f(rows, 1).reshape(shape)};
   };
 }
@@ -110,12 +110,12 @@ OperatorFunction running(Tensor (*f)(const Tensor&, int), double neutral) {
     if (reverse) x = x.flip(axis);
     Tensor y = f(x, axis).cast(dtype);
     if (c.integer("exclusive", 0) != 0) {  // one place on, from the neutral element
-      const std::int64_t size = x.size(axis).value();
+      const Dim size = x.size(axis);
       std::vector<std::int64_t> pads(static_cast<std::size_t>(2 * x.rank()), 0);
       const std::size_t place = 2 * static_cast<std::size_t>(x.rank() - 1 - axis);
       pads[place] = 1;
       pads[place + 1] = -1;
-      if (size > 0) y = brisk::pad(y, pads, PadMode::constant, neutral);
+      if (size != Dim(0)) y = brisk::pad(y, pads, PadMode::constant, neutral);
     }
     if (reverse) y = y.flip(axis);
     return {y};

@@ -133,6 +133,8 @@ Values Tracer::run(const Graph& graph, Values inputs, const Scope& outer) {
 
 HostTensor Tracer::host(const Value& value) {
   if (value.known() != nullptr) return *value.known();
+  if (value.symbolic() != nullptr)
+    user_error("its values are asked for, which depend on variables");
   if (!OnHost::active()) {
     if (!may_compute_) throw NeedsValues();
     computed_ = true;
@@ -165,13 +167,13 @@ namespace {
 
 // A result that no memory holds is told here, before kernels are made for it.
 void check_size(const Value& value) {
-  if (value.kind() == Value::Kind::tensor) element_count(value.shape(), "its result");
+  if (value.kind() == Value::Kind::tensor) check_shape(value.dims(), "its result");
 }
 
 bool is_small(const Value& value) {
   if (value.kind() == Value::Kind::sequence)
     return std::all_of(value.elements().begin(), value.elements().end(), is_small);
-  return !value.present() ||
+  return !value.present() || value.symbolic() != nullptr ||
          (value.known() != nullptr && product(value.shape()) <= folded_elements);
 }
 
@@ -211,18 +213,36 @@ Values Tracer::run_node(const NodeDef& node, Scope& scope) {
   }
 }
 
-// Nothing where the results are too large to be worth it.
+namespace {
+
+// What the evaluator makes of an output; nothing where it is too large to be worth it, or not
+// known.
+std::optional<Value> folded(const Value& output, bool depends_on_sizes) {
+  if (output.known() != nullptr || output.symbolic() != nullptr) return output;
+  if (output.kind() != Value::Kind::tensor)
+    return depends_on_sizes && output.present() ? std::nullopt : std::optional(output);
+  if (depends_on_sizes) {
+    std::optional<SymbolicTensor> made = symbolic(output.tensor(), output.type());
+    if (!made) return std::nullopt;
+    return made->is_constant() ? Value(made->host({})) : Value(*std::move(made));
+  }
+  if (element_count(output.shape(), "its result") > folded_elements) return std::nullopt;
+  return Value(host_tensor(output.type(), output.shape(), output.tensor().to_bytes()));
+}
+
+}  // namespace
+
+// Nothing where a result is not known.
 Values Tracer::fold(const Operator& one, NodeCall& call) {
   const OnHost guard;
+  bool depends_on_sizes = false;
+  for (std::size_t i = 0; i < call.inputs(); ++i)
+    depends_on_sizes = depends_on_sizes || (call.has(i) && call.value(i).symbolic() != nullptr);
   Values outputs = one.function(call);
-  for (const Value& output : outputs) {
-    if (output.kind() == Value::Kind::tensor && output.known() == nullptr &&
-        element_count(output.shape(), "its result") > folded_elements)
-      return {};
-  }
   for (Value& output : outputs) {
-    if (output.kind() != Value::Kind::tensor || output.known() != nullptr) continue;
-    output = host_tensor(output.type(), output.shape(), output.tensor().to_bytes());
+    std::optional<Value> known = folded(output, depends_on_sizes);
+    if (!known) return {};
+    output = *std::move(known);
   }
   return outputs;
 }

@@ -39,7 +39,10 @@ class Scope {
 class Tracer {
  public:
   /// `may_compute`: values that are asked for are computed; else NeedsValues is thrown.
-  Tracer(const ModelDef& model, bool may_compute) : model_(model), may_compute_(may_compute) {}
+  /// `rows_may_vary`: kernels slide along axes of variable size even where these are the innermost,
+  /// which costs several times as much; else UserError.
+  explicit Tracer(const ModelDef& model, bool may_compute, bool rows_may_vary = false)
+      : model_(model), may_compute_(may_compute), rows_may_vary_(rows_may_vary) {}
 
   /// Initialisers, in the order of the graph's, kept from one trace to the next.
   using Constants = std::vector<std::shared_ptr<const Known>>;
@@ -53,6 +56,7 @@ class Tracer {
   /// A value's elements.
   HostTensor host(const Value& value);
   const ModelDef& model() const { return model_; }
+  bool rows_may_vary() const { return rows_may_vary_; }
   /// Whether values were computed while tracing.
   bool computed() const { return computed_; }
 
@@ -66,6 +70,7 @@ class Tracer {
 
   const ModelDef& model_;
   bool may_compute_;
+  bool rows_may_vary_;
   bool computed_ = false;
   int depth_ = 0;
 };

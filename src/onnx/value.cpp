@@ -1,8 +1,14 @@
 #include "onnx/value.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "formats/quote.h"
+#include "graph/elementwise.h"
+#include "graph/symbolic.h"
 #include "onnx/on_host.h"
+#include "tensor/build.h"
+#include "tensor/host_storage.h"
 
 namespace brisk::onnx {
 
@@ -35,6 +41,38 @@ Tensor Known::tensor() const {
   return uploaded_;
 }
 
+bool SymbolicTensor::is_constant() const {
+  return std::all_of(elements.begin(), elements.end(),
+                     [](const Node& element) { return element.is_constant(); });
+}
+
+Tensor SymbolicTensor::tensor() const {
+  const DType dtype = stored_dtype(type);
+  std::vector<Tensor> parts;
+  for (const Node& element : elements)
+    parts.push_back(tensor_of(brisk::reshape(to_dtype(element, dtype), {Size(1)})));
+  return cat(parts, 0).reshape(shape);
+}
+
+HostTensor SymbolicTensor::host(const Variables& variables) const {
+  const DType dtype = stored_dtype(type);
+  const auto width = static_cast<std::size_t>(byte_size(dtype));
+  std::vector<std::byte> bytes(elements.size() * width);
+  for (std::size_t i = 0; i < elements.size(); ++i)
+    write_constant(constant_int(evaluate_scalar(elements[i], variables), dtype), &bytes[i * width]);
+  return host_tensor(type, shape, std::move(bytes));
+}
+
+std::optional<SymbolicTensor> symbolic(const Tensor& tensor, ElementType type) {
+  const auto read = [](const Node& buffer) -> std::span<const std::byte> {
+    const auto* storage = dynamic_cast<const HostStorage*>(buffer.attr().storage.get());
+    return storage != nullptr ? storage->bytes() : std::span<const std::byte>();
+  };
+  auto elements = symbolic_elements(node_of(tensor), read);
+  if (!elements) return std::nullopt;
+  return SymbolicTensor{type, tensor.shape(), *std::move(elements)};
+}
+
 Value Value::sequence(std::vector<Value> elements, ElementType type) {
   Value value;
   value.kind_ = Kind::sequence;
@@ -43,11 +81,21 @@ Value Value::sequence(std::vector<Value> elements, ElementType type) {
   return value;
 }
 
-std::vector<std::int64_t> Value::shape() const {
-  return known_ ? known_->host().shape : tensor_.shape();
+Dims Value::dims() const {
+  if (known_) return known_->host().shape;
+  return symbolic_ ? Dims(symbolic_->shape) : tensor_.dims();
 }
 
-Tensor Value::tensor() const { return known_ ? known_->tensor() : tensor_; }
+std::vector<std::int64_t> Value::shape() const {
+  std::vector<std::int64_t> sizes;
+  for (const Dim& size : dims()) sizes.push_back(size.value());
+  return sizes;
+}
+
+Tensor Value::tensor() const {
+  if (known_) return known_->tensor();
+  return symbolic_ ? symbolic_->tensor() : tensor_;
+}
 
 HostTensor host_tensor(ElementType type, std::vector<std::int64_t> shape,
                        std::vector<std::byte> bytes) {
@@ -62,6 +110,21 @@ HostTensor host_tensor(ElementType type, std::vector<std::int64_t> shape,
 
 HostTensor host_integers(const std::vector<std::int64_t>& values) {
   return host_tensor(values, {static_cast<std::int64_t>(values.size())});
+}
+
+Value sizes_value(const Dims& sizes, std::vector<std::int64_t> shape) {
+  SymbolicTensor made{ElementType::int64, std::move(shape), {}};
+  for (const Dim& size : sizes) made.elements.push_back(size.size().node());
+  return made.is_constant() ? Value(made.host({})) : Value(std::move(made));
+}
+
+void check_shape(const Dims& shape, const std::string& what) {
+  std::vector<std::int64_t> greatest;
+  for (const Dim& size : shape) {
+    if (size.lower() < 0) user_error("{}: a size of {} is negative", what, to_string(size));
+    greatest.push_back(size.upper());
+  }
+  element_count(greatest, what);
 }
 
 Value value_of(const StoredValue& stored) {

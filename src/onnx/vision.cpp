@@ -186,22 +186,30 @@ Tensor outside_filled(const NodeCall& c, const Tensor& y, const std::vector<Axis
 Values resize_with(NodeCall& c, const ResizeInputs& at, const ResizeMode& m,
                    std::vector<double> scales) {
   const Tensor x = c[0];
-  const auto shape = c.shape(0);
+  const Dims shape = c.dims(0);
   Sizes axes(shape.size());
   std::iota(axes.begin(), axes.end(), 0);
   for (std::int64_t& axis : axes = c.integers("axes", axes)) axis = c.axis(axis, x.rank());
+  // Of an axis whose size depends on variables, which has to stay as it is, that of one element.
   std::vector<AxisPlan> plans;
-  for (const std::int64_t size : shape) plans.push_back({size, size});
+  for (const Dim& size : shape) {
+    const std::int64_t have = size.is_constant() ? size.value() : 1;
+    plans.push_back({have, have});
+  }
   const bool by_size = at.sizes != SIZE_MAX && c.has(at.sizes) && product(c.shape(at.sizes)) > 0;
   if (!by_size && scales.empty()) scales = c.numbers(at.scales);
-  const Sizes sizes = by_size ? c.integers(at.sizes) : Sizes();
+  const Dims sizes = by_size ? c.sizes(at.sizes) : Dims();
   if ((by_size ? sizes.size() : scales.size()) != axes.size())
     c.fail("{} scales or sizes for {} axes", by_size ? sizes.size() : scales.size(), axes.size());
   for (std::size_t i = 0; i < axes.size(); ++i) {
     AxisPlan& p = plans[static_cast<std::size_t>(axes[i])];
-    if (by_size) {
-      element_count({sizes[i]}, "a size");
-      p.size = sizes[i];
+    const Dim& have = shape[static_cast<std::size_t>(axes[i])];
+    if (!have.is_constant()) {
+      if (by_size ? sizes[i] != have : scales[i] != 1)
+        c.fail("axis {} is of size {}, which depends on variables", axes[i], to_string(have));
+    } else if (by_size) {
+      check_shape({sizes[i]}, "a size");
+      p.size = sizes[i].value();
       p.scale = p.have > 0 ? static_cast<double>(p.size) / static_cast<double>(p.have) : 1;
     } else {
       if (!(scales[i] > 0 && scales[i] < 1e9)) c.fail("a scale of {}", scales[i]);
@@ -220,9 +228,15 @@ Values resize_with(NodeCall& c, const ResizeInputs& at, const ResizeMode& m,
       plans[static_cast<std::size_t>(axes[i])].end = roi[axes.size() + i];
     }
   }
-  Sizes result;
-  for (const AxisPlan& p : plans) result.push_back(p.size);
-  element_count(result, "its result");
+  Dims result;
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    const AxisPlan& p = plans[i];
+    const bool stays = p.size == 1 && p.scale == 1 && p.start == 0 && p.end == 1;
+    if (!shape[i].is_constant() && !stays)
+      c.fail("axis {} is of size {}, which depends on variables", i, to_string(shape[i]));
+    result.push_back(shape[i].is_constant() ? Dim(p.size) : shape[i]);
+  }
+  check_shape(result, "its result");
   const bool computes = m.mode != "nearest" && x.dtype() != DType::float64;
   Tensor y = computes ? x.cast(DType::float32) : x;
   for (std::size_t axis = 0; axis < plans.size(); ++axis) {
@@ -350,26 +364,26 @@ Tensor sampled(const Tensor& image, const std::vector<std::vector<Tap>>& taps, c
 Values grid_sample(NodeCall& c) {
   const Tensor x = c[0];
   const Tensor grid = c[1];
-  const auto shape = c.shape(0);
-  const auto places = c.shape(1);
+  const Dims shape = c.dims(0);
+  const Dims places = c.dims(1);
   const std::size_t axes = shape.size() - std::min<std::size_t>(shape.size(), 2);
-  if (axes < 1 || places.size() != axes + 2 || places.back() != static_cast<std::int64_t>(axes) ||
-      places[0] != shape[0])
+  if (axes < 1 || places.size() != axes + 2 || places.back() != Dim(axes) || places[0] != shape[0])
     c.fail("wants a grid [batch, …, {}] for an input of rank {}", axes, shape.size());
   std::string mode = c.text("mode", "linear");
   if (mode == "bilinear") mode = "linear";
   if (mode == "bicubic") mode = "cubic";
   const Sampling s{mode, c.text("padding_mode", "zeros"), c.integer("align_corners", 0) != 0};
-  const std::int64_t count = product(places, 1, axes + 1);
+  const Dim count = product(places, 1, axes + 1);
+  Sizes size;
+  for (std::size_t i = 0; i < axes; ++i) size.push_back(shape[2 + i].value());
   std::vector<std::vector<Tap>> taps;
   for (std::size_t i = 0; i < axes; ++i) {  // the grid names the last axis first
     const Tensor along_axis =
         grid.select(-1, static_cast<std::int64_t>(axes - 1 - i)).reshape({shape[0], count});
-    taps.push_back(taps_at(along_axis.cast(DType::float32), s, shape[2 + i]));
+    taps.push_back(taps_at(along_axis.cast(DType::float32), s, size[i]));
   }
-  const Sizes size(shape.begin() + 2, shape.end());
   const Tensor image = x.reshape({shape[0], shape[1], product(shape, 2)});
-  Sizes result = {shape[0], shape[1]};
+  Dims result = {shape[0], shape[1]};
   result.insert(result.end(), places.begin() + 1, places.end() - 1);
   return {sampled(image, taps, size, 0, {}, {}, {}).reshape(result).cast(x.dtype())};
 }
@@ -454,8 +468,8 @@ Values roi_align(NodeCall& c) {
     most_y = most_x = 1;
     for (std::size_t r = 0; r + 4 <= values.size(); r += 4) {
       const double least = half ? 0 : 1;
-      const double h = std::max((values[r + 3] - values[r + 1]) * scale, least);
-      const double w = std::max((values[r + 2] - values[r]) * scale, least);
+      const double h = std::max(least, (values[r + 3] - values[r + 1]) * scale);  // not NaN
+      const double w = std::max(least, (values[r + 2] - values[r]) * scale);
       most_y = std::max(most_y, static_cast<std::int64_t>(
                                     std::ceil(std::min(h / static_cast<double>(height), 1e6))));
       most_x = std::max(most_x, static_cast<std::int64_t>(

@@ -10,14 +10,15 @@
 namespace brisk::onnx {
 
 struct Window {
-  std::int64_t have, kernel, stride, dilation;
+  Dim have;
+  std::int64_t kernel, stride, dilation;
   std::int64_t before, after;  // what is added around the axis; negative: cut
-  std::int64_t count;          // windows
+  Dim count;                   // windows
   std::int64_t reach() const { return dilation * (kernel - 1) + 1; }
 };
 /// Of input 0's spatial axes for kernels of these sizes: strides, dilations, pads, auto_pad,
 /// ceil_mode. With ceil_mode `after` covers the last window.
-std::vector<Window> windows_of(const NodeCall& c, const std::vector<std::int64_t>& have,
+std::vector<Window> windows_of(const NodeCall& c, const Dims& have,
                                const std::vector<std::int64_t>& kernel);
 /// x with the pads of each axis from `first` on, filled with `value`.
 Tensor padded(const Tensor& x, const std::vector<Window>& windows, int first, double value);

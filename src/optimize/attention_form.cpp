@@ -129,6 +129,7 @@ std::optional<AttentionForm> attention_form(const Part& part) {
   if (!depends_on(form.weight, form.greatest)) std::swap(form.weight, form.value);
   if (!depends_on(form.weight, form.greatest) || depends_on(form.value, form.greatest))
     return std::nullopt;
+  if (!find_all({form.value}, Op::reduce_).empty()) return std::nullopt;  // values are read
   if (!find_softmax(form) || !find_scores(form) || !classify_ranges(form, part) ||
       !find_totals_stores(form, stores))
     return std::nullopt;

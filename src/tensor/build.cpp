@@ -296,17 +296,17 @@ struct WindowsRule : GradientRule {
 // Windows up to this size have the gradient above; that of larger ones is their views'.
 constexpr std::int64_t largest_sum = 16;
 
-Node views_of_windows(const Node& node, int axis, std::int64_t count, std::int64_t size,
+Node views_of_windows(const Node& node, int axis, const Size& count, std::int64_t size,
                       std::int64_t stride, std::int64_t dilation);
 
 }  // namespace
 
-Node windows(const Node& node, int axis, std::int64_t count, std::int64_t size, std::int64_t stride,
+Node windows(const Node& node, int axis, const Size& count, std::int64_t size, std::int64_t stride,
              std::int64_t dilation) {
   Node view = views_of_windows(untracked(node), axis, count, size, stride, dilation);
   if (!node.requires_grad()) return view;
   const bool overlap = dilation > 1 || size > stride;
-  if (count < 1 || !overlap || size > largest_sum) {
+  if (count.lower() < 1 || !overlap || size > largest_sum) {
     return views_of_windows(node, axis, count, size, stride, dilation);
   }
   auto rule = std::make_shared<WindowsRule>();
@@ -318,7 +318,7 @@ Node windows(const Node& node, int axis, std::int64_t count, std::int64_t size, 
 
 namespace {
 
-Node views_of_windows(const Node& node, int axis, std::int64_t count, std::int64_t size,
+Node views_of_windows(const Node& node, int axis, const Size& count, std::int64_t size,
                       std::int64_t stride, std::int64_t dilation) {
   const Size length = node.shape()[axis];
   // The shape with this axis replaced by others, and a last axis moved behind all.
@@ -340,20 +340,31 @@ Node views_of_windows(const Node& node, int axis, std::int64_t count, std::int64
     return to_last(reshape(cut(node, axis, 0, count), replaced({count, 1})), axis + 1);
   }
   if (dilation == 1 && size <= stride) {  // windows that do not overlap
+    // Behind the last window there may be too few elements for its stride.
     const Size wanted = count * stride;
-    const Node whole = wanted.value() <= length.lower() ? cut(node, axis, 0, wanted)
-                                                        : pad_axis(node, axis, 0, wanted - length);
+    const bool inside = wanted.is_constant() ? wanted.value() <= length.lower() : size == stride;
+    const Node whole = inside ? cut(node, axis, 0, wanted)
+                       : wanted.is_constant()
+                           ? pad_axis(node, axis, 0, wanted - length)
+                           : cut(pad_axis(node, axis, 0, stride - size), axis, 0, wanted);
     return to_last(cut(reshape(whole, replaced({count, stride})), axis + 1, 0, size), axis + 1);
   }
   // Row k of the repeated axis, cut into rows of length f·L + dilation, starts at k·dilation (mod
   // L); f is such that a row holds count·stride elements.
-  const std::int64_t have = fixed(length);
-  const std::int64_t span = count * stride;
-  const std::int64_t fold = std::max<std::int64_t>(1, (span - dilation + have - 1) / have);
-  const std::int64_t row = fold * have + dilation;
-  const std::int64_t repeats = (size * row + have - 1) / have;
-  Node x = expand(reshape(node, replaced({1, have})), replaced({repeats, have}));
-  x = cut(reshape(x, replaced({repeats * have})), axis, 0, size * row);
+  const Size span = count * stride;
+  std::int64_t fold = 1;
+  if (span.is_constant()) {
+    const std::int64_t have = fixed(length);
+    fold = std::max<std::int64_t>(1, (span.value() - dilation + have - 1) / have);
+  } else if (stride > dilation * size) {
+    call_error("wants strides of at most {} where sizes depend on variables, got {}",
+               dilation * size, stride);
+  }
+  const Size row = length * fold + dilation;
+  const std::int64_t least = std::max<std::int64_t>(length.lower(), 1);
+  const std::int64_t repeats = size * fold + (size * dilation + least - 1) / least;
+  Node x = expand(reshape(node, replaced({1, length})), replaced({repeats, length}));
+  x = cut(reshape(x, replaced({length * repeats})), axis, 0, row * size);
   x = cut(reshape(x, replaced({size, row})), axis + 1, 0, span);
   if (stride > 1) {
     x = cut(reshape(x, replaced({size, count, stride})), axis + 2, 0, 1);

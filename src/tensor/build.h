@@ -70,7 +70,7 @@ Node pad_axis(const Node& node, int axis, const Size& before, const Size& after,
 Node cut(const Node& node, int axis, const Size& begin, const Size& end);
 /// `count` windows of `size` elements that are `dilation` apart, one every `stride`: the axis
 /// counts windows and a new last axis runs inside them. Views only.
-Node windows(const Node& node, int axis, std::int64_t count, std::int64_t size, std::int64_t stride,
+Node windows(const Node& node, int axis, const Size& count, std::int64_t size, std::int64_t stride,
              std::int64_t dilation);
 /// The axis with stride - 1 zeros between its elements.
 Node spread(const Node& node, int axis, std::int64_t stride);

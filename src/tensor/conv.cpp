@@ -36,12 +36,12 @@ Node convolve(const Node& x, const Node& weight, const Sizes& sizes, std::int64_
   for (int i = 0; i < axes; ++i) {
     const std::int64_t kernel = fixed(weight.shape()[2 + i]);
     const std::int64_t reach = sizes.dilation[i] * (kernel - 1) + 1;
-    const std::int64_t have = fixed(x.shape()[2 + i]);
-    if (kernel < 1 || have < reach) {
+    const Size& have = x.shape()[2 + i];
+    if (kernel < 1 || have.lower() < reach) {
       call_error("a kernel that spans {} does not fit the padded input of shape {}", reach,
                  to_string(padded_shape));
     }
-    const std::int64_t count = (have - reach) / sizes.stride[i] + 1;
+    const Size count = (have - reach) / sizes.stride[i] + 1;
     view = windows(view, 2 + i, count, kernel, sizes.stride[i], sizes.dilation[i]);
     places.push_back(count);
   }

@@ -1,5 +1,6 @@
 // Shapes, parts and order of elements: views of the six movement operations, never a copy.
 #include <algorithm>
+#include <limits>
 
 #include "brisk/create.h"
 #include "tensor/build.h"
@@ -41,28 +42,37 @@ Tensor reshape(const Tensor& x, const Dims& dims) {
   const Call call("reshape");
   const Node node = node_of(x);
   Shape shape = shape_of(dims);
-  const Size count = element_count(node.shape());
+  const auto fail = [&] {
+    call_error("a tensor of shape {} ({} elements) does not fit shape {}", to_string(node.shape()),
+               to_string(element_count(node.shape())), to_string(dims));
+  };
   int open = -1;
+  // Sizes that are there on both sides stay out of it: sums of variables are not seen to divide
+  // products of them.
+  Shape rest = node.shape();
   Size known = 1;
   for (std::size_t i = 0; i < shape.size(); ++i) {
+    const auto same = std::find(rest.begin(), rest.end(), shape[i]);
     if (shape[i] == Size(-1)) {
       if (open >= 0) call_error("wants at most one -1, got {}", to_string(shape));
       open = static_cast<int>(i);
     } else if (shape[i].lower() < 0) {
       call_error("wants sizes of at least 0, or one -1, got {}", to_string(shape));
+    } else if (same != rest.end() && shape[i] != Size(0)) {
+      rest.erase(same);
     } else {
+      constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+      if (known.upper() > most / std::max<std::int64_t>(shape[i].upper(), 1)) fail();
       known = known * shape[i];
     }
   }
-  const auto fail = [&] {
-    call_error("a tensor of shape {} ({} elements) does not fit shape {}", to_string(node.shape()),
-               to_string(count), to_string(dims));
-  };
+  const Size left = element_count(rest);
   if (open >= 0) {
-    if (known == Size(0) || count % known != Size(0)) fail();
-    shape[open] = count / known;
+    if (known == Size(0) || left % known != Size(0)) fail();
+    shape[open] = left / known;
+  } else if (left != known) {
+    fail();
   }
-  if (element_count(shape) != count) fail();
   return tensor_of(reshape(node, std::move(shape)));
 }
 

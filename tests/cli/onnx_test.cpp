@@ -64,6 +64,32 @@ TEST_F(OnnxCommand, inspect_counts_and_bench_times) {
   EXPECT_NE(timed.out.find("a second"), std::string::npos) << timed.out;
 }
 
+TEST_F(OnnxCommand, one_plan_serves_all_sizes_within_bounds) {
+  const std::filesystem::path folder = shared_data() / "tract-cases" / "qrelu_1";
+  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no tract-cases in shared/data";
+  const std::string path = folder / "model.onnx";  // input [?, 10]
+  const std::vector<std::string> three = {"--random", "--dim", "input.0=3"};
+  const auto with = [&](const char* command, const std::string& bound) {
+    std::vector<std::string> arguments = {command, path, "--bound", bound};
+    arguments.insert(arguments.end(), three.begin(), three.end());
+    return run(arguments);
+  };
+  Finished done = with("inspect", "input.0=2..8");
+  EXPECT_NE(done.out.find("for input [3, 10], input.0 from 2 to 8: "), std::string::npos)
+      << done.out << done.err;
+  done = with("run", "input.0=2..8");
+  EXPECT_EQ(done.status, 0) << done.err;
+  EXPECT_NE(done.out.find("output: float32 [3, 10]: "), std::string::npos) << done.out;
+  EXPECT_EQ(with("run", "input.0=4..8").err,
+            "brisk: " + path + ": 'input.0' is 3, its bounds are 4 and 8\n");
+  EXPECT_EQ(with("run", "batch=1..8").err,
+            "brisk: " + path + ": no input has an open size 'batch'; there are 'input.0'\n");
+  for (const char* wrong : {"input.0=8", "input.0=..8", "=1..8", "input.0=1..8x"})
+    EXPECT_EQ(with("run", wrong).err, fmt::format("brisk: --bound wants NAME=LEAST..GREATEST, got "
+                                                  "'{}'\n",
+                                                  wrong));
+}
+
 // Models of tests/fuzz/corpus/onnx, none of which can run.
 struct Hostile {
   const char* file;

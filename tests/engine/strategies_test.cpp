@@ -211,6 +211,14 @@ TEST_F(Strategies, AttentionTakesSymbolicKeys) {
   }
 }
 
+// They would be computed again for every key and row.
+TEST_F(Strategies, AttentionReadsItsValuesAndSumsNone) {
+  const Node q = normal({3, 8});
+  const Node k = normal({3, 8});
+  const Node v = product(normal({3, 24}), normal({24, 8}));
+  compare(product(softmax(product(q, permute(k, {1, 0})), 1), v), 1e-5);
+}
+
 TEST_F(Strategies, RowsAndColumnsOfASoftmaxAreOneKernelEach) {
   EXPECT_EQ(compare(softmax(normal({9, 1003}), 1), 1e-6), Names{"reduce_rows"});
   EXPECT_EQ(compare(softmax(normal({37, 100}), 0), 1e-6), Names{"reduce_columns"});

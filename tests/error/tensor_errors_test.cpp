@@ -165,6 +165,10 @@ const std::vector<Mistake> mistakes = {
      }},
     {"reshape: a tensor of shape [2, 3] (6 elements) does not fit shape [7]",
      [] { x23().reshape({7}); }},
+    {"reshape: a tensor of shape [2, 3] (6 elements) does not fit shape [4611686018427387904, 4]",
+     [] {
+       x23().reshape({std::int64_t{1} << 62, 4});
+     }},
     {"reshape: wants at most one -1, got [-1, -1]",
      [] {
        x23().reshape({-1, -1});

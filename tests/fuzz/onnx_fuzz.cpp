@@ -1,5 +1,7 @@
 // Any bytes as an ONNX model: it is refused with a UserError of one line, or its graph is traced,
-// for inputs whose open sizes are 1, without computing more than the tracer does by itself.
+// for inputs whose open sizes are 1 and for those where they are variables, without computing more
+// than the tracer does by itself.
+#include "onnx/build.h"
 #include "onnx/trace.h"
 
 #include <string_view>
@@ -21,13 +23,17 @@ bool is_modest(const Graph& graph, int& nodes) {
   return true;
 }
 
-void trace(const ModelDef& model) {
+// Each size that the model leaves open is `size_of` its name.
+template <typename SizeOf>
+void trace(const ModelDef& model, const SizeOf& size_of) {
   std::unordered_map<std::string, Value> inputs;
   std::int64_t total = 0;
   for (const Port& port : model.graph.inputs) {
-    std::vector<std::int64_t> shape;
-    for (const auto& size : port.type.shape) shape.push_back(size.value < 0 ? 1 : size.value);
-    total += element_count(shape, "an input");
+    Dims shape;
+    for (const auto& size : port.type.shape)
+      shape.push_back(size.value < 0 ? size_of(size.name) : Dim(size.value));
+    check_shape(shape, "an input");
+    total += product(shape).upper();
     const DType dtype = stored_dtype(port.type.element);
     if (dtype == DType::none || total > 4096) return;
     inputs[port.name] = Value(zeros(shape, dtype), port.type.element);
@@ -48,7 +54,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check_names(model);
     check_supported(model);
     int nodes = 0;
-    if (is_modest(model.graph, nodes)) trace(model);
+    if (!is_modest(model.graph, nodes)) return 0;
+    trace(model, [](const std::string&) { return Dim(1); });
+    try {  // where variables do not do, numbers have to (onnx/session.h)
+      trace(model, [](const std::string& name) { return Dim::variable(name, 1, 4); });
+    } catch (const Error&) {
+    }
   } catch (const UserError& error) {
     check(std::string_view(error.what()).find('\n') == std::string_view::npos, "one line");
   } catch (const NeedsValues&) {

@@ -148,6 +148,9 @@ class Builder {
     const int kind = below(12);
     if (kind == 0) return leaf();
     if (kind == 1) return named(n_, "n");
+    if (kind == 3)
+      return binary("*", named(n_, "n"), number(1 + below(4)), integer_mul,
+                    [](std::int64_t a, std::int64_t b) { return a * b; });
     return number(kind == 2 ? -below(4) : 1 + below(12));
   }
   template <typename Build, typename Meaning>
@@ -227,6 +230,35 @@ TEST(Integer, equalSumsAreOneNodeWhateverTheOrder) {
   EXPECT_EQ(integer_sub(x, x), constant_int(0));
 }
 
+TEST(Integer, equalProductsAreOneNodeWhateverTheOrder) {
+  const Node a = variable("a", 1, 9);
+  const Node b = variable("b", 1, 9);
+  const Node c = variable("c", 1, 9);
+  const Node product = integer_mul(integer_mul(a, b), c);
+  EXPECT_EQ(integer_mul(a, integer_mul(b, c)), product);
+  EXPECT_EQ(integer_mul(integer_mul(c, a), b), product);
+  EXPECT_EQ(integer_div(product, integer_mul(c, a)), b);
+  EXPECT_EQ(integer_mod(product, integer_mul(c, a)), constant_int(0));
+}
+
+TEST(Integer, multiplesDivideByNumbersAndVariablesAtOnce) {
+  const Node a = variable("a", 1, 9);
+  const Node b = variable("b", 1, 9);
+  const Node rows = integer_mul(integer_mul(a, b), constant_int(48));
+  const Node divisor = integer_mul(b, constant_int(12));
+  EXPECT_EQ(integer_div(rows, divisor), integer_mul(a, constant_int(4)));
+  EXPECT_EQ(integer_mod(rows, divisor), constant_int(0));
+  EXPECT_FALSE(integer_mod(integer_mul(a, constant_int(48)), divisor).is_constant());
+}
+
+TEST(Integer, theLesserOfTwoThatMayBeEqualIsKnown) {
+  const Node a = variable("a", 1, 9);
+  EXPECT_EQ(integer_min(a, constant_int(9)), a);
+  EXPECT_EQ(integer_min(constant_int(1), a), constant_int(1));
+  EXPECT_EQ(integer_max(a, constant_int(9)), constant_int(9));
+  EXPECT_EQ(integer_max(constant_int(1), a), a);
+}
+
 TEST(Integer, quotientsOfRowMajorPositionsComeApart) {
   const Node i = make_range(10, 5);
   const Node j = make_range(11, 6);
@@ -242,6 +274,25 @@ TEST(Integer, quotientsOfRowMajorPositionsComeApart) {
   EXPECT_EQ(mod(symbolic, n), k);
   EXPECT_TRUE(cmplt(k, n).is_constant(1));
   EXPECT_TRUE(cmplt(at, constant_int(30)).is_constant(1));
+}
+
+TEST(Integer, positionsThatEndBeforeASymbolicSizeAreTheirOwnRemainders) {
+  const Node n = variable("n", 3, 64);
+  const auto expect_below = [](const Node& at, const Node& size) {
+    EXPECT_EQ(idiv(at, size), constant_int(0));
+    EXPECT_EQ(mod(at, size), at);
+    EXPECT_TRUE(cmplt(at, size).is_constant(1));
+  };
+  const Node k = make_range(10, 3);
+  const Node start = make_range(11, Size(n) - 2);
+  expect_below(add(start, k), n);  // windows of 3
+  const Node strided = make_range(12, (Size(n) - 3) / 2 + 1);
+  expect_below(add(mul(strided, constant_int(2)), k), n);  // one every 2
+  const Node row = make_range(13, Size(n));
+  const Node column = make_range(14, 12);
+  const Node twelve = constant_int(12);
+  expect_below(add(mul(row, twelve), column), mul(n, twelve));
+  EXPECT_FALSE(mod(add(start, make_range(15, 4)), n) == add(start, make_range(15, 4)));
 }
 
 TEST(Integer, comparisonsOfRowMajorPositionsWithWholeRowsAreOfRows) {

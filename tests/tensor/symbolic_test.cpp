@@ -27,6 +27,9 @@ TEST_F(SymbolicTest, ReshapesDivideSymbolicSizes) {
   const Tensor heads = x.reshape({T, 2, 3}).transpose(0, 1);
   EXPECT_EQ(heads.reshape({2, -1}).dims()[1], T * 3);
   EXPECT_EQ(x.flatten().reshape({-1, 6}).dims()[0], T);
+  // What is there on both sides is not divided by.
+  const Tensor more = counting({9, 4}).narrow(0, 0, T + 1);
+  EXPECT_EQ(more.unsqueeze(1).reshape({T + 1, -1, 2}).dims()[1], Dim(2));
   const Tensor total = sum(heads, {0, 2});
   EXPECT_EQ(total.to_vector<int>({{T, 2}}), (std::vector<int>{15, 51}));
   EXPECT_EQ(mean(x, 0).to_vector<float>({{T, 3}}), (std::vector<float>{6, 7, 8, 9, 10, 11}));
