@@ -1,5 +1,7 @@
 // What a step of training costs: small models, recorded and not, the kernels that take the time,
-// and a first step that nothing was compiled for. Batches are random.
+// and a first step that nothing was compiled for. Batches are random. "GB held" is what the device
+// has less of after the recorded step than before the model: parameters and their state, batches,
+// temporaries, code.
 //
 //   brisk_bench_train [NAME…]     only these; first steps are cold where BRISK_CACHE is a new
 //                                 folder
@@ -9,6 +11,7 @@
 //                                 and what each kernel of this name computes
 //   brisk_bench_train attention   the gradients of attention, on a GPU
 // With --list first, every kernel in the order of launches too.
+#include "engine/backends.h"
 #include "kernel/print.h"
 #include "measure.h"
 #include "nn/trajectories.h"
@@ -16,6 +19,7 @@
 #include "train_models.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 namespace {
@@ -176,18 +180,27 @@ void plan(const Case& each, Planned& planned) {
              planned.temporary_bytes() * 1e-6);
 }
 
+// Of the device, by its sensors; nothing where it has none.
+std::optional<double> free_bytes() {
+  const auto bytes = read_sensors(Engine::shared().device().info().id).free_bytes;
+  return bytes ? std::optional(static_cast<double>(*bytes)) : std::nullopt;
+}
+
 void measure(const Case& each, Table& table) {
+  const std::optional<double> before = free_bytes();
   Training training = each.training();
   const Tensor x = each.x();
   const Tensor y = each.y();
   Step recorded([&] { return step(training, x, y).loss; });
   const double first = seconds([&] { recorded()[0].item<float>(); });
   const double replayed = one_round([&] { recorded()[0].item<float>(); }, {.seconds_per_side = 1});
+  const std::optional<double> after = free_bytes();
   const double plain =
       one_round([&] { step(training, x, y).loss.item<float>(); }, {.seconds_per_side = 1});
   std::vector<Step::KernelTime> times = recorded.timed();
   const auto ms = [](double s) { return fmt::format("{:.2f}", s * 1e3); };
-  table.add({each.name, fmt::format("{}", times.size()), ms(first), ms(replayed), ms(plain)});
+  table.add({each.name, fmt::format("{}", times.size()), ms(first), ms(replayed), ms(plain),
+             before && after ? fmt::format("{:.1f}", (*before - *after) * 1e-9) : "-"});
   std::map<std::string, std::pair<int, double>> sums;
   for (const Step::KernelTime& time : times) {
     if (listing) fmt::print("{:10.4f} ms  {}\n", time.seconds * 1e3, time.name);
@@ -199,7 +212,7 @@ void measure(const Case& each, Table& table) {
   std::ranges::sort(dearest, std::greater(), [](const auto& sum) { return sum.second.second; });
   if (dearest.size() > 20) dearest.resize(20);
   for (const auto& [name, sum] : dearest)
-    table.add({"  " + name, fmt::format("{}", sum.first), "", ms(sum.second), ""});
+    table.add({"  " + name, fmt::format("{}", sum.first), "", ms(sum.second), "", ""});
 }
 
 struct AttentionCase {
@@ -273,7 +286,7 @@ int main(int argc, char** argv) {
   }
   const std::set<std::string> chosen(argv + 1, argv + argc);
   if (chosen.count("attention") != 0) measure_attentions();
-  Table table({"model", "kernels", "ms first", "ms recorded", "ms not recorded"});
+  Table table({"model", "kernels", "ms first", "ms recorded", "ms not recorded", "GB held"});
   for (const Case& each : cases) {
     if (chosen.empty() ? !each.for_gpu : chosen.count(each.name) != 0) measure(each, table);
   }

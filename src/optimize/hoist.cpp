@@ -113,6 +113,25 @@ bool is_made_again(const Node& reduction, const std::vector<Node>& free, double 
   return times >= 8 && (times - 1) * once >= few_operations;
 }
 
+// The reduction whose counters a long one within its term depends on, where all of its own are the
+// part's: rows are reduced, and what is made of them is reduced again. Groups of threads take the
+// rows first.
+Node around_rows(const Node& rows, const std::vector<Node>& all, const Part& part) {
+  constexpr std::int64_t longest_inside = 256;  // that group_rows takes within a term
+  const Size length = extent(ranges_of(rows));
+  if (length.is_constant() && length.value() <= longest_inside) return {};
+  for (const Node& other : all) {
+    const std::vector<Node> free = free_ranges(other);
+    const std::vector<Node> below = find_all({other.src(0)}, Op::reduce_);
+    if (other == rows || !contains(below, rows) || is_contraction(other, part.outer) ||
+        outer_ranges(part, free).size() != free.size()) {
+      continue;
+    }
+    return other;
+  }
+  return {};
+}
+
 // Sums of products whose results threads make in tiles; not those of narrow numbers where matrix
 // units take these.
 bool comes_in_tiles(const Node& reduction, const Part& part, const Target& target) {
@@ -147,8 +166,16 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
       const std::vector<Node> outer = outer_ranges(part, free);
       const double own = points(outer);
       if (outer.size() != free.size()) {
-        if (!is_made_again(reduction, free, outputs / own)) continue;
-        replace(part, reduction, store_apart(reduction, free, workshop, before));
+        const Node around = groups ? around_rows(reduction, all, part) : Node();
+        if (is_made_again(reduction, free, outputs / own)) {
+          replace(part, reduction, store_apart(reduction, free, workshop, before));
+        } else if (around) {
+          std::vector<Node> points = outer_ranges(part, free_ranges(around));
+          for (const Node& range : ranges_of(around)) points.push_back(range);
+          replace(part, around.src(0), store_apart(around.src(0), points, workshop, before));
+        } else {
+          continue;
+        }
         changed = true;
         break;
       }

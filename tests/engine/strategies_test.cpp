@@ -372,5 +372,23 @@ TEST_F(Strategies, DequantisationFusesIntoTheProduct) {
             Names{"contraction"});
 }
 
+TEST_F(Strategies, QuotientsAndRemaindersByPowersOfTwoRoundTowardsZero) {
+  const auto by = [](const Node& x, std::int64_t divisor) {
+    const Node all = expand(reshape(constant_int(divisor, x.dtype()), {1}), x.shape());
+    return std::pair(idiv(x, all), mod(x, all));
+  };
+  for (const std::int64_t divisor : {1, 2, 16, 64}) {
+    const Node wide = integers<std::int32_t>({1003}, DType::int32, -5000, 5000);
+    const Node narrow = integers<std::int8_t>({1003}, DType::int8, -128, 127);
+    const Node bytes = integers<std::uint8_t>({1003}, DType::uint8, 0, 255);
+    for (const Node& x : {wide, cast(wide, DType::int64), narrow, bytes}) {
+      SCOPED_TRACE(std::string(name(x.dtype())) + " by " + std::to_string(divisor));
+      const auto [quotient, rest] = by(x, divisor);
+      compare(cast(quotient, DType::int32), 0);
+      compare(cast(rest, DType::int32), 0);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace brisk

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "kernel/interpret.h"
 #include "optimize/optimize.h"
@@ -48,6 +49,41 @@ TEST(Hoist, AFactorOfEachRowDoesNotTurnWhatIsSummedByColumn) {
   // In parts of the rows, so that there are groups for all processors.
   ASSERT_EQ(kernel.workspace.size(), 1U);
   EXPECT_GE(kernel.workspace[0].elements.value(), 4 * width);
+}
+
+// y = Σ over rows of the logarithm of Σ 2^x: the mean loss of many rows is such.
+TEST(Hoist, GroupsReduceLongRowsBeforeWhatIsMadeOfThem) {
+  constexpr std::int64_t count = 96, length = 300;
+  const Node row = make_range(0, count), column = make_range(1, length);
+  const Node x =
+      load_from(make_param(0, DType::float32), add(mul(row, constant_int(length)), column));
+  const Node inner = log2(reduce_over(ReduceOp::add, exp2(x), {column}));
+  LoweredKernel lowered;
+  lowered.params = {{DType::float32, false, true}, {DType::float32, true, false}};
+  Part part;
+  part.stages.push_back({{},
+                         {store_to(make_param(1, DType::float32), constant_int(0),
+                                   reduce_over(ReduceOp::add, inner, {row}))}});
+  lowered.parts = {part};
+  const Kernel kernel = optimize(lowered, target_for("sm_90a"));
+  EXPECT_EQ(kernel.name, "group_rows");
+  ASSERT_FALSE(kernel.workspace.empty());
+  EXPECT_EQ(kernel.workspace[0].elements.value(), count);
+  std::vector<float> values(count * length), y(1);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 31 % 17) - 8;
+  interpret(kernel,
+            std::vector<HostBuffer>{{reinterpret_cast<std::byte*>(values.data()),
+                                     static_cast<std::int64_t>(values.size() * sizeof(float))},
+                                    {reinterpret_cast<std::byte*>(y.data()), sizeof(float)}},
+            {});
+  double wanted = 0;
+  for (std::int64_t r = 0; r < count; ++r) {
+    double sum = 0;
+    for (std::int64_t c = 0; c < length; ++c)
+      sum += std::exp2(values[static_cast<std::size_t>(r * length + c)]);
+    wanted += std::log2(sum);
+  }
+  EXPECT_NEAR(y[0], wanted, 1e-4 * wanted);
 }
 
 TEST(Hoist, ASumWithinASumThatAllResultsShareIsMadeOnce) {

@@ -178,12 +178,19 @@ std::optional<std::int64_t> power_of_two(const Node& vector) {
   return number.int_value();
 }
 
-// The quotient by a power of two of numbers that are not negative, or the remainder.
-std::string shifted(Op op, DType dtype, int lanes, std::string_view a, std::int64_t divisor) {
-  const auto by = static_cast<std::uint64_t>(divisor);
-  return op == Op::idiv_
-             ? fmt::format("({} >> ({})({}))", a, type_name(dtype, lanes), std::countr_zero(by))
-             : fmt::format("({} & ({})({}))", a, type_name(dtype, lanes), by - 1);
+// The quotient by a power of two, or the remainder. Numbers that may be negative are first brought
+// closer to 0 by what rounding down would take them away from it.
+std::string shifted(Op op, DType dtype, int lanes, std::string_view a, std::int64_t divisor,
+                    bool negative) {
+  const std::string type = type_name(dtype, lanes);
+  const auto below = static_cast<std::uint64_t>(divisor) - 1;
+  const int bits = std::popcount(below);
+  const std::string from = negative ? fmt::format("({0} + (({0} >> ({1})({2})) & ({1})({3})))", a,
+                                                  type, bit_size(dtype) - 1, below)
+                                    : std::string(a);
+  if (op == Op::idiv_) return fmt::format("({} >> ({})({}))", from, type, bits);
+  return negative ? fmt::format("({0} - (({1} >> ({2})({3})) << ({2})({3})))", a, from, type, bits)
+                  : fmt::format("({} & ({})({}))", a, type, below);
 }
 
 // One piece of an operation: texts of its sources, of `lanes` lanes.
@@ -202,10 +209,11 @@ std::string piece(Helpers& helpers, const Node& node, int lanes,
       const char* op = node.is(Op::idiv_) ? "/" : "%";
       const Quotient known = quotient_of(node.src(0), node.src(1));
       if (known.narrow) return fmt::format("(long)((uint){} {} (uint){})", s[0], op, s[1]);
-      // By shifts where that is the same: of a vector less its multiple of a power of two NVIDIA's
-      // compiler (580) makes what it then refuses.
-      const auto power = known.plain ? power_of_two(node.src(1)) : std::nullopt;
-      if (power) return shifted(node.op(), out, lanes, s[0], *power);
+      // By shifts where there is a choice: NVIDIA's compiler (580) makes remainders of vectors that
+      // it then refuses.
+      const auto power = lanes > 1 || known.plain ? power_of_two(node.src(1)) : std::nullopt;
+      if (power)
+        return shifted(node.op(), out, lanes, s[0], *power, !known.plain && is_signed(out));
       if (known.plain) return infix(s[0], op, s[1]);
       return helpers.call(node.op(), out, lanes, s[0], s[1]);
     }
