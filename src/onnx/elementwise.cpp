@@ -36,6 +36,46 @@ OperatorFunction variadic(Binary f) {
   };
 }
 
+// A sum times the constant that makes it a mean: the reduction, whose axes it keeps.
+Node sum_of_mean(const Node& node) {
+  for (const std::size_t i : {0U, 1U}) {
+    if (!node.is(Op::mul_)) break;
+    Node sum = node.src(i), share = node.src(1 - i);
+    while (sum.is(Op::reshape_)) sum = sum.src(0);
+    while (is_movement(share.op())) share = share.src(0);
+    if (!sum.is(Op::reduce_) || sum.ints(0) != static_cast<std::int64_t>(ReduceOp::add) ||
+        !share.is_constant()) {
+      continue;
+    }
+    double count = 1;
+    for (std::size_t axis = 1; axis < sum.attr().ints.size(); ++axis) {
+      const Size& size = sum.src(0).shape()[static_cast<std::size_t>(sum.ints(axis))];
+      count *= size.is_constant() ? static_cast<double>(size.value()) : 0;
+    }
+    if (std::fabs(share.float_value() * count - 1) < 1e-6) return sum;
+  }
+  return {};
+}
+
+// a - b. Where that is a variance as E[x²] - E[x]², of two large numbers that are nearly the same,
+// it is made of the distances from the mean: so that not only rounding is left of it.
+Tensor difference(const Tensor& a, const Tensor& b) {
+  const Node squares = sum_of_mean(node_of(a));
+  const Node square = node_of(b);
+  const Node mean = square.is(Op::mul_) && square.src(0) == square.src(1) ? square.src(0) : Node();
+  const Node sum = mean ? sum_of_mean(mean) : Node();
+  if (!squares || !sum || squares.attr() != sum.attr() || squares.shape() != sum.shape())
+    return a - b;
+  const Node& x = sum.src(0);
+  const Node& product = squares.src(0);
+  if (!product.is(Op::mul_) || !(product.src(0) == x) || !(product.src(1) == x)) return a - b;
+  const Tensor far = tensor_of(x) - tensor_of(reshape(mean, sum.shape()));
+  Axes axes;
+  for (std::size_t i = 1; i < sum.attr().ints.size(); ++i)
+    axes.push_back(static_cast<int>(sum.ints(i)));
+  return brisk::mean(far * far, axes, true).reshape(a.dims());
+}
+
 Values divide(NodeCall& c) {
   const Tensor a = c[0];
   const Tensor b = second(c);
@@ -189,7 +229,7 @@ void add_functions(OperatorTable& t) {
 
 void add_operations(OperatorTable& t) {
   t.add("Add", binary(brisk::add));
-  t.add("Sub", binary(brisk::sub));
+  t.add("Sub", binary(difference));
   t.add("Mul", binary(brisk::mul));
   t.add("Div", divide);
   t.add("Pow", power);

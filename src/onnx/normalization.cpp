@@ -54,8 +54,8 @@ Values mean_variance(NodeCall& c) {
   const Tensor x = c[0];
   const Axes axes = axes_of(c, c.integers("axes", {0, 2, 3}), x.rank());
   const Tensor centre = mean(x, axes, true);
-  const Tensor spread = sqrt(mean(x * x, axes, true) - centre * centre);
-  return {((x - centre) / (spread + 1e-9)).cast(x.dtype())};
+  const Tensor far = x - centre;
+  return {(far / (sqrt(mean(far * far, axes, true)) + 1e-9)).cast(x.dtype())};
 }
 
 Values lrn(NodeCall& c) {
