@@ -313,8 +313,8 @@ TEST(Models, magika_tells_types_of_files) {
     const auto values = scores.to_vector<double>();
     const auto best = std::max_element(values.begin(), values.end()) - values.begin();
     EXPECT_EQ(labels[static_cast<std::size_t>(best)], one.at("prediction").at("dl"));
-    // These scores come of variances that are differences of means in float32, the model's own form:
-    // one of them is 0.65871, for which float64 gives 0.65537.
+    // These scores come of variances that are differences of means in float32, the model's own
+    // form: one of them is 0.65871, for which float64 gives 0.65537.
     EXPECT_NEAR(*(values.begin() + best), one.at("prediction").at("score").get<double>(), 4e-3);
     ++checked;
   }

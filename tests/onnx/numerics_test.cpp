@@ -36,8 +36,10 @@ ModelDef model_of(std::vector<NodeDef> nodes) {
 // Rows of 64 numbers near 1000, and their variances.
 HostTensor rows(std::vector<double>& variances) {
   std::vector<float> x(4 * 64);
-  for (std::size_t i = 0; i < x.size(); ++i)
-    x[i] = 1000 + static_cast<float>(i * 37 % 11) / 64 * static_cast<float>(1 + i / 64);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const std::size_t row = i / 64;
+    x[i] = 1000 + static_cast<float>((i * 37 % 11) * (1 + row)) / 64;
+  }
   for (std::size_t row = 0; row < 4; ++row) {
     double sum = 0, squares = 0;
     for (std::size_t i = row * 64; i < (row + 1) * 64; ++i) sum += x[i] / 64.0;
