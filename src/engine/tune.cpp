@@ -55,8 +55,8 @@ class Search {
 
   /// Nothing where there is nothing to decide, or, unless `again`, nothing that is not known.
   std::optional<Tuned> run(bool again) {
+    if (!again && all_known(compile(winners_for(target_)))) return std::nullopt;
     Candidate guess = compile([](const std::string&) { return std::nullopt; });
-    if (!again && all_known(guess)) return std::nullopt;
     if (candidates_near(guess).empty()) return std::nullopt;
     measure(guess, nullptr);
     if (!guess.failure.empty()) {
