@@ -66,7 +66,7 @@ void close_one(int& file) {
 
 void answer(char kind, std::span<const std::byte> content = {}) {
   std::fputc(kind, stdout);
-  std::fwrite(content.data(), 1, content.size(), stdout);
+  if (!content.empty()) std::fwrite(content.data(), 1, content.size(), stdout);
   std::fflush(stdout);
 }
 

@@ -20,7 +20,7 @@
 
 namespace brisk {
 
-class RandomGraph {
+class RandomTensorGraph {
  public:
   struct Value {
     Node node;
@@ -30,7 +30,7 @@ class RandomGraph {
   };
 
   /// Every eighth graph has arrays of several tasks.
-  RandomGraph(unsigned seed, Engine& engine)
+  RandomTensorGraph(unsigned seed, Engine& engine)
       : random_(seed), engine_(engine), large_(seed % 8 == 0) {
     if (chance(3)) {
       values["n"] = below(8);

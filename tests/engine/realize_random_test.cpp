@@ -18,7 +18,7 @@ TEST(RealizeRandom, RandomGraphsComputeWhatTheEvaluatorSays) {
   }
   int wrong = 0;
   for (unsigned seed = first; seed < first + count && wrong < 10; ++seed) {
-    const RandomGraph graph(seed, Engine::shared());
+    const RandomTensorGraph graph(seed, Engine::shared());
     if (graph.difference(graph.roots).empty()) continue;
     ++wrong;
     ADD_FAILURE() << "seed " << seed << ": " << graph.first_difference();
