@@ -191,10 +191,7 @@ KernelTiming TimedKernel::time() {
       const std::int64_t at = i < sampled / 2 ? i : i * (all / std::min(all, sampled));
       std::vector<std::byte> element(static_cast<std::size_t>(size));
       my.device().copy_out(element, *my.sets[0].memory[a], static_cast<std::size_t>(at * size));
-      const Operand source{argument.dtype, element.data(), 1};
-      double value = 0;
-      apply(Op::cast_, DType::float64, {&source, 1}, 1, reinterpret_cast<std::byte*>(&value));
-      values.push_back(value);
+      values.push_back(reals(argument.dtype, element)[0]);
     }
     timing.results.push_back(std::move(values));
   }

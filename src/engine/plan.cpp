@@ -76,12 +76,6 @@ Plan::KernelInfo Plan::Impl::info(const Step& step, const VariableValues* values
 
 namespace {
 
-std::int64_t upper_bytes(DType dtype, const Shape& shape) {
-  std::int64_t count = byte_size(dtype);
-  for (const Size& size : shape) count *= size.upper();
-  return std::max<std::int64_t>(count, 1);
-}
-
 // A kernel reaches the memory of one device.
 void want_no_copies(std::span<const Node> roots, Engine& engine) {
   for (const Node& node : topological_order(roots)) {

@@ -80,6 +80,12 @@ std::optional<PlanRecord> PlanRecord::unpack(std::span<const std::byte> data) {
   return record;
 }
 
+std::int64_t upper_bytes(DType dtype, const Shape& shape) {
+  std::int64_t count = byte_size(dtype);
+  for (const Size& size : shape) count *= size.upper();
+  return std::max<std::int64_t>(count, 1);
+}
+
 PlanRecord schedule_graph(std::span<const Node> given, std::span<const Node> buffers,
                           const Target& target, std::vector<LoweredKernel>& kernels) {
   verify_graph(given, "tensor");

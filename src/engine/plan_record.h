@@ -41,6 +41,9 @@ struct PlanRecord {
   static std::optional<PlanRecord> unpack(std::span<const std::byte> data);
 };
 
+/// Bytes of an array where its sizes are at their upper bounds; at least 1.
+std::int64_t upper_bytes(DType dtype, const Shape& shape);
+
 /// Simplifies, schedules and lowers; `kernels` receives one lowered kernel per step.
 PlanRecord schedule_graph(std::span<const Node> roots, std::span<const Node> buffers,
                           const Target& target, std::vector<LoweredKernel>& kernels);

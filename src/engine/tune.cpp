@@ -263,12 +263,6 @@ std::vector<std::pair<Node, std::int64_t>> usual_values(const std::vector<Node>&
   return values;
 }
 
-std::int64_t bytes_of(DType dtype, const Shape& shape) {
-  std::int64_t count = byte_size(dtype);
-  for (const Size& size : shape) count *= size.upper();
-  return std::max<std::int64_t>(count, 1);
-}
-
 TimingTask task_of(const PlanRecord& record, const PlanRecord::Step& step,
                    const LoweredKernel& lowered, std::span<const Node> buffers,
                    const std::string& device) {
@@ -281,8 +275,8 @@ TimingTask task_of(const PlanRecord& record, const PlanRecord::Step& step,
     const auto number = static_cast<std::size_t>(place.number);
     const std::int64_t bytes =
         place.temporary
-            ? bytes_of(record.temporaries[number].dtype, record.temporaries[number].shape)
-            : bytes_of(buffers[number].dtype(), buffers[number].shape());
+            ? upper_bytes(record.temporaries[number].dtype, record.temporaries[number].shape)
+            : upper_bytes(buffers[number].dtype(), buffers[number].shape());
     const Param& param = lowered.params[i];
     task.arguments.push_back({param.dtype,
                               std::max(bytes - place.offset, std::int64_t{byte_size(param.dtype)}),

@@ -28,15 +28,6 @@ double tolerance(DType dtype) {
   }
 }
 
-std::vector<double> reals(DType dtype, const Bytes& bytes) {
-  const auto count = static_cast<std::int64_t>(bytes.size()) / byte_size(dtype);
-  std::vector<double> values(static_cast<std::size_t>(count));
-  const Operand source{dtype, bytes.data(), 1};
-  apply(Op::cast_, DType::float64, {&source, 1}, count,
-        reinterpret_cast<std::byte*>(values.data()));
-  return values;
-}
-
 double scale_of(std::span<const double> values) {
   double magnitude = 0;
   double count = 0;

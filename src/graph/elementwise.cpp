@@ -353,6 +353,15 @@ void apply(Op op, DType dtype, std::span<const Operand> srcs, std::int64_t count
       in, [&](auto zero) { apply_integer<decltype(zero)>(op, srcs[0], srcs[1], count, result); });
 }
 
+std::vector<double> reals(DType dtype, std::span<const std::byte> bytes) {
+  const auto count = static_cast<std::int64_t>(bytes.size()) / byte_size(dtype);
+  std::vector<double> values(static_cast<std::size_t>(count));
+  const Operand source{dtype, bytes.data(), 1};
+  apply(Op::cast_, DType::float64, {&source, 1}, count,
+        reinterpret_cast<std::byte*>(values.data()));
+  return values;
+}
+
 void apply_min(DType dtype, Operand a, Operand b, std::int64_t count, std::byte* result) {
   if (is_bool(dtype)) return apply_bool(Op::and_, a, b, count, result);
   if (is_narrow(dtype)) {

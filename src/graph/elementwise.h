@@ -25,6 +25,9 @@ struct Operand {
 void apply(Op op, DType dtype, std::span<const Operand> srcs, std::int64_t count,
            std::byte* result);
 
+/// Elements of any dtype as float64.
+std::vector<double> reals(DType dtype, std::span<const std::byte> bytes);
+
 /// The smaller of a and b (NaN if either is), element by element; for StoreMode::min.
 void apply_min(DType dtype, Operand a, Operand b, std::int64_t count, std::byte* result);
 

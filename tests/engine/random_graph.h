@@ -114,15 +114,6 @@ class RandomTensorGraph {
     return text;
   }
 
-  static std::vector<double> reals(DType dtype, const std::vector<std::byte>& bytes) {
-    const auto count = static_cast<std::int64_t>(bytes.size()) / byte_size(dtype);
-    std::vector<double> result(static_cast<std::size_t>(count));
-    const Operand source{dtype, bytes.data(), 1};
-    apply(Op::cast_, DType::float64, {&source, 1}, count,
-          reinterpret_cast<std::byte*>(result.data()));
-    return result;
-  }
-
   // ---- choices
   // -----------------------------------------------------------------------------------
 

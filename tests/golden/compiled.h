@@ -31,16 +31,6 @@ inline Tensor numbers(const std::vector<std::int64_t>& shape, unsigned seed = 1)
   return from_host(std::span<const float>(values), shape);
 }
 
-/// Elements of any dtype as float64.
-inline std::vector<double> reals(DType dtype, std::span<const std::byte> bytes) {
-  const auto count = static_cast<std::int64_t>(bytes.size()) / byte_size(dtype);
-  std::vector<double> values(static_cast<std::size_t>(count));
-  const Operand source{dtype, bytes.data(), 1};
-  apply(Op::cast_, DType::float64, {&source, 1}, count,
-        reinterpret_cast<std::byte*>(values.data()));
-  return values;
-}
-
 /// The kernels' names, for messages.
 inline std::string names(const Plan& plan) {
   std::string text;

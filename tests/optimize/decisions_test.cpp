@@ -68,15 +68,6 @@ void for_all_options(const LoweredKernel& lowered, const Target& target, const V
   }
 }
 
-std::vector<double> values_of(DType dtype, const std::vector<std::byte>& bytes) {
-  const auto count = static_cast<std::int64_t>(bytes.size()) / byte_size(dtype);
-  std::vector<double> values(static_cast<std::size_t>(count));
-  const Operand source{dtype, bytes.data(), 1};
-  apply(Op::cast_, DType::float64, {&source, 1}, count,
-        reinterpret_cast<std::byte*>(values.data()));
-  return values;
-}
-
 // Interprets a kernel by every option on the same memory; what it leaves there is to be the same.
 // Counts the options.
 void expect_one_result(const LoweredKernel& lowered, const Target& target,
@@ -97,7 +88,7 @@ void expect_one_result(const LoweredKernel& lowered, const Target& target,
     if (wanted.empty()) wanted = mine;
     for (std::size_t i = 0; i < mine.size(); ++i) {
       const DType dtype = lowered.params[i].dtype;
-      const std::vector<double> want = values_of(dtype, wanted[i]), got = values_of(dtype, mine[i]);
+      const std::vector<double> want = reals(dtype, wanted[i]), got = reals(dtype, mine[i]);
       const double tolerance = dtype == DType::bfloat16 ? 1e-2 : 1e-4;
       for (std::size_t j = 0; j < want.size(); ++j) {
         if (std::isnan(want[j]) && std::isnan(got[j])) continue;
