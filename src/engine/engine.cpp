@@ -93,7 +93,7 @@ std::shared_ptr<const PlanRecord> Engine::Loaded::plan(
     const std::string& key, std::span<const Node> roots, std::span<const Node> buffers,
     Engine& engine, std::vector<std::shared_ptr<LoadedKernel>>& result) {
   // Verification and tuning need the kernels as they were lowered, which no cache has.
-  const bool tune = Tuner::shared().has_time();
+  const bool tune = Tuner::shared().wants(key);
   std::shared_ptr<const PlanRecord> record = options().verify || tune ? nullptr : known_plan(key);
   if (!record || !get(*record, {}, engine, result)) {
     std::vector<LoweredKernel> lowered;

@@ -309,11 +309,17 @@ void Tuner::start(double seconds, bool again) {
   end_ = Clock::now() +
          std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
   again_ = again;
+  plans_.clear();
 }
 
 bool Tuner::has_time() const {
   const std::lock_guard lock(mutex_);
   return Clock::now() < end_;
+}
+
+bool Tuner::wants(const std::string& plan) {
+  const std::lock_guard lock(mutex_);
+  return Clock::now() < end_ && plans_.insert(plan).second;
 }
 
 std::vector<std::string> Tuner::tune(const PlanRecord& record,

@@ -40,6 +40,8 @@ class Tuner {
   /// So many seconds from now on may go into it. `again`: also what is known already.
   void start(double seconds, bool again);
   bool has_time() const;
+  /// Whether there is time and the plan of this key was not asked for before.
+  bool wants(const std::string& plan);
 
   /// Tunes the plan's kernels, dearest first, while there is time; the keys of those that are
   /// other ones in the cache now.
@@ -56,7 +58,8 @@ class Tuner {
   std::mutex device_;  // one plan at a time
   std::chrono::steady_clock::time_point end_{};
   bool again_ = false;
-  std::unordered_set<std::string> done_;  // keys
+  std::unordered_set<std::string> plans_;  // that were asked for since the start
+  std::unordered_set<std::string> done_;   // kernels
   std::vector<Tuned> results_;
 };
 
