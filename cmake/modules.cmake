@@ -67,9 +67,10 @@ function(brisk_program)
   endif()
 endfunction()
 
-# brisk_device_tests(DEVICE TEST SHARDS FILTER): brisk_TEST_test's tests that match FILTER, on another
-# device than the default one; a test of ctest for each of SHARDS equal shares, labelled by the
-# device's back end and skipped where the device is not there.
+# brisk_device_tests(DEVICE TEST SHARDS FILTER [OPTION VALUE]): brisk_TEST_test's tests that match
+# FILTER, on another device than the default one, with brisk's OPTION as VALUE; a test of ctest for
+# each of SHARDS equal shares, labelled by the device's back end and skipped where the device is not
+# there.
 function(brisk_device_tests DEVICE TEST SHARDS FILTER)
   if(NOT TARGET brisk_${TEST}_test OR NOT TARGET brisk_cli)
     return()
@@ -78,10 +79,15 @@ function(brisk_device_tests DEVICE TEST SHARDS FILTER)
   math(EXPR last "${SHARDS} - 1")
   foreach(shard RANGE ${last})
     set(name ${backend}.${TEST}.${shard})
+    set(environment GTEST_TOTAL_SHARDS=${SHARDS} GTEST_SHARD_INDEX=${shard})
+    if(ARGC GREATER 4)
+      string(APPEND name .${ARGV4})
+      list(APPEND environment ${ARGV4}=${ARGV5})
+    endif()
     add_test(NAME ${name} COMMAND
              ${PROJECT_SOURCE_DIR}/tools/with_device.sh $<TARGET_FILE:brisk_cli> ${DEVICE}
              $<TARGET_FILE:brisk_${TEST}_test> --gtest_filter=${FILTER})
     set_tests_properties(${name} PROPERTIES LABELS ${backend} TIMEOUT 600 SKIP_RETURN_CODE 77
-                         ENVIRONMENT "GTEST_TOTAL_SHARDS=${SHARDS};GTEST_SHARD_INDEX=${shard}")
+                         ENVIRONMENT "${environment}")
   endforeach()
 endfunction()

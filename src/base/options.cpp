@@ -11,7 +11,7 @@ namespace brisk {
 
 namespace {
 
-constexpr std::array<OptionInfo, 8> list = {{
+constexpr std::array<OptionInfo, 9> list = {{
     {"BRISK_DEBUG",
      "what to show on stderr: 1 kernels with their time, GFLOP/s and GB/s (of work at the upper "
      "bounds of sizes), 2 also graphs and kernels as they are lowered, 3 also as they are "
@@ -31,6 +31,9 @@ constexpr std::array<OptionInfo, 8> list = {{
     {"BRISK_TUNE",
      "seconds, in all, that go into trying out new kernels on the device (see brisk tune)",
      "a whole number of seconds from 0 to 86400", "0"},
+    {"BRISK_OPENCL_GROUPS",
+     "whether kernels of OpenCL devices are for groups of work items with local memory", "0 or 1",
+     "1 on GPUs, 0 on CPUs"},
 }};
 
 // Reads the variables of `list` and says of a bad one what its row says.
@@ -53,6 +56,14 @@ class Reader {
     const auto [stop, error] = std::from_chars(value.data(), end, parsed);
     if (error != std::errc{} || stop != end || parsed < lowest || parsed > highest) refuse(name);
     result = parsed;
+  }
+
+  // A bool, or one that may be empty.
+  template <typename T>
+  void flag(const char* name, T& result) const {
+    int value = -1;
+    number(name, 0, 1, value);
+    if (value >= 0) result = value == 1;
   }
 
   [[noreturn]] void refuse(std::string_view name) const {
@@ -99,9 +110,8 @@ Options parse_options(Lookup lookup) {
   const Reader reader(lookup);
   Options result;
   reader.number("BRISK_DEBUG", 0, 5, result.debug);
-  int verify = 0;
-  reader.number("BRISK_VERIFY", 0, 1, verify);
-  result.verify = verify == 1;
+  reader.flag("BRISK_VERIFY", result.verify);
+  reader.flag("BRISK_OPENCL_GROUPS", result.opencl_groups);
   result.device = reader.text("BRISK_DEVICE");
   if (!result.device.empty() && !is_device_name(result.device)) reader.refuse("BRISK_DEVICE");
   reader.number("BRISK_THREADS", 1, 1024, result.threads);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,6 +19,7 @@ struct Options {
   std::int64_t cache_limit_mb = 1024;  // BRISK_CACHE_LIMIT_MB
   std::string cpu = "native";          // BRISK_CPU
   std::int64_t tune = 0;               // BRISK_TUNE, seconds
+  std::optional<bool> opencl_groups;   // BRISK_OPENCL_GROUPS; empty: by the device
 };
 
 /// One row of the list, as `brisk --help` and the documentation print it.

@@ -81,6 +81,7 @@ Target describe_gpu(std::string_view cpu, unsigned has) {
   target.has_matrix_step = target.has_pair_convert = has & ptx_bf16;
   target.group_threads = 1024;
   target.group_step = 32;
+  target.has_exchange = true;
   target.shared_bytes = 48 << 10;
   target.tile_bytes = has & ptx_tiles ? 227 << 10 : 0;
   target.copying_threads = has & ptx_tiles ? 128 : 0;
@@ -327,14 +328,15 @@ std::string fingerprint(const Target& t) {
   constexpr std::array<std::string_view, 4> isas = {"x86_64", "aarch64", "nvptx", "opencl_c"};
   return fmt::format(
       "{} {} {} vector {}x{} fma{:d} dot{:d}{:d}{:d}{:d} half{:d} pair{:d} gather{:d} masks{:d} "
-      "float64{:d} threads {} caches {} {} exp2{:d} group {} {} {} {} {} early{:d}{:d} matrix{:d} "
+      "float64{:d} threads {} caches {} {} exp2{:d} group {} {} {:d} {} {} {} early{:d}{:d} "
+      "matrix{:d} "
       "tasks {} {}",
       isas[static_cast<std::size_t>(t.isa)], t.cpu, t.features, t.vector_bytes, t.vector_registers,
       t.has_fma, t.has_int8_dot, t.has_signed_dot, t.has_bfloat16_dot, t.has_tile_dot,
       t.has_half_convert, t.has_pair_convert, t.has_gather, t.has_masks, t.has_float64, t.threads,
-      t.l1_bytes, t.l2_bytes, t.has_native_exp2, t.group_threads, t.group_step, t.shared_bytes,
-      t.tile_bytes, t.copying_threads, t.overlaps_launches, t.counts_groups, t.has_matrix_step,
-      t.task_operations, t.partial_results);
+      t.l1_bytes, t.l2_bytes, t.has_native_exp2, t.group_threads, t.group_step, t.has_exchange,
+      t.shared_bytes, t.tile_bytes, t.copying_threads, t.overlaps_launches, t.counts_groups,
+      t.has_matrix_step, t.task_operations, t.partial_results);
 }
 
 }  // namespace brisk

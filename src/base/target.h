@@ -32,6 +32,7 @@ struct Target {
   // Where a task is a group of threads (kernel.h); 0 where it is one thread.
   int group_threads = 0;           // of a group at most
   int group_step = 1;              // threads that run in step, and of which groups consist
+  bool has_exchange = false;       // these hand each other what they hold
   std::int64_t shared_bytes = 0;   // of a group at most
   std::int64_t tile_bytes = 0;     // the same, where tiles lie in it (kernel/tile.h)
   int copying_threads = 0;         // of a group that only copy tiles and wait (kernel/tile.h)

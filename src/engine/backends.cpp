@@ -28,7 +28,11 @@ OpenDevice open_cuda(int index) {
   return {std::move(device), std::move(target)};
 }
 
-OpenDevice open_opencl(int index) { return {make_opencl_device(index), opencl_target(index)}; }
+OpenDevice open_opencl(int index) {
+  std::unique_ptr<Device> device = make_opencl_device(index);
+  Target target = opencl_target(*device);
+  return {std::move(device), std::move(target)};
+}
 
 // The driver compiles further; what it makes is its own.
 std::string no_assembly(const Kernel&, const Target&) { return {}; }

@@ -708,4 +708,26 @@ Node substitute(const Node& node, Substitution& memo) {
   return result;
 }
 
+bool is_multiple(const Node& index, std::int64_t count) {
+  if (count == 1) return true;
+  switch (index.op()) {
+    case Op::constant_: return index.int_value() % count == 0;
+    case Op::add_: return is_multiple(index.src(0), count) && is_multiple(index.src(1), count);
+    case Op::mul_: {
+      if (!index.src(1).is_constant()) {
+        return is_multiple(index.src(0), count) || is_multiple(index.src(1), count);
+      }
+      // A factor of two less for every one that the constant has.
+      std::int64_t factor = index.src(1).int_value();
+      while (count > 1 && count % 2 == 0 && factor % 2 == 0 && factor != 0) {
+        count /= 2;
+        factor /= 2;
+      }
+      return factor == 0 || is_multiple(index.src(0), count);
+    }
+    case Op::where_: return is_multiple(index.src(1), count) && is_multiple(index.src(2), count);
+    default: return false;
+  }
+}
+
 }  // namespace brisk

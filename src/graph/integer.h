@@ -41,4 +41,7 @@ using Substitution = std::unordered_map<Node, Node, NodeHash>;
 /// that integers stay in normal form). `memo` may be reused between calls with the same keys.
 Node substitute(const Node& node, Substitution& memo);
 
+/// Whether the index is known to be a multiple of `count` whatever its variables and counters are.
+bool is_multiple(const Node& index, std::int64_t count);
+
 }  // namespace brisk

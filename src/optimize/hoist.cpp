@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "graph/idioms.h"
 #include "optimize/analysis.h"
 #include "optimize/product.h"
 
@@ -142,6 +143,11 @@ bool comes_in_tiles(const Node& reduction, const Part& part, const Target& targe
                      [](const Node& load) { return byte_size(load.dtype()) > 2; });
 }
 
+// Running reductions and places in an order are not computed as what they are written as.
+bool stands_for_less(const Node& reduction) {
+  return running_range(reduction) || ranking_term(reduction.src(0));
+}
+
 // The most parts of equal size, of `size` elements, none of which is too short.
 std::int64_t parts_of_product(std::int64_t size, std::int64_t most) {
   auto parts = std::max<std::int64_t>(1, std::min(size / least_depth, most));
@@ -205,6 +211,7 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
   before.push_back(part);
   for (Part& each : before) {
     for (const Node& reduction : find_all(each.stages[0].stores, Op::reduce_)) {
+      if (stands_for_less(reduction)) continue;
       const std::vector<Node> free = free_ranges(reduction);
       const std::vector<Node> ranges = ranges_of(reduction);
       const Size size(ranges[0].src(0));

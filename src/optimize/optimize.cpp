@@ -66,7 +66,8 @@ Apart compute_apart(const Node& value, const std::vector<Node>& ranges, Workshop
   merge_ranges(part, next_range);
   std::optional<Schedule> first;  // a map, nearly always
   if (workshop.target().group_threads > 0) {
-    first = group_transposition(part, workshop);
+    first = group_running(part, workshop);
+    if (!first) first = group_transposition(part, workshop);
     if (!first) first = group_map(part, workshop);
   } else if (!find_all({value}, Op::reduce_).empty()) {
     first = contraction(part, workshop);
@@ -91,9 +92,9 @@ constexpr std::array<Strategy, 8> threads_part = {interleaved_rows, matrix_vecto
                                                   ranking,          loops};
 constexpr std::array<Strategy, 5> groups_whole = {tile_attention, tile_chain, tile_contraction,
                                                   group_attention, group_matrix_vector};
-constexpr std::array<Strategy, 8> groups_part = {
-    tile_contraction, group_contraction, group_transposition, group_map,
-    group_scatter,    group_columns,     group_rows,          loops};
+constexpr std::array<Strategy, 10> groups_part = {
+    tile_contraction, group_contraction, group_ranking, group_running, group_transposition,
+    group_map,        group_scatter,     group_columns, group_rows,    loops};
 
 Strategies strategies_for(const Target& target) {
   if (target.group_threads > 0) return {groups_whole, groups_part};

@@ -6,6 +6,7 @@
 #include "brisk/create.h"
 #include "tensor/build.h"
 #include "tensor/own_gradient.h"
+#include "tensor/realize.h"
 
 namespace brisk {
 
@@ -243,8 +244,8 @@ Tensor count_nonzero(const Tensor& x, const Axes& axes) {
 namespace {
 
 // out[i] = op over x[0 … i] along the last axis, which is a sum over all j of x[j] where j <= i:
-// one pass for the strategy that sees it. A long axis is cut into blocks, whose totals are summed
-// up the same way, so that threads share it.
+// one pass for the strategy that sees it. Where a thread makes it, a long axis is cut into blocks,
+// whose totals are summed up the same way, so that threads share it.
 constexpr std::int64_t longest_scan = 4096;
 constexpr std::int64_t scan_block = 1024;
 
@@ -259,7 +260,7 @@ Node scan_last(ReduceOp op, const Node& x) {
                         : op == ReduceOp::mul ? constant_like(1, x.dtype())
                                               : lowest(x.dtype());
   if (length <= 1) return x;
-  if (length <= longest_scan) {
+  if (length <= longest_scan || executor().runs_groups()) {
     Shape square = x.shape();  // [… i, j]
     square.push_back(length);
     Shape row = x.shape();

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "graph/integer.h"
 
 namespace brisk {
 namespace {
@@ -39,6 +40,104 @@ TEST(OpenClC, ATaskIsAWorkItemOfThePhasesFunction) {
   expect_part(text, "const long i0 = first + (long)get_global_id(0);");
   expect_part(text, "vload8(0, p0 + ");
   expect_part(text, "vstore8(");
+}
+
+Target opencl_groups() {
+  Target target = opencl();
+  target.group_threads = 256;
+  target.group_step = 32;
+  target.shared_bytes = 32 << 10;
+  return target;
+}
+
+// Groups of 64 threads: each has an element of p0, four neighbours add theirs up; then each stores
+// the sum that the thread on the other side has put into shared memory.
+Kernel neighbours(DType dtype) {
+  const Node group = make_range(0, 10);
+  const Node one = make_range(1, 64);
+  const Node other = make_range(2, 64);
+  const Node sum = make_local(0, dtype, 1, Memory::registers);
+  const Node shared = make_local(1, dtype, 64, Memory::shared);
+  const auto at = [&](const Node& thread) { return add(mul(group, constant_int(64)), thread); };
+  const Node zero = constant_int(0);
+  Kernel kernel;
+  kernel.name = "neighbours";
+  kernel.params = {{dtype, false, true}, {dtype, true, false}};
+  kernel.body =
+      loop(LoopKind::parallel, group,
+           block({loop(LoopKind::threads, one,
+                       store_to(sum, zero, load_from(make_param(0, dtype), at(one)))),
+                  group_reduce(ReduceOp::add, sum, 0, 1, 4, 64),
+                  loop(LoopKind::threads, one, store_to(shared, one, load_from(sum, zero))),
+                  loop(LoopKind::threads, other,
+                       store_to(make_param(1, dtype), at(other),
+                                load_from(shared, integer_sub(constant_int(63), other))))}));
+  return kernel;
+}
+
+std::size_t count(const std::string& text, const std::string& part) {
+  std::size_t times = 0;
+  for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; ++at) ++times;
+  return times;
+}
+
+TEST(OpenClC, AGroupOfThreadsIsAWorkGroupThatMeetsWhereItsThreadsReadEachOther) {
+  const std::string text = opencl_source(neighbours(DType::float32), opencl_groups());
+  expect_part(text, "reqd_work_group_size(64, 1, 1)");
+  expect_part(text, "= first + (long)get_group_id(0);");
+  expect_part(text, "__local float s1[64] __attribute__((aligned(16)));");
+  const std::string phase = text.substr(text.find("void brisk_neighbours_0"));
+  // Between the store to shared memory and what others read of it, and nowhere else.
+  EXPECT_EQ(count(phase, "barrier("), 1U) << text;
+  EXPECT_LT(phase.find("s1[i1]"), phase.find("barrier(")) << text;
+  EXPECT_LT(phase.find("barrier("), phase.find("= s1[")) << text;
+}
+
+TEST(OpenClC, ThreadsAddUpInLocalMemoryOrBySubGroups) {
+  const Kernel kernel = neighbours(DType::float32);
+  Target target = opencl_groups();
+  expect_part(opencl_source(kernel, target), "room[thread ^ 3]");
+  EXPECT_EQ(count(opencl_source(kernel, target), "sub_group"), 0U);
+  target.has_exchange = true;
+  const std::string text = opencl_source(kernel, target);
+  expect_part(text, "cl_khr_subgroup_shuffle : enable");
+  expect_part(text, "sub_group_shuffle_xor(x, distance)");
+}
+
+TEST(OpenClC, NeighboursThatAreAlignedAreOneVector) {
+  const std::string text = opencl_source(
+      [] {
+        Kernel kernel = doubled(DType::float32, 8);
+        const Node thread = make_range(7, 1);
+        kernel.body = loop(LoopKind::parallel, kernel.body.src(0),
+                           loop(LoopKind::threads, thread, kernel.body.src(1)));
+        return kernel;
+      }(),
+      opencl_groups());
+  expect_part(text, "(float8)(*(const __global float4*)(p0 + ");
+  expect_part(text, "*(__global float4*)(p1 + ");
+  EXPECT_EQ(count(text, "vload"), 0U) << text;
+}
+
+TEST(OpenClC, BytesAreMultipliedFourAtATimeWhereTheDeviceCan) {
+  const auto product = [](DType a, DType b) {
+    const Node zero = constant_int(0);
+    Kernel kernel;
+    kernel.name = "product";
+    kernel.params = {{a, false, true}, {b, false, true}, {DType::int32, true, false}};
+    kernel.body =
+        store_to(make_param(2, DType::int32), zero,
+                 dot(constant_int(5, DType::int32), load_from(make_param(0, a), zero, {}, 4),
+                     load_from(make_param(1, b), zero, {}, 4)));
+    return kernel;
+  };
+  Target target = opencl();
+  EXPECT_EQ(count(opencl_source(product(DType::uint8, DType::int8), target), "dot_4x8"), 0U);
+  target.has_int8_dot = true;
+  expect_part(opencl_source(product(DType::uint8, DType::int8), target),
+              "dot_4x8packed_us_int(as_uint(");
+  expect_part(opencl_source(product(DType::int8, DType::int8), target), "dot_4x8packed_ss_int(");
+  expect_part(opencl_source(product(DType::uint8, DType::uint8), target), "dot_4x8packed_uu_uint(");
 }
 
 TEST(OpenClC, LanesThatOpenClHasNotAreSeveralVectors) {

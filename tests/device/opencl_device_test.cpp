@@ -59,8 +59,8 @@ class OpenClDeviceTest : public testing::Test {
 
 TEST_F(OpenClDeviceTest, IsListedAndHasATarget) {
   EXPECT_EQ(device_->info().id, "opencl:0");
-  EXPECT_EQ(opencl_target(0).isa, Isa::opencl_c);
-  EXPECT_GE(opencl_target(0).vector_bytes, 16);
+  EXPECT_EQ(opencl_target(*device_).isa, Isa::opencl_c);
+  EXPECT_GE(opencl_target(*device_).vector_bytes, 16);
 }
 
 TEST_F(OpenClDeviceTest, CopiesInAndOutAtOffsetsAndThroughWindows) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <numeric>
 
 #include <fmt/ranges.h>
 
@@ -126,6 +127,68 @@ TEST(GroupKernels, twoProductsOfOneRowMeetInAResult) {
     const auto matrix = [&] { return x.floats({90, 512}, DType::bfloat16).cast(f32); };
     return silu(matmul(row, matrix().transpose(0, 1))) * matmul(row, matrix().transpose(0, 1));
   });
+}
+
+// In one block, in several, and through every number of distances at once; with equal keys.
+TEST(GroupKernels, rowsAreSortedByKeysOfFourAndEightBytes) {
+  const std::int64_t rows = 3;
+  for (const std::int64_t length : {64, 100, 2049, 9000}) {
+    for (const DType dtype : {f32, DType::float64}) {
+      SCOPED_TRACE(fmt::format("{} of {}", length, name(dtype)));
+      const auto keys = [&](Numbers& x) { return x.floats({rows, length}); };
+      Interpreted kernels("sm_75", [](const Kernel& kernel, const Target& target) {
+        if (!test::ptxas().empty()) test::assemble(kernel, target);
+      });
+      const Values order = values_by(
+          kernels, [&](Numbers& x) { return argsort(keys(x).cast(dtype), 1).cast(f32); }, {});
+      EXPECT_EQ(std::count(kernels.names().begin(), kernels.names().end(), "group_ranking"), 1);
+      const Values values = values_by(*evaluator(), keys, {});
+      for (std::int64_t row = 0; row < rows; ++row) {
+        std::vector<std::size_t> want(static_cast<std::size_t>(length));
+        std::iota(want.begin(), want.end(), std::size_t{0});
+        const auto first = static_cast<std::size_t>(row * length);
+        std::stable_sort(want.begin(), want.end(), [&](std::size_t a, std::size_t b) {
+          return values[first + a] < values[first + b];
+        });
+        for (std::size_t i = 0; i < want.size(); ++i)
+          ASSERT_EQ(order[first + i], static_cast<double>(want[i])) << row << ", " << i;
+      }
+    }
+  }
+}
+
+// Within a block, in a block and a bit, in more blocks than there are threads.
+TEST(GroupKernels, rowsRunAlong) {
+  for (const std::int64_t length : {64, 300, 2048, 2500}) {
+    SCOPED_TRACE(length);
+    expect_same("group_running", [&](Numbers& x) {
+      return cumsum(x.floats({3, length}) * 2, 1) + x.floats({3, length});
+    });
+    expect_same("group_running", [&](Numbers& x) {
+      return cummax(x.floats({2, length}), 1).values;
+    });
+  }
+  expect_same("group_running", [](Numbers& x) { return cumsum(x.floats({300, 2}), 0); });
+  expect_same("group_running", [](Numbers& x) {
+    return cumprod(x.floats({2, 400}) * 0.01 + 1, 1);
+  });
+}
+
+TEST(GroupKernels, sumsBesideRunningOnesAreMadeFirst) {
+  expect_same("group_running", [](Numbers& x) {
+    const Tensor terms = x.floats({3, 200, 4}).sum(2);
+    return cumsum(terms, 1) * terms.sum(1, true) + cumsum(terms * terms, 1);
+  });
+}
+
+TEST(GroupKernels, longRowsRunAlong) {
+  const std::int64_t length = 2048 * 257 + 5;
+  Interpreted kernels("sm_75");
+  const auto ones = [&](Numbers& x) { return x.floats({1, length}) * 0 + 1; };
+  const Values sums = values_by(kernels, [&](Numbers& x) { return cumsum(ones(x), 1); }, {});
+  EXPECT_EQ(kernels.names().back(), "group_running");
+  for (std::size_t i = 0; i < sums.size(); ++i)
+    ASSERT_EQ(sums[i], static_cast<double>(i % static_cast<std::size_t>(length) + 1)) << i;
 }
 
 // As rotary positions do: each pair of a product's elements (a, b) becomes (a c - b s, b c + a s).

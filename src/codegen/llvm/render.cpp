@@ -22,6 +22,8 @@
 #include "codegen/llvm/streaming.h"
 #include "codegen/llvm/tiles.h"
 #include "codegen/llvm/values.h"
+#include "codegen/meetings.h"
+#include "graph/integer.h"
 
 namespace brisk::ir {
 
@@ -333,8 +335,8 @@ class Renderer {
     function_ = group_function(module_, type, fmt::format("{}_{}", symbol_of(kernel_), index),
                                threads_, groups_together(body));
     begin_function();
-    accesses_ = accesses_of(body);
-    pending_ = {};
+    accesses_ = shared_accesses(body);
+    meetings_.met();
     if (e_.target.overlaps_launches) let_next_launch(e_);
     bind_group_arguments(uses_of(body));
     bind_group_variables();
@@ -488,48 +490,10 @@ class Renderer {
     }
   }
 
-  // Memory that threads of a group have in common, by what is done to it.
-  struct Accesses {
-    std::unordered_set<Node, NodeHash> read, written;
-    void add(const Accesses& other) {
-      read.insert(other.read.begin(), other.read.end());
-      written.insert(other.written.begin(), other.written.end());
-    }
-    bool conflicts(const Accesses& earlier) const {
-      const auto meet = [](const auto& a, const auto& b) {
-        return std::any_of(a.begin(), a.end(), [&](const Node& n) { return b.contains(n); });
-      };
-      return meet(written, earlier.read) || meet(written, earlier.written) ||
-             meet(read, earlier.written);
-    }
-  };
-
-  static Accesses accesses_of(const Node& statement) {
-    Accesses accesses;
-    for (const Node& node : topological_order({&statement, 1})) {
-      const bool own = !node.srcs().empty() && node.src(0).is(Op::local_) &&
-                       memory_of(node.src(0)) != Memory::shared;
-      if (node.is(Op::load_) && !own) accesses.read.insert(node.src(0));
-      if (node.is(Op::store_) && !own) accesses.written.insert(node.src(0));
-      if (node.is(Op::group_reduce_)) accesses.written.insert(node);  // its exchange
-      if (node.is(Op::arrive_)) accesses.written.insert(node.src(0));
-      if (node.is(Op::load_tile_)) accesses.read.insert(node.src(1));
-      if (node.is(Op::store_tile_)) {
-        accesses.read.insert(node.src(0));
-        accesses.written.insert(node.src(1));
-      }
-      if (!node.is(Op::matrix_step_)) continue;
-      for (std::size_t i = 1; i < 3; ++i) {
-        if (memory_of(node.src(i)) == Memory::shared) accesses.read.insert(node.src(i));
-      }
-    }
-    return accesses;
-  }
-
   // Threads meet where one may touch what another one did since they met last.
-  void meet_before(const Accesses& next) {
-    if (next.conflicts(pending_)) meet();
-    pending_.add(next);
+  void meet_before(const SharedAccesses& next) {
+    if (meetings_.wanted_before(next)) meet();
+    meetings_.note(next);
   }
 
   void meet() {
@@ -539,20 +503,11 @@ class Renderer {
     } else {
       wait_for_group(e_);
     }
-    pending_ = {};
-  }
-
-  // A statement that may run again, or not at all: what it leaves adds to what there was.
-  template <typename Body>
-  void keeping_pending(const Accesses& before, Body&& body) {
-    const Accesses outside = pending_;
-    pending_.add(before);
-    body();
-    pending_.add(outside);
+    meetings_.met();
   }
 
   void threads_loop(const Node& node) {
-    const Accesses accesses = accesses_of(node);
+    const SharedAccesses accesses = shared_accesses(node);
     const bool reused = std::any_of(stored_.begin(), stored_.end(), [&](const Node& local) {
       return accesses.written.contains(local);
     });
@@ -597,12 +552,14 @@ class Renderer {
       exchange(op, dtype, values.back(), step / 2);
     }
     if (steps > 1) {
-      Accesses exchanged;
+      SharedAccesses exchanged;
       exchanged.written.insert(node);
       meet_before(exchanged);
       through_memory(op, dtype, values, steps);
-      pending_ = {};
-      pending_.read.insert(node);
+      meetings_.met();
+      SharedAccesses left;
+      left.read.insert(node);
+      meetings_.note(left);
     }
     for (std::int64_t i = 0; i < count; ++i) {
       Value* stored = values[static_cast<std::size_t>(i)];
@@ -747,8 +704,8 @@ class Renderer {
                               threads_ + copying_, first_map_argument());
     begin_function();
     memory_ = phase_memory(body);
-    accesses_ = accesses_of(body);
-    pending_ = {};
+    accesses_ = shared_accesses(body);
+    meetings_.met();
     stored_.clear();
     loaded_.clear();
     for (const Node& node : topological_order({&body, 1})) {
@@ -854,7 +811,7 @@ class Renderer {
     if (!is_loop(body, LoopKind::parallel)) return statement(body);
     Value* begin = b_.CreateAdd(first_task(), group_number(e_), "", true, true);
     Value* step = group_count(e_);
-    keeping_pending(accesses_of(body), [&] {
+    meetings_.around(shared_accesses(body), [&] {
       BasicBlock* before = b_.GetInsertBlock();
       auto* round = BasicBlock::Create(context_, "", function_);
       auto* after = BasicBlock::Create(context_, "", function_);
@@ -999,7 +956,7 @@ class Renderer {
   }
 
   void store_tile(const Node& node) {
-    meet_before(accesses_of(node));
+    meet_before(shared_accesses(node));
     guarded(is_first_thread(), [&] {
       each_strip(node, [&](Value* from, const std::vector<Value*>& at) {
         store_strip(e_, from, maps_[map_number(node)], at);
@@ -1010,8 +967,8 @@ class Renderer {
 
   // Steps that follow each other begin together.
   void matrix_steps(std::span<const Node> steps) {
-    Accesses accesses;
-    for (const Node& node : steps) accesses.add(accesses_of(node));
+    SharedAccesses accesses;
+    for (const Node& node : steps) accesses.add(shared_accesses(node));
     for (const Node& tile : loaded_) accesses.read.erase(tile);  // signals say when they are there
     meet_before(accesses);
     ++statement_;
@@ -1184,13 +1141,13 @@ class Renderer {
       case Op::block_: return statements(node.srcs());
       case Op::loop_:
         if (kind_of(node) == LoopKind::threads) return threads_loop(node);
-        if (!has_threads(node)) return loop(node);
+        if (!in_groups() || !has_threads(node)) return loop(node);
         // It begins as it was found, or as one of its rounds leaves it.
-        return keeping_pending(accesses_of(node), [&] { loop(node); });
+        return meetings_.around(shared_accesses(node), [&] { loop(node); });
       case Op::branch_:
-        if (!has_threads(node)) return branch(node);
-        meet_before(accesses_of(node.src(0)));
-        return keeping_pending({}, [&] { branch(node); });
+        if (!in_groups() || !has_threads(node)) return branch(node);
+        meet_before(shared_accesses(node.src(0)));
+        return meetings_.around({}, [&] { branch(node); });
       case Op::group_reduce_: return group_reduce(node);
       case Op::arrive_: return arrive(node);
       case Op::load_tile_:
@@ -1225,15 +1182,6 @@ class Renderer {
       if (steps == 0) statement(list[0]);
       list = list.subspan(std::max<std::size_t>(steps, 1));
     }
-  }
-
-  bool has_threads(const Node& statement) const {
-    if (!in_groups()) return false;
-    const std::vector<Node> nodes = topological_order({&statement, 1});
-    return std::any_of(nodes.begin(), nodes.end(), [](const Node& node) {
-      return is_loop(node, LoopKind::threads) || node.is(Op::group_reduce_) ||
-             node.is(Op::arrive_) || node.is(Op::store_tile_) || node.is(Op::matrix_step_);
-    });
   }
 
   static bool loads_tiles(const Node& statement) {
@@ -1758,8 +1706,8 @@ class Renderer {
   static constexpr llvm::Align group_alignment = llvm::Align::Constant<16>();
   std::int64_t threads_ = 1;
   Value* thread_ = nullptr;
-  Accesses accesses_;  // of the whole phase
-  Accesses pending_;   // since the threads met
+  SharedAccesses accesses_;  // of the whole phase
+  Meetings meetings_;
 
   // Of the phase being rendered, where it has tiles.
   static constexpr int computing_barrier = 1;

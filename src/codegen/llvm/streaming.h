@@ -13,7 +13,5 @@ namespace brisk::ir {
 /// loads.
 std::unordered_set<Node, NodeHash> streamed_params(const Node& phase, const Node& kernel,
                                                    std::int64_t least_bytes = 32 << 20);
-/// Whether the index is a multiple of `count` whatever its variables and counters are.
-bool is_multiple(const Node& index, std::int64_t count);
 
 }  // namespace brisk::ir

@@ -32,10 +32,11 @@ class Helpers {
   /// The functions called so far, each after those that it calls.
   std::string definitions() const;
 
- private:
-  // Adds a function once; gives its name.
+  /// Adds a function once; gives its name.
   const std::string& define(const std::string& name, const std::string& text);
+  const Target& target() const { return target_; }
 
+ private:
   const Target& target_;
   std::map<std::string, bool> known_;
   std::vector<std::string> texts_;

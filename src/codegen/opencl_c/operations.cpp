@@ -1,6 +1,7 @@
 #include "codegen/opencl_c/operations.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <bit>
 #include <optional>
@@ -264,12 +265,44 @@ Value combine(Helpers& helpers, ReduceOp op, const Value& a, const Value& b) {
   return result;
 }
 
+namespace {
+
+// Sums of four products of neighbouring bytes, by the device's own instruction: one lane.
+std::string packed_dot(const std::string& sum, DType a_type, const std::string& a, DType b_type,
+                       const std::string& b) {
+  const char a_sign = is_signed(a_type) ? 's' : 'u';
+  const char b_sign = is_signed(b_type) ? 's' : 'u';
+  const bool is_unsigned = a_sign == 'u' && b_sign == 'u';
+  const std::string text = fmt::format("dot_4x8packed_{}{}_{}(as_uint({}), as_uint({}))", a_sign,
+                                       b_sign, is_unsigned ? "uint" : "int", bare(a), bare(b));
+  return wrapping('+', DType::int32, 1, sum, is_unsigned ? "(int)" + text : text);
+}
+
+}  // namespace
+
 Value dot(Helpers& helpers, const Value& sum, const Value& a, const Value& b) {
   const int group = byte_size(a.dtype) == 1 ? 4 : 2;
   const bool real = is_float(a.dtype);
   Value result{sum.dtype, sum.lanes, {}};
   int first = 0;
   const std::vector<int> widths = piece_lanes(sum.lanes);
+  if (group == 4 && !real && helpers.target().has_int8_dot) {
+    for (std::size_t i = 0; i < widths.size(); ++i) {
+      std::vector<std::string> lanes;
+      for (int lane = 0; lane < widths[i]; ++lane, ++first) {
+        const auto four = [&](const Value& value) {
+          return slice(value, first * group, group).pieces[0];
+        };
+        lanes.push_back(
+            packed_dot(slice(sum, first, 1).pieces[0], a.dtype, four(a), b.dtype, four(b)));
+      }
+      result.pieces.push_back(
+          lanes.size() == 1
+              ? lanes[0]
+              : fmt::format("({})({})", type_name(sum.dtype, widths[i]), fmt::join(lanes, ", ")));
+    }
+    return result;
+  }
   for (std::size_t i = 0; i < widths.size(); ++i) {
     const int lanes = widths[i];
     // Every group-th lane from `member` on, as a number of the sum's dtype.
@@ -291,6 +324,103 @@ Value dot(Helpers& helpers, const Value& sum, const Value& a, const Value& b) {
     first += lanes;
   }
   return result;
+}
+
+namespace {
+
+// The body of a function that combines x of `width` neighbouring threads; all of them have the same
+// result, since which of them are combined first does not depend on who does it.
+class GroupReduction {
+ public:
+  GroupReduction(Helpers& helpers, ReduceOp op, DType dtype, std::int64_t width)
+      : helpers_(helpers), op_(op), dtype_(dtype), width_(width) {}
+
+  std::string text() {
+    line("const uint thread = (uint)get_local_id(0);");
+    helpers_.target().has_exchange ? in_sub_groups() : in_local_memory();
+    line("return x;");
+    return std::move(text_);
+  }
+
+ private:
+  void line(const std::string& text) { text_ += "  " + text + "\n"; }
+
+  void let(const std::string& name, const std::string& value) {
+    line(fmt::format("const {} {} = {};", type_name(dtype_), name, bare(value)));
+  }
+  std::string both(const std::string& a, const std::string& b) {
+    return bare(combine(helpers_, op_, {dtype_, 1, {a}}, {dtype_, 1, {b}}).pieces[0]);
+  }
+  std::string as_value(const std::string& text) const {
+    return is_bool(dtype_) ? fmt::format("({} != 0)", text) : text;
+  }
+
+  void show_all() {
+    line("barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);");
+    line("room[thread] = x;");
+    line("barrier(CLK_LOCAL_MEM_FENCE);");
+  }
+
+  // By exchange, and what is wider than a sub-group by halves through local memory.
+  void in_sub_groups() {
+    line("uint distance = 1;");
+    line(fmt::format(
+        "for (; distance < min({}u, (uint)get_max_sub_group_size()); distance *= 2) {{", width_));
+    const std::string_view word = is_bool(dtype_) ? "(uint)" : "";
+    let("y", as_value(fmt::format("sub_group_shuffle_xor({}x, distance)", word)));
+    line("x = " + both("x", "y") + ";");
+    line("}");
+    line(fmt::format("for (; distance < {}; distance *= 2) {{", width_));
+    show_all();
+    let("y", as_value("room[thread ^ distance]"));
+    line("x = " + both("x", "y") + ";");
+    line("}");
+  }
+
+  // Each thread takes what seven others hold, and again: few barriers, and no loops around them,
+  // with which PoCL 3.1 makes code that hangs.
+  void in_local_memory() {
+    constexpr std::int64_t radix = 8;
+    for (std::int64_t done = 1; done < width_; done *= radix) {
+      line("{");
+      show_all();
+      for (std::int64_t count = 1; count < radix && count * done < width_; count *= 2)
+        line("x = " + both("x", of_others(count, count, done)) + ";");
+      line("}");
+    }
+  }
+
+  // What threads at `first`, first + 1, …, so many, times the distance hold, in pairs of pairs.
+  std::string of_others(std::int64_t first, std::int64_t count, std::int64_t distance) {
+    std::string name = fmt::format("y{}_{}", first, count);
+    if (count == 1) {
+      let(name, as_value(fmt::format("room[thread ^ {}]", first * distance)));
+    } else {
+      const std::string a = of_others(first, count / 2, distance);
+      const std::string b = of_others(first + count / 2, count / 2, distance);
+      let(name, both(a, b));
+    }
+    return name;
+  }
+
+  Helpers& helpers_;
+  ReduceOp op_;
+  DType dtype_;
+  std::int64_t width_;
+  std::string text_;
+};
+
+}  // namespace
+
+std::string group_reduce(Helpers& helpers, ReduceOp op, DType dtype, std::int64_t width,
+                         const std::string& value, const std::string& room) {
+  constexpr std::string_view names[] = {"sum", "product", "greatest"};
+  const std::string name =
+      fmt::format("group_{}_{}_{}", names[static_cast<std::size_t>(op)], brisk::name(dtype), width);
+  helpers.define(
+      name, fmt::format("{0} {1}({0} x, __local {2}* room) {{\n{3}}}\n", type_name(dtype), name,
+                        memory_type_name(dtype), GroupReduction(helpers, op, dtype, width).text()));
+  return fmt::format("{}({}, {})", name, bare(value), room);
 }
 
 }  // namespace brisk::opencl_c

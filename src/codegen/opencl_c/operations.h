@@ -15,5 +15,10 @@ Value elementwise(Helpers& helpers, const Node& node, std::span<const Value> src
 /// a op b, of equal lanes.
 Value combine(Helpers& helpers, ReduceOp op, const Value& a, const Value& b);
 Value dot(Helpers& helpers, const Value& sum, const Value& a, const Value& b);
+/// What `width` neighbouring threads of a group hold in `value`, combined. All threads of the group
+/// must come there. `room` has an element in local memory for each of them, up to a multiple of
+/// `width`.
+std::string group_reduce(Helpers& helpers, ReduceOp op, DType dtype, std::int64_t width,
+                         const std::string& value, const std::string& room);
 
 }  // namespace brisk::opencl_c

@@ -1,6 +1,7 @@
 #include "codegen/opencl_c/render.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <unordered_map>
 
@@ -9,17 +10,20 @@
 
 #include "base/error.h"
 #include "codegen/decompose.h"
+#include "codegen/meetings.h"
 #include "codegen/opencl_c/helpers.h"
 #include "codegen/opencl_c/operations.h"
 #include "codegen/opencl_c/text.h"
+#include "graph/integer.h"
 
 namespace brisk::opencl_c {
 
 namespace {
 
 constexpr std::int64_t most_private_bytes =
-    1024;                                   // of a scratch local; larger ones are in the slab
-constexpr std::size_t longest_inline = 60;  // letters of an expression without a name
+    1024;                                     // of a scratch local; larger ones are in the slab
+constexpr std::size_t longest_inline = 60;    // letters of an expression without a name
+constexpr std::int64_t group_alignment = 16;  // bytes, of what groups get
 
 std::string symbol_of(const Kernel& kernel) { return "brisk_" + kernel.name; }
 
@@ -58,6 +62,13 @@ class Renderer {
     std::string text = fmt::format("// OpenCL C of the kernel {}\n", kernel_.name);
     if (uses_float64_) text += "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n";
     if (target_.has_half_convert) text += "#pragma OPENCL EXTENSION cl_khr_fp16 : enable\n";
+    if (target_.has_exchange) {
+      text += "#pragma OPENCL EXTENSION cl_khr_subgroups : enable\n";
+      text += "#pragma OPENCL EXTENSION cl_khr_subgroup_shuffle : enable\n";
+    }
+    if (target_.has_int8_dot) {
+      text += "#pragma OPENCL EXTENSION cl_khr_integer_dot_product : enable\n";
+    }
     return text + "#pragma OPENCL FP_CONTRACT ON\n\n";
   }
 
@@ -84,35 +95,51 @@ class Renderer {
 
   // ---- phases ------------------------------------------------------------------------------
 
+  bool in_groups() const { return target_.group_threads > 0; }
+
   std::string phase(const Node& body, std::size_t number) {
     lines_.clear();
     indent_ = 1;
     values_.clear();
-    const bool parallel =
-        body.is(Op::loop_) && static_cast<LoopKind>(body.ints(0)) == LoopKind::parallel;
-    line("if (first + (long)get_global_id(0) >= tasks) return;");
+    threads_ = threads_of(body);
+    accesses_ = in_groups() ? shared_accesses(body) : SharedAccesses();
+    meetings_.met();
+    const bool parallel = is_loop(body, LoopKind::parallel);
+    if (!in_groups()) line("if (first + (long)get_global_id(0) >= tasks) return;");
     for (const Node& node : topological_order({&body, 1})) declare(node);
+    if (in_groups()) declare_rooms(body);
     if (parallel) {
-      line("const long {} = first + (long)get_global_id(0);", range_name(body.src(0)));
-      statement(body.src(1));
-    } else {
-      statement(body);
+      line("const long {} = first + (long){}(0);", range_name(body.src(0)),
+           in_groups() ? "get_group_id" : "get_global_id");
     }
+    statement(parallel ? body.src(1) : body);
+    const std::string size = in_groups() ? std::to_string(threads_) : "GROUP";
     return fmt::format(
-        "__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))\nvoid {}_{}({}) {{\n{}}}\n\n",
-        symbol_of(kernel_), number, fmt::join(parameters(), ", "), lines_);
+        "__kernel __attribute__((reqd_work_group_size({}, 1, 1)))\nvoid {}_{}({}) {{\n{}}}\n\n",
+        size, symbol_of(kernel_), number, fmt::join(parameters(), ", "), lines_);
   }
 
   std::vector<std::string> parameters() const {
     std::vector<std::string> list;
     for (std::size_t i = 0; i < kernel_.params.size() + kernel_.workspace.size(); ++i) {
-      list.push_back(fmt::format("__global uchar* restrict b{0}, const long at{0}", i));
+      const std::string_view alone = exchanged(i) ? "" : " restrict";
+      list.push_back(fmt::format("__global uchar*{1} b{0}, const long at{0}", i, alone));
     }
     for (std::size_t i = 0; i < kernel_.variables.size(); ++i) {
       list.push_back(fmt::format("const long n{}", i));
     }
     list.emplace_back("__global uchar* restrict scratch, const long first, const long tasks");
     return list;
+  }
+
+  // Whether threads of a group may read there what others have written: the compiler must not take
+  // what this thread knows of it for all there is to know.
+  bool exchanged(std::size_t argument) const {
+    const auto is_it = [&](const Node& memory) {
+      return memory.is(Op::param_) && memory.ints(0) == static_cast<std::int64_t>(argument);
+    };
+    return std::any_of(accesses_.read.begin(), accesses_.read.end(), is_it) &&
+           std::any_of(accesses_.written.begin(), accesses_.written.end(), is_it);
   }
 
   void declare(const Node& node) {
@@ -122,7 +149,9 @@ class Renderer {
     }
     if (!node.is(Op::local_)) return;
     const std::string type = memory_type_name(node.dtype());
-    if (is_private(node)) {
+    if (memory_of(node) == Memory::shared) {
+      declare_shared(node.dtype(), pointer_name(node), node.ints(1));
+    } else if (is_private(node)) {
       line("{} {}[{}];", type, pointer_name(node), node.ints(1));
     } else {
       line(
@@ -132,15 +161,35 @@ class Renderer {
     }
   }
 
+  void declare_shared(DType dtype, const std::string& name, std::int64_t elements) {
+    line("__local {} {}[{}] __attribute__((aligned({})));", memory_type_name(dtype), name, elements,
+         group_alignment);
+  }
+
+  // An element for each thread, of each dtype in which threads combine what they hold.
+  void declare_rooms(const Node& body) {
+    std::map<DType, std::int64_t> widest;
+    for (const Node& node : topological_order({&body, 1})) {
+      if (!node.is(Op::group_reduce_)) continue;
+      std::int64_t& width = widest[node.src(0).dtype()];
+      width = std::max(width, node.ints(2));
+    }
+    for (const auto& [dtype, width] : widest) {
+      declare_shared(dtype, room_name(dtype), (threads_ + width - 1) / width * width);
+    }
+  }
+  static std::string room_name(DType dtype) { return fmt::format("room_{}", name(dtype)); }
+
   static std::string range_name(const Node& range) { return fmt::format("i{}", range.ints(0)); }
 
   static std::string pointer_name(const Node& pointer) {
     if (pointer.is(Op::param_)) return fmt::format("p{}", pointer.ints(0));
     const char letter = memory_of(pointer) == Memory::registers ? 'r' : 's';
-    return fmt::format("{}{}", letter, pointer.ints(0));
+    return fmt::format("{}{}", letter, pointer.ints(0));  // ids are the locals' own
   }
 
   static std::string_view space(const Node& pointer) {
+    if (is_local(pointer, Memory::shared)) return "__local";
     return pointer.is(Op::local_) && is_private(pointer) ? "__private" : "__global";
   }
 
@@ -171,16 +220,20 @@ class Renderer {
   // ---- statements --------------------------------------------------------------------------
 
   void statement(const Node& node) {
-    begin_statement(node);
     switch (node.op()) {
       case Op::block_:
         for (const Node& src : node.srcs()) statement(src);
         return;
-      case Op::loop_: return loop(node);
+      case Op::loop_:
+        if (is_loop(node, LoopKind::threads)) return threads_loop(node);
+        if (!in_groups() || !has_threads(node)) return loop(node);
+        // It begins as it was found, or as one of its rounds leaves it.
+        return meetings_.around(shared_accesses(node), [&] { loop(node); });
       case Op::branch_:
-        open(fmt::format("if ({})", bare(scalar(node.src(0)))));
-        statement(node.src(1));
-        return close();
+        if (!in_groups() || !has_threads(node)) return branch(node);
+        meet_before(shared_accesses(node.src(0)));
+        return meetings_.around({}, [&] { branch(node); });
+      case Op::group_reduce_: return group_reduce(node);
       case Op::store_: return store(node);
       case Op::prefetch_: return;  // a hint, which OpenCL's drivers do without
       default: unreachable("a statement");
@@ -203,7 +256,50 @@ class Renderer {
     }
   }
 
+  // ---- groups of threads ---------------------------------------------------------------------
+
+  void meet_before(const SharedAccesses& next) {
+    if (meetings_.wanted_before(next)) {
+      line("barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);");
+      meetings_.met();
+    }
+    meetings_.note(next);
+  }
+
+  // For the loop's threads, the first of the group.
+  void threads_loop(const Node& node) {
+    meet_before(shared_accesses(node));
+    const std::int64_t size = Size(node.src(0).src(0)).value();
+    open(size < threads_ ? fmt::format("if (get_local_id(0) < {})", size) : "");
+    line("const long {} = (long)get_local_id(0);", range_name(node.src(0)));
+    statement(node.src(1));
+    close();
+  }
+
+  void group_reduce(const Node& node) {
+    const DType dtype = node.src(0).dtype();
+    for (std::int64_t i = 0; i < node.ints(1); ++i) {
+      begin_statement(node);
+      const std::string place =
+          element(node.src(0), literal(constant_int(node.src(1).int_value() + i)), 0);
+      const std::string mine = is_bool(dtype) ? fmt::format("({} != 0)", place) : place;
+      line("{} = {};", place,
+           opencl_c::group_reduce(helpers_, static_cast<ReduceOp>(node.ints(0)), dtype,
+                                  node.ints(2), mine, room_name(dtype)));
+    }
+  }
+
+  // ---- statements of one thread --------------------------------------------------------------
+
+  void branch(const Node& node) {
+    begin_statement(node);
+    open(fmt::format("if ({})", bare(scalar(node.src(0)))));
+    statement(node.src(1));
+    close();
+  }
+
   void loop(const Node& node) {
+    begin_statement(node);
     check(static_cast<LoopKind>(node.ints(0)) != LoopKind::parallel, "a parallel loop is a phase");
     const std::string count = scalar(node.src(0).src(0));  // with its parentheses
     if (static_cast<LoopKind>(node.ints(0)) == LoopKind::unrolled) line("#pragma unroll");
@@ -214,6 +310,7 @@ class Renderer {
   }
 
   void store(const Node& node) {
+    begin_statement(node);
     const Node& pointer = node.src(0);
     const Node& index = node.src(1);
     const int lanes = std::max(index.lanes(), node.src(2).lanes());
@@ -229,7 +326,7 @@ class Renderer {
     const std::optional<Node> start =
         index.lanes() == 1 ? std::optional(index) : contiguous_start(index);
     if (start) {
-      store_neighbours(pointer, scalar(*start), lanes, stored, gate);
+      store_neighbours(pointer, *start, lanes, stored, gate);
     } else {
       store_each(pointer, value(index), lanes, stored, gate);
     }
@@ -244,11 +341,23 @@ class Renderer {
     return fmt::format("as_uchar{}(-{})", lanes, text);
   }
 
-  void store_neighbours(const Node& pointer, const std::string& start, int lanes,
-                        const Value& stored, const std::optional<Value>& gate) {
+  // How many neighbours an access may take at once as one aligned vector, given where it begins.
+  int aligned_lanes(const Node& pointer, const Node& start) const {
+    if (!in_groups() || space(pointer) == "__private") return 1;
+    int lanes = 1;
+    while (2 * lanes * byte_size(pointer.dtype()) <= group_alignment &&
+           is_multiple(start, 2L * lanes))
+      lanes *= 2;
+    return lanes;
+  }
+
+  void store_neighbours(const Node& pointer, const Node& start, int lanes, const Value& stored,
+                        const std::optional<Value>& gate) {
     const DType dtype = pointer.dtype();
+    const int aligned = aligned_lanes(pointer, start);
     const std::vector<int> widths = piece_lanes(lanes);
-    const std::string at = widths.size() > 1 ? named(DType::int64, 1, start) : start;
+    std::string at = scalar(start);
+    if (widths.size() > 1 || widths[0] > aligned) at = named(DType::int64, 1, at);
     int offset = 0;
     for (std::size_t i = 0; i < widths.size(); ++i) {
       const std::string text = in_memory(dtype, widths[i], operand(stored, i, widths[i]));
@@ -259,11 +368,32 @@ class Renderer {
         line("{};", helpers_.store(dtype, widths[i], space(pointer), to, text, gate->pieces[i]));
       } else if (widths[i] == 1) {
         line("{} = {};", element(pointer, at, offset), text);
+      } else if (aligned > 1) {
+        const int width = std::min(aligned, widths[i]);
+        const std::string whole = width < widths[i] ? named_memory(dtype, widths[i], text) : text;
+        for (int k = 0; k < widths[i]; k += width) {
+          line("*({} {}*)({}) = {};", space(pointer), memory_type_name(dtype, width),
+               place(pointer, at, offset + k), part(whole, k, width, widths[i]));
+        }
       } else {
         line("vstore{}({}, 0, {});", widths[i], text, to);
       }
       offset += widths[i];
     }
+  }
+
+  // The lanes from..from+lanes-1 of a vector of `all`.
+  static std::string part(const std::string& vector, int from, int lanes, int all) {
+    if (lanes == all) return vector;
+    std::string text = vector + ".s";
+    for (int i = 0; i < lanes; ++i) text += fmt::format("{:x}", from + i);
+    return text;
+  }
+
+  std::string named_memory(DType dtype, int lanes, const std::string& text) {
+    std::string name = fmt::format("t{}", next_name_++);
+    line("const {} {} = {};", memory_type_name(dtype, lanes), name, text);
+    return name;
   }
 
   void store_each(const Node& pointer, const Value& index, int lanes, const Value& stored,
@@ -474,7 +604,7 @@ class Renderer {
     }
     const std::optional<Node> start =
         index.lanes() == 1 ? std::optional(index) : contiguous_start(index);
-    if (start) return load_neighbours(node, scalar(*start), gate);
+    if (start) return load_neighbours(node, *start, gate);
     const Value places = value(index);
     Value result{node.dtype(), node.lanes(), {}};
     int lane = 0;
@@ -500,14 +630,15 @@ class Renderer {
     return gate ? fmt::format("({}){}", type_name(pointer.dtype()), text) : text;
   }
 
-  Value load_neighbours(const Node& node, const std::string& start,
-                        const std::optional<Value>& gate) {
+  Value load_neighbours(const Node& node, const Node& start, const std::optional<Value>& gate) {
     const Node& pointer = node.src(0);
     const DType dtype = node.dtype();
-    if (node.lanes() == 1) return {dtype, 1, {load_one(pointer, start, gate, 0)}};
+    std::string at = scalar(start);
+    if (node.lanes() == 1) return {dtype, 1, {load_one(pointer, at, gate, 0)}};
     Value result{dtype, node.lanes(), {}};
+    const int aligned = aligned_lanes(pointer, start);
     const std::vector<int> widths = piece_lanes(node.lanes());
-    const std::string at = widths.size() > 1 ? named(DType::int64, 1, start) : start;
+    if (widths.size() > 1 || widths[0] > aligned) at = named(DType::int64, 1, at);
     int offset = 0;
     for (std::size_t i = 0; i < widths.size(); ++i) {
       const int width = widths[i];
@@ -522,7 +653,8 @@ class Renderer {
       if (gate && gate->lanes > 1) {
         text = helpers_.load(dtype, width, space(pointer), from, gate->pieces[i]);
       } else {
-        text = fmt::format("vload{}(0, {})", width, from);
+        text = aligned > 1 ? aligned_load(pointer, at, offset, width, std::min(aligned, width))
+                           : fmt::format("vload{}(0, {})", width, from);
         if (gate) {
           text = fmt::format("({} ? {} : ({})(0))", gate->pieces[0], text,
                              memory_type_name(dtype, width));
@@ -536,6 +668,20 @@ class Renderer {
     return result;
   }
 
+  // `lanes` neighbours as vectors of `width`.
+  static std::string aligned_load(const Node& pointer, const std::string& at, int offset, int lanes,
+                                  int width) {
+    std::vector<std::string> parts;
+    for (int k = 0; k < lanes; k += width) {
+      parts.push_back(fmt::format("*(const {} {}*)({})", space(pointer),
+                                  memory_type_name(pointer.dtype(), width),
+                                  place(pointer, at, offset + k)));
+    }
+    if (parts.size() == 1) return "(" + parts[0] + ")";
+    return fmt::format("({})({})", memory_type_name(pointer.dtype(), lanes),
+                       fmt::join(parts, ", "));
+  }
+
   const Kernel& kernel_;
   const Target& target_;
   Helpers helpers_;
@@ -547,6 +693,9 @@ class Renderer {
   std::string lines_;
   int indent_ = 1;
   int next_name_ = 0;
+  std::int64_t threads_ = 1;  // of a group
+  SharedAccesses accesses_;   // of its threads
+  Meetings meetings_;
   std::unordered_map<Node, Value, NodeHash> values_;  // of the statement
   std::unordered_map<Node, int, NodeHash> uses_;      // in the statement
 };

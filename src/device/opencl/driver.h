@@ -35,16 +35,20 @@ enum DeviceProperty : std::uint32_t {
   float_abilities = 0x101b,
   cache_size = 0x101e,
   memory_size = 0x101f,
+  local_memory_type = 0x1022,
+  local_memory_size = 0x1023,
   is_available = 0x1027,
   has_compiler = 0x1028,
   device_name = 0x102b,
   driver_version = 0x102d,
+  device_version = 0x102f,
   extensions = 0x1030,
   native_float_lanes = 0x103a,
 };
 inline constexpr std::uint64_t type_cpu = 1U << 1;
 inline constexpr std::uint64_t float_has_fma = 1U << 5;
 inline constexpr std::uint64_t float_divides_right = 1U << 7;  // and takes roots so
+inline constexpr std::uint32_t local_memory_apart = 1;         // not a part of global memory
 inline constexpr std::uint64_t memory_read_write = 1U << 0;
 inline constexpr std::uint32_t code_binary_sizes = 0x1165;
 inline constexpr std::uint32_t code_binaries = 0x1166;

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "device/addressed_buffer.h"
+#include "device/opencl/abilities.h"
 #include "device/opencl/driver.h"
 
 namespace brisk {
@@ -37,21 +38,6 @@ DeviceInfo describe(const Driver& d, opencl::DeviceId device, std::size_t index)
   info.free_bytes = info.memory_bytes;
   info.cache_bytes = property<std::uint64_t>(d, device, cache_size);
   return info;
-}
-
-bool has_extension(const DeviceInfo& info, std::string_view name) {
-  return std::find(info.features.begin(), info.features.end(), name) != info.features.end();
-}
-
-bool is_processor(const Driver& d, opencl::DeviceId device) {
-  return (opencl::property<std::uint64_t>(d, device, opencl::type) & opencl::type_cpu) != 0;
-}
-
-// Work items of a group: what a GPU runs in step; on a CPU each is a thread's work by itself.
-std::size_t group_size(const Driver& d, opencl::DeviceId device) {
-  if (is_processor(d, device)) return 1;
-  const auto most = opencl::property<std::size_t>(d, device, opencl::max_work_group_size);
-  return std::clamp<std::size_t>(most, 1, 64);
 }
 
 // The driver's objects of one device, and where each of its buffers lies. Shared by the device, its
@@ -257,15 +243,10 @@ class Arguments {
 class OpenClDevice final : public Device {
  public:
   OpenClDevice(const Driver& d, opencl::DeviceId id, const DeviceInfo& info)
-      : session_(std::make_shared<Session>(d, id, info)), group_(group_size(d, id)) {
-    options_ = fmt::format("-w -cl-std=CL1.2 -DGROUP={}", group_);
-    const auto abilities = opencl::property<std::uint64_t>(d, id, opencl::float_abilities);
-    if ((abilities & opencl::float_divides_right) != 0) {
-      options_ += " -cl-fp32-correctly-rounded-divide-sqrt";
-    }
-  }
+      : session_(std::make_shared<Session>(d, id, info)), way_(opencl::way_of(d, id, info)) {}
 
   const DeviceInfo& info() const override { return session_->info(); }
+  Target target() { return opencl::target_of(session_->d, session_->id, way_, *this); }
 
   std::shared_ptr<Buffer> allocate(std::size_t bytes) override {
     void* address = session_->allocate(std::max<std::size_t>(bytes, 1));
@@ -320,15 +301,14 @@ class OpenClDevice final : public Device {
 
   std::unique_ptr<Program> load(std::span<const std::byte> object,
                                 const std::string& symbol) override {
-    return std::make_unique<OpenClProgram>(session_, object, symbol, options_);
+    return std::make_unique<OpenClProgram>(session_, object, symbol, way_.build_options);
   }
 
   // A kernel of the driver holds the arguments of its next run, and there is one slab for all.
   void launch(const Launch& launch) override {
-    const auto* program = static_cast<const OpenClProgram*>(launch.program);
     const std::lock_guard lock(launching_);
     for (std::size_t i = 0; i < launch.phase_tasks.size(); ++i) {
-      if (launch.phase_tasks[i] > 0) phase(program->kernel(i), launch, launch.phase_tasks[i]);
+      if (launch.phase_tasks[i] > 0) phase(i, launch);
     }
     session_->want(session_->d.flush(session_->queue), "starting kernels");
   }
@@ -339,14 +319,19 @@ class OpenClDevice final : public Device {
 
  private:
   // As many tasks at once as there is scratch memory for.
-  void phase(opencl::Kernel kernel, const Launch& launch, std::int64_t tasks) {
-    const std::int64_t group = static_cast<std::int64_t>(group_);
-    std::int64_t at_once = (tasks + group - 1) / group * group;
+  void phase(std::size_t number, const Launch& launch) {
+    const std::int64_t tasks = launch.phase_tasks[number];
+    const std::int64_t threads = way_.groups ? launch.phase_needs[number].threads : 1;  // of a task
+    const std::int64_t side = way_.tasks_together;
+    std::int64_t at_once = (tasks + side - 1) / side * side;
     if (launch.scratch_bytes > 0) {
-      const auto fit = static_cast<std::int64_t>(most_slab_bytes / launch.scratch_bytes);
-      at_once = std::min(at_once, std::max(fit / group, std::int64_t{1}) * group);
-      grow_slab(static_cast<std::size_t>(at_once) * launch.scratch_bytes);
+      const std::size_t each = launch.scratch_bytes * static_cast<std::size_t>(threads);
+      const auto fit = static_cast<std::int64_t>(most_slab_bytes / each);
+      at_once = std::min(at_once, std::max(fit / side, std::int64_t{1}) * side);
+      grow_slab(static_cast<std::size_t>(at_once) * each);
     }
+    const opencl::Kernel kernel = static_cast<const OpenClProgram*>(launch.program)->kernel(number);
+    const auto group = static_cast<std::size_t>(threads * side);
     for (std::int64_t first = 0; first < tasks; first += at_once) {
       Arguments arguments(*session_, kernel);
       for (const void* buffer : launch.buffers) arguments.add_memory(buffer);
@@ -354,11 +339,11 @@ class OpenClDevice final : public Device {
       arguments.add(launch.scratch_bytes > 0 ? session_->place(slab_->address()).memory : nullptr);
       arguments.add(first);
       arguments.add(tasks);
-      const std::int64_t left = (tasks - first + group - 1) / group * group;
-      const auto items = static_cast<std::size_t>(std::min(at_once, left));
-      session_->want(session_->d.run(session_->queue, kernel, 1, nullptr, &items, &group_, 0,
-                                     nullptr, nullptr),
-                     "launching a kernel");
+      const std::int64_t left = (tasks - first + side - 1) / side * side;
+      const auto items = static_cast<std::size_t>(std::min(at_once, left) * threads);
+      session_->want(
+          session_->d.run(session_->queue, kernel, 1, nullptr, &items, &group, 0, nullptr, nullptr),
+          "launching a kernel");
     }
   }
 
@@ -367,8 +352,7 @@ class OpenClDevice final : public Device {
   }
 
   std::shared_ptr<Session> session_;
-  std::size_t group_;
-  std::string options_;
+  opencl::Way way_;
   std::mutex launching_;
   std::shared_ptr<Buffer> slab_;
 };
@@ -406,25 +390,6 @@ std::unique_ptr<Device> make_opencl_device(int index) {
   return std::make_unique<OpenClDevice>(found.d, found.id, info);
 }
 
-Target opencl_target(int index) {
-  const auto [d, id] = find(index);
-  const DeviceInfo info = describe(d, id, static_cast<std::size_t>(index));
-  Target target;
-  target.isa = Isa::opencl_c;
-  target.cpu = info.name;
-  target.features = info.architecture;
-  const auto lanes = opencl::property<std::uint32_t>(d, id, opencl::native_float_lanes);
-  target.vector_bytes = std::clamp<int>(static_cast<int>(lanes) * 4, 16, 64);
-  target.has_fma = (opencl::property<std::uint64_t>(d, id, opencl::float_abilities) &
-                    opencl::float_has_fma) != 0;
-  target.has_float64 = has_extension(info, "cl_khr_fp64");
-  target.has_half_convert = has_extension(info, "cl_khr_fp16");
-  target.threads = std::max(1, info.compute_units * static_cast<int>(group_size(d, id)));
-  if (info.cache_bytes > 0 && info.compute_units > 0) {
-    const auto share = static_cast<std::int64_t>(info.cache_bytes) / info.compute_units;
-    target.l2_bytes = std::clamp<std::int64_t>(share, 256 << 10, 1 << 20);
-  }
-  return target;
-}
+Target opencl_target(Device& device) { return static_cast<OpenClDevice&>(device).target(); }
 
 }  // namespace brisk

@@ -5,16 +5,14 @@
 #include <array>
 #include <functional>
 
-#include "graph/idioms.h"
 #include "optimize/analysis.h"
+#include "optimize/ranking_form.h"
 #include "optimize/strategies/strategy.h"
 
 namespace brisk {
 
 namespace {
 
-constexpr std::int64_t shortest_row = 64;  // shorter ones are counted out
-constexpr std::int64_t longest_row = std::int64_t{1} << 28;
 constexpr int digit_bits = 8;
 constexpr std::int64_t digit_values = 1 << digit_bits;
 constexpr int digits = 32 / digit_bits;  // of a word
@@ -23,30 +21,13 @@ constexpr int digits = 32 / digit_bits;  // of a word
 // bits takes two rounds, the first for its lower half.
 class Ranking {
  public:
-  Ranking(const Part& part, Workshop& workshop)
-      : part_(part), workshop_(workshop), stores_(part.stages[0].stores) {}
-
-  bool recognise() {
-    const std::vector<Node> reductions = find_all(stores_, Op::reduce_);
-    if (reductions.size() != 1 || reductions[0].srcs().size() != 2) return false;
-    place_ = reductions[0];
-    const auto term = ranking_term(place_.src(0));
-    if (!term || op_of(place_) != ReduceOp::add || !(term->other == place_.src(1)) ||
-        !(term->at.src(0) == term->other.src(0))) {
-      return false;
-    }
-    at_ = term->at;
-    key_ = term->key;
-    const auto outer = std::find(part_.outer.begin(), part_.outer.end(), at_);
-    Substitution other = {{at_, term->other}};
-    if (outer == part_.outer.end() || !(substitute(key_, other) == term->other_key)) return false;
-    for (const Node& store : stores_) {
-      if (!depends_on(store.src(1), at_)) return false;
-    }
-    const std::int64_t length = Size(at_.src(0)).upper();
-    return is_integer(key_.dtype()) && byte_size(key_.dtype()) >= 4 && length >= shortest_row &&
-           length <= longest_row;
-  }
+  Ranking(const Part& part, const RankingForm& form, Workshop& workshop)
+      : part_(part),
+        workshop_(workshop),
+        stores_(part.stages[0].stores),
+        place_(form.place),
+        at_(form.at),
+        key_(form.key) {}
 
   Schedule run() {
     std::vector<Node> rows = part_.outer;
@@ -82,12 +63,8 @@ class Ranking {
   Node key_word(const Node& position, int round) const {
     Substitution values = row_;
     values[at_] = position;
-    const DType dtype = key_.dtype();
-    Node key = substitute(key_, values);
-    if (min_value(dtype) < 0) key = bit_xor(key, constant_int(min_value(dtype), dtype));
-    const DType bits = byte_size(dtype) == 8 ? DType::uint64 : DType::uint32;
-    if (dtype != bits) key = bitcast(key, bits);
-    if (bits == DType::uint32) return cast(key, DType::uint64);
+    const Node key = ordered_bits(substitute(key_, values));
+    if (key.dtype() == DType::uint32) return cast(key, DType::uint64);
     return round == 0 ? low_half(key) : shr(key, constant_int(32, DType::uint64));
   }
 
@@ -186,9 +163,9 @@ class Ranking {
 }  // namespace
 
 std::optional<Schedule> ranking(const Part& part, Workshop& workshop) {
-  Ranking strategy(part, workshop);
-  if (!strategy.recognise()) return std::nullopt;
-  return strategy.run();
+  const std::optional<RankingForm> form = ranking_form(part);
+  if (!form) return std::nullopt;
+  return Ranking(part, *form, workshop).run();
 }
 
 }  // namespace brisk

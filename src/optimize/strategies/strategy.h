@@ -108,6 +108,10 @@ std::optional<Schedule> group_attention(const Part& part, Workshop& workshop);
 std::optional<Schedule> group_matrix_vector(const Part& part, Workshop& workshop);
 /// For groups of threads: the same as contraction, without matrix units.
 std::optional<Schedule> group_contraction(const Part& part, Workshop& workshop);
+/// For groups of threads: the same as ranking.
+std::optional<Schedule> group_ranking(const Part& part, Workshop& workshop);
+/// For groups of threads: running sums, products and maxima of rows.
+std::optional<Schedule> group_running(const Part& part, Workshop& workshop);
 /// For groups of threads: stores to places that are read from memory.
 std::optional<Schedule> group_scatter(const Part& part, Workshop& workshop);
 /// For groups of threads: sums of columns; elementwise work; reductions and what is computed from
