@@ -89,9 +89,9 @@ class Fuser {
   // Nodes that must be in memory whatever it costs.
   void force_stores() {
     for (const Node& node : order_) {
+      if (node.is(Op::after_)) want_events(node);
       bool below = node.is(Op::reduce_);
       for (const Node& src : node.srcs()) below = below || (heavy_[src] && !wanted_.count(src));
-      if (node.is(Op::after_)) want_events(node);
       heavy_[node] = below;
       if (node.is(Op::store_) || node.is(Op::copy_)) wanted_.insert(node);
       if (node.is(Op::load_) && heavy_[node.src(0)]) want_table(node.src(0));
@@ -280,7 +280,7 @@ class Fuser {
   // What is loaded from at computed places: in memory it is as narrow as it was.
   void want_table(const Node& table) {
     const Node* at = &table;
-    while (widens(*at)) at = &at->src(0);
+    while (widens(*at) || at->is(Op::after_)) at = &at->src(0);
     want_whole(*at);
   }
 
@@ -432,13 +432,18 @@ class Fuser {
   // added up, those of a group.
   static Node product_in(const Node& node) {
     if (!node.is(Op::reduce_) || static_cast<ReduceOp>(node.ints(0)) != ReduceOp::add) return {};
+    NodeSet seen;
     std::vector<Node> stack = {node.src(0)};
     while (!stack.empty()) {
       const Node at = stack.back();
       stack.pop_back();
+      if (!seen.insert(at).second) continue;
       if (is_sum_of_products(at) && is_integer(at.dtype())) return at;
-      if (at.is(Op::mul_) || at.is(Op::add_) || at.is(Op::cast_) || is_movement(at.op()))
+      if (is_movement(at.op())) {
+        stack.push_back(at.src(0));
+      } else if (at.is(Op::mul_) || at.is(Op::add_) || at.is(Op::cast_)) {
         stack.insert(stack.end(), at.srcs().begin(), at.srcs().end());
+      }
     }
     return sums_products(node) ? node : Node();
   }

@@ -160,6 +160,19 @@ TEST(Fuse, WhatAWholeTableIsMadeOfIsStoredBeforeItIsGathered) {
   EXPECT_EQ(fuse({{root}}).stored, (NodeSet{table, root}));
 }
 
+TEST(Fuse, ATableThatIsReadLateStaysWhereItIs) {
+  const Node table = memory({64});
+  const Node first = sum(memory({64, 32}), {1});
+  const Node root = load(after(table, first), buffer(DType::int64, {1000}, nullptr));
+  EXPECT_EQ(fuse({{root}}).stored, (NodeSet{first, root}));
+}
+
+TEST(Fuse, ASumLooksForProductsOnceInWhatSeveralOfItsTermsAreMadeOf) {
+  Node x = memory({64, 64});
+  for (int i = 0; i < 60; ++i) x = add(x, after(x, memory({1})));  // 2^60 ways through it
+  EXPECT_EQ(fuse({{sum(x, {1})}}).kernels.size(), 1U);
+}
+
 TEST(Fuse, IndependentReadersOfOneInputShareALaunch) {
   const Node x = memory({64, 64});
   const Node rows = sum(x, {1});
