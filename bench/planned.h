@@ -11,10 +11,10 @@
 #include "engine/compile.h"
 #include "engine/plan_record.h"
 #include "engine/structure.h"
+#include "engine/winners.h"
 #include "graph/evaluate.h"
 #include "kernel/verify.h"
 #include "optimize/optimize.h"
-#include "schedule/memory_plan.h"
 #include "tensor/realize.h"
 
 namespace bench {
@@ -31,7 +31,9 @@ class Planned : public brisk::Executor {
     double most = 0;   // as they are counted: what is read again counts again
   };
 
-  explicit Planned(const std::string& cpu) : target_(brisk::target_for(cpu)) {}
+  /// Intermediate values take at most so many bytes; 0: as many as they do.
+  explicit Planned(const std::string& cpu, std::int64_t budget = 0)
+      : target_(brisk::target_for(cpu)), budget_(budget) {}
 
   std::vector<brisk::Node> realize(std::span<const brisk::Node> roots,
                                    const brisk::VariableValues& values) override {
@@ -43,14 +45,14 @@ class Planned : public brisk::Executor {
     std::string structure;
     brisk::append_structure(structure, wanted, buffers);
     std::vector<brisk::LoweredKernel> lowered;
-    const brisk::PlanRecord record = schedule_graph(wanted, buffers, target_, lowered);
+    const brisk::PlanRecord record = schedule_graph(wanted, buffers, target_, lowered, budget_);
     std::vector<brisk::Node> temporaries;
     for (const auto& [dtype, shape] : record.temporaries)
       temporaries.push_back(allocate(dtype, known(shape, values)));
-    temporary_bytes_ = std::max(temporary_bytes_, most_alive(record, temporaries));
     const auto memory = [&](const brisk::PlanRecord::Place& place) {
       return (place.temporary ? temporaries : buffers)[static_cast<std::size_t>(place.number)];
     };
+    brisk::Workspaces workspaces;
     for (std::size_t i = 0; i < lowered.size(); ++i) {
       const auto& step = record.steps[i];
       brisk::Variables variables;
@@ -67,10 +69,14 @@ class Planned : public brisk::Executor {
         kernel.bytes += std::min(counted, bytes_of(memory(step.arguments[a])) *
                                               (param.read && param.written ? 2.0 : 1.0));
       }
-      kernel.name = named(lowered[i]);
+      const Optimized& optimized = optimized_for(lowered[i]);
+      kernel.name = optimized.name;
+      workspaces.push_back(optimized.workspace);
       kernels_.push_back(std::move(kernel));
       lowered_.push_back(std::move(lowered[i]));
     }
+    temporary_bytes_ =
+        std::max(temporary_bytes_, static_cast<double>(plan_memory(record, workspaces).total));
     std::vector<brisk::Node> result;
     std::size_t next = 0;
     for (const brisk::Node& root : roots)
@@ -99,7 +105,7 @@ class Planned : public brisk::Executor {
     lowered_.clear();
     temporary_bytes_ = 0;
   }
-  /// Alive at once, of the largest plan since the last clear().
+  /// Of intermediate values, of the largest plan since the last clear().
   double temporary_bytes() const { return temporary_bytes_; }
 
  private:
@@ -108,43 +114,31 @@ class Planned : public brisk::Executor {
     for (const std::int64_t size : evaluate_shape(shape, values)) result.emplace_back(size);
     return result;
   }
-  static double most_alive(const brisk::PlanRecord& record,
-                           const std::vector<brisk::Node>& temporaries) {
-    std::vector<brisk::Interval> intervals;
-    for (const brisk::Node& node : temporaries)
-      intervals.push_back({-1, -1, static_cast<std::int64_t>(bytes_of(node))});
-    const auto last = static_cast<std::int64_t>(record.steps.size());
-    const auto touch = [&](const brisk::PlanRecord::Place& place, std::int64_t step) {
-      if (!place.temporary) return;
-      brisk::Interval& interval = intervals[static_cast<std::size_t>(place.number)];
-      if (interval.first < 0) interval.first = step;
-      interval.last = step;
-    };
-    for (std::int64_t i = 0; i < last; ++i) {
-      for (const auto& place : record.steps[static_cast<std::size_t>(i)].arguments) touch(place, i);
-    }
-    for (const auto& place : record.roots) touch(place, last);
-    return static_cast<double>(plan_memory(intervals).total);
-  }
   static double bytes_of(const brisk::Node& node) {
     return static_cast<double>(element_count(node.shape()).value()) * byte_size(node.dtype());
   }
+  struct Optimized {
+    std::string name;
+    std::vector<brisk::Kernel::Workspace> workspace;
+  };
   // Kernels that are the same are optimized once.
-  const std::string& named(const brisk::LoweredKernel& kernel) {
-    std::string& name = names_[structure_of(kernel)];
-    if (!name.empty()) return name;
-    const brisk::Kernel optimized = optimize(kernel, target_);
+  const Optimized& optimized_for(const brisk::LoweredKernel& kernel) {
+    const auto [known, fresh] = optimized_.try_emplace(structure_of(kernel));
+    if (!fresh) return known->second;
+    brisk::Decisions decisions(winners_for(target_));
+    const brisk::Kernel optimized = optimize(kernel, target_, decisions);
     verify_kernel(optimized, "optimize");
-    name = optimized.name;
+    std::string name = optimized.name;
     for (const brisk::PhaseNeeds& needs : phase_needs(optimized)) {
       if (needs.shared_bytes > std::max(target_.shared_bytes, target_.tile_bytes))
         name += " (TOO MUCH SHARED MEMORY)";
     }
-    return name;
+    return known->second = {std::move(name), optimized.workspace};
   }
 
   brisk::Target target_;
-  std::map<std::string, std::string> names_;
+  std::int64_t budget_;
+  std::map<std::string, Optimized> optimized_;  // by structure
   std::vector<Kernel> kernels_;
   std::vector<brisk::LoweredKernel> lowered_;
   double temporary_bytes_ = 0;

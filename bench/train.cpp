@@ -10,7 +10,9 @@
 //   brisk_bench_train --show KERNEL --target sm_90a NAME…
 //                                 and what each kernel of this name computes
 //   brisk_bench_train attention   the gradients of attention, on a GPU
-// With --list first, every kernel in the order of launches too.
+// With --list first, every kernel in the order of launches too; with --memory 8G, intermediate
+// values take no more than that.
+#include "base/options.h"
 #include "engine/backends.h"
 #include "kernel/print.h"
 #include "measure.h"
@@ -139,6 +141,7 @@ const Case cases[] = {
 };
 
 bool listing = false;
+StepOptions step_options;
 std::string shown;
 
 // The kernels of a step on a target that may not be here, the same ones together.
@@ -146,7 +149,7 @@ void plan(const Case& each, Planned& planned) {
   Training training = each.training();
   const Tensor x = each.x();
   const Tensor y = each.y();
-  Step recorded([&] { return step(training, x, y).loss; });
+  Step recorded([&] { return step(training, x, y).loss; }, step_options);
   planned.clear();
   const double took = seconds([&] { recorded(); });
   struct Sum {
@@ -191,7 +194,7 @@ void measure(const Case& each, Table& table) {
   Training training = each.training();
   const Tensor x = each.x();
   const Tensor y = each.y();
-  Step recorded([&] { return step(training, x, y).loss; });
+  Step recorded([&] { return step(training, x, y).loss; }, step_options);
   const double first = seconds([&] { recorded()[0].item<float>(); });
   const double replayed = one_round([&] { recorded()[0].item<float>(); }, {.seconds_per_side = 1});
   const std::optional<double> after = free_bytes();
@@ -274,8 +277,18 @@ int main(int argc, char** argv) {
     argv += 2;
     argc -= 2;
   }
+  if (argc > 2 && argv[1] == std::string_view("--memory")) {
+    const auto bytes = parse_bytes(argv[2]);
+    if (!bytes) {
+      fmt::print(stderr, "--memory is \"{}\"; it may be bytes, as 8G\n", argv[2]);
+      return 2;
+    }
+    step_options.memory = *bytes;
+    argv += 2;
+    argc -= 2;
+  }
   if (argc > 2 && argv[1] == std::string_view("--target")) {
-    Planned planned(argv[2]);
+    Planned planned(argv[2], step_options.memory);
     use_executor(&planned);
     const std::set<std::string> named(argv + 3, argv + argc);
     for (const Case& each : cases) {

@@ -29,6 +29,7 @@ struct Options {
   double lr = 2e-3, weight_decay = 0.1, clip = 1;
   std::string precision = "float32";
   std::uint64_t seed = 1;
+  std::int64_t memory = 0;
 };
 
 Options parse(int argc, char** argv) {
@@ -53,6 +54,9 @@ Options parse(int argc, char** argv) {
   app.add_option("--precision", o.precision, "of products: float32, bfloat16, fp8 or int8")
       ->check(CLI::IsMember({"float32", "bfloat16", "fp8", "int8"}));
   app.add_option("--every", o.every, "steps between held-out losses and checkpoints");
+  app.add_option("--memory", o.memory,
+                 "bytes, as 8G, that a step's intermediate values may take; 0: as many as they do")
+      ->transform(CLI::AsSizeValue(false));
   app.add_option("--seed", o.seed);
   try {
     app.parse(argc, argv);
@@ -122,14 +126,15 @@ void train(const Options& o) {
   const Tensor x = empty({o.rows, o.model.context}, DType::int32);
   const Tensor y = empty({o.rows, o.model.context}, DType::int32);
   const std::vector<Tensor> parameters = nn::parameters(model);
-  Step step([&] {
+  const auto learn = [&] {
     const Tensor loss = model.loss(x, y, products);
     loss.backward();
     const Tensor norm = nn::clip_grad_norm(parameters, o.clip);
     optimizer.step();
     optimizer.zero_grad();
     return std::vector<Tensor>{loss, norm};
-  });
+  };
+  Step step(learn, {.memory = o.memory});
   Evaluation held_out(model, products, text.held_out, o.rows);
 
   const fs::path checkpoint = o.out / "checkpoint.safetensors";

@@ -22,6 +22,7 @@
 // outlives the Step.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -33,12 +34,22 @@
 
 namespace brisk {
 
+struct StepOptions {
+  /// Bytes that the step's intermediate values may take: activations, gradients on their way; not
+  /// parameters, the optimizer's state or what the function returns. What they would take beyond
+  /// is computed again where it is read, cheap and large values first, with the same random
+  /// numbers; results differ in last bits at most. UserError at the first run where that does not
+  /// do, with what would. 0: no limit but BRISK_MEMORY's.
+  std::int64_t memory = 0;
+};
+
 class Step {
  public:
   /// A function without arguments that returns a Tensor, a std::vector of them, or nothing.
   template <typename Function>
   requires std::is_invocable_v<Function&>
-  explicit Step(Function function) : Step(Recorded(listing(std::move(function)))) {}
+  explicit Step(Function function, const StepOptions& options = {})
+      : Step(Recorded(listing(std::move(function))), options) {}
   ~Step();
   Step(Step&&) noexcept;
   Step& operator=(Step&&) noexcept;
@@ -52,10 +63,12 @@ class Step {
   };
   /// Runs the step kernel by kernel. Where the evaluator computes there are none.
   std::vector<KernelTime> timed();
+  /// Bytes that intermediate values take; 0 before the first run, and where the evaluator computes.
+  std::int64_t memory() const;
 
  private:
   using Recorded = std::function<std::vector<Tensor>()>;
-  explicit Step(Recorded function);
+  Step(Recorded function, const StepOptions& options);
 
   template <typename Function>
   static Recorded listing(Function function) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cstdlib>
+#include <limits>
 
 #include "base/error.h"
 
@@ -11,7 +12,7 @@ namespace brisk {
 
 namespace {
 
-constexpr std::array<OptionInfo, 9> list = {{
+constexpr std::array<OptionInfo, 10> list = {{
     {"BRISK_DEBUG",
      "what to show on stderr: 1 kernels with their time, GFLOP/s and GB/s (of work at the upper "
      "bounds of sizes), 2 also graphs and kernels as they are lowered, 3 also as they are "
@@ -34,6 +35,10 @@ constexpr std::array<OptionInfo, 9> list = {{
     {"BRISK_OPENCL_GROUPS",
      "whether kernels of OpenCL devices are for groups of work items with local memory", "0 or 1",
      "1 on GPUs, 0 on CPUs"},
+    {"BRISK_MEMORY",
+     "bytes that the intermediate values of a computation may take: what they would take beyond is "
+     "computed again where it is read",
+     "a whole number from 1, of bytes or with K, M or G of 1024, 1024² or 1024³", "no limit"},
 }};
 
 // Reads the variables of `list` and says of a bad one what its row says.
@@ -106,6 +111,18 @@ std::string cache_folder(const Reader& reader) {
 
 std::span<const OptionInfo> option_list() { return list; }
 
+std::optional<std::int64_t> parse_bytes(std::string_view text) {
+  constexpr std::string_view units = "KMG";
+  const std::size_t unit = text.empty() ? units.npos : units.find(text.back());
+  if (unit != units.npos) text.remove_suffix(1);
+  const int shift = unit == units.npos ? 0 : 10 * (static_cast<int>(unit) + 1);
+  std::int64_t number = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const bool whole = error == std::errc{} && stop == text.data() + text.size();
+  if (!whole || number < 1 || number > std::numeric_limits<std::int64_t>::max() >> shift) return {};
+  return number << shift;
+}
+
 Options parse_options(Lookup lookup) {
   const Reader reader(lookup);
   Options result;
@@ -118,6 +135,11 @@ Options parse_options(Lookup lookup) {
   result.cache = cache_folder(reader);
   reader.number<std::int64_t>("BRISK_CACHE_LIMIT_MB", 1, 1'000'000, result.cache_limit_mb);
   reader.number<std::int64_t>("BRISK_TUNE", 0, 86400, result.tune);
+  if (const auto memory = reader.text("BRISK_MEMORY"); !memory.empty()) {
+    const auto bytes = parse_bytes(memory);
+    if (!bytes) reader.refuse("BRISK_MEMORY");
+    result.memory = *bytes;
+  }
   if (const auto cpu = reader.text("BRISK_CPU"); !cpu.empty()) {
     constexpr std::array<std::string_view, 4> known = {"native", "x86-64-v2", "x86-64-v3",
                                                        "x86-64-v4"};

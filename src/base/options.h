@@ -20,6 +20,7 @@ struct Options {
   std::string cpu = "native";          // BRISK_CPU
   std::int64_t tune = 0;               // BRISK_TUNE, seconds
   std::optional<bool> opencl_groups;   // BRISK_OPENCL_GROUPS; empty: by the device
+  std::int64_t memory = 0;             // BRISK_MEMORY, bytes; 0: no limit
 };
 
 /// One row of the list, as `brisk --help` and the documentation print it.
@@ -31,6 +32,9 @@ struct OptionInfo {
 };
 
 std::span<const OptionInfo> option_list();
+
+/// "8G": bytes, or K, M or G of 1024, 1024² or 1024³; nothing where it is neither, or is 0.
+std::optional<std::int64_t> parse_bytes(std::string_view text);
 
 /// Looks a variable up: its value, or null where it is not set.
 using Lookup = const char* (*)(const char* name);

@@ -91,14 +91,14 @@ std::shared_ptr<const PlanRecord> Engine::Loaded::known_plan(const std::string& 
 
 std::shared_ptr<const PlanRecord> Engine::Loaded::plan(
     const std::string& key, std::span<const Node> roots, std::span<const Node> buffers,
-    Engine& engine, std::vector<std::shared_ptr<LoadedKernel>>& result) {
+    Engine& engine, std::int64_t memory, std::vector<std::shared_ptr<LoadedKernel>>& result) {
   // Verification and tuning need the kernels as they were lowered, which no cache has.
   const bool tune = Tuner::shared().wants(key);
   std::shared_ptr<const PlanRecord> record = options().verify || tune ? nullptr : known_plan(key);
   if (!record || !get(*record, {}, engine, result)) {
     std::vector<LoweredKernel> lowered;
     record = std::make_shared<const PlanRecord>(
-        schedule_graph(roots, buffers, engine.target(), lowered));
+        schedule_graph(roots, buffers, engine.target(), lowered, memory));
     if (tune) {
       const std::vector<std::string> tuned =
           Tuner::shared().tune(*record, lowered, buffers, engine);

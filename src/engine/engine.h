@@ -52,8 +52,10 @@ class Engine {
 class Plan {
  public:
   /// Schedules and compiles the computation of `roots`. Buffers among the sources are read where
-  /// they are at every run; graph stores write theirs.
-  Plan(std::span<const Node> roots, Engine& engine);
+  /// they are at every run; graph stores write theirs. Intermediate values take no more than so
+  /// many bytes: what they would take beyond is computed again (schedule/rematerialize.h);
+  /// UserError where that does not do. 0: as BRISK_MEMORY says.
+  Plan(std::span<const Node> roots, Engine& engine, std::int64_t memory = 0);
   ~Plan();
   Plan(Plan&&) noexcept;
   Plan& operator=(Plan&&) noexcept;

@@ -1,5 +1,6 @@
 #include "engine/explain.h"
 
+#include "base/options.h"
 #include "engine/backends.h"
 #include "engine/plan_record.h"
 #include "engine/structure.h"
@@ -17,7 +18,7 @@ Explanation::Explanation(std::span<const Node> roots, const Engine& engine) : en
   std::string structure;
   std::vector<Node> buffers;
   append_structure(structure, roots, buffers);
-  schedule_graph(roots, buffers, engine.target(), lowered_);
+  schedule_graph(roots, buffers, engine.target(), lowered_, options().memory);
 }
 
 std::string Explanation::lowered(std::size_t kernel) const { return print(lowered_.at(kernel)); }

@@ -28,6 +28,7 @@ struct Engine::Loaded {
   /// The plan of a graph with its kernels: known to this process, from the cache, or made now.
   std::shared_ptr<const PlanRecord> plan(const std::string& key, std::span<const Node> roots,
                                          std::span<const Node> buffers, Engine& engine,
+                                         std::int64_t memory,
                                          std::vector<std::shared_ptr<LoadedKernel>>& kernels);
 
  private:

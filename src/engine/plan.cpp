@@ -88,48 +88,33 @@ void want_no_copies(std::span<const Node> roots, Engine& engine) {
 
 }  // namespace
 
-Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique<Impl>()) {
+Plan::Plan(std::span<const Node> roots, Engine& engine, std::int64_t budget)
+    : impl_(std::make_unique<Impl>()) {
   want_no_copies(roots, engine);
+  if (budget == 0) budget = options().memory;
   Impl& plan = *impl_;
   plan.engine = &engine;
   std::string key = "plan " + compiler_identity() + fingerprint(engine.target()) + "\n";
+  if (budget > 0) key += fmt::format("memory {}\n", budget);
   std::vector<Node> buffers;
   append_structure(key, roots, buffers);
   std::vector<std::shared_ptr<LoadedKernel>> kernels;
   const std::shared_ptr<const PlanRecord> found =
-      engine.loaded_->plan(key, roots, buffers, engine, kernels);
+      engine.loaded_->plan(key, roots, buffers, engine, budget, kernels);
   const PlanRecord& record = *found;
 
   // Memory: roots get their own; everything else, working memory included, shares an arena.
-  const std::size_t count = record.temporaries.size();
-  std::vector<std::shared_ptr<Buffer>> own(count);
+  std::vector<std::shared_ptr<Buffer>> own(record.temporaries.size());
   for (const PlanRecord::Place& root : record.roots) {
     if (!root.temporary || own[static_cast<std::size_t>(root.number)]) continue;
     const auto& temporary = record.temporaries[static_cast<std::size_t>(root.number)];
     own[static_cast<std::size_t>(root.number)] = engine.device_->allocate(
         static_cast<std::size_t>(upper_bytes(temporary.dtype, temporary.shape)));
   }
-  std::vector<Interval> intervals(count, Interval{-1, -1, 0});
-  std::vector<std::size_t> first_workspace;
-  for (std::size_t i = 0; i < record.steps.size(); ++i) {
-    const auto step = static_cast<std::int64_t>(i);
-    for (const PlanRecord::Place& place : record.steps[i].arguments) {
-      if (!place.temporary || own[static_cast<std::size_t>(place.number)]) continue;
-      Interval& interval = intervals[static_cast<std::size_t>(place.number)];
-      const auto& temporary = record.temporaries[static_cast<std::size_t>(place.number)];
-      if (interval.first < 0)
-        interval = {step, step, upper_bytes(temporary.dtype, temporary.shape)};
-      interval.last = step;
-    }
-    first_workspace.push_back(intervals.size());
-    for (const auto& workspace : kernels[i]->header.workspace) {
-      intervals.push_back({step, step, upper_bytes(workspace.dtype, {workspace.elements})});
-    }
-  }
-  for (Interval& interval : intervals) {
-    if (interval.first < 0) interval = {0, 0, 0};  // has memory of its own
-  }
-  const MemoryPlan memory = plan_memory(intervals);
+  Workspaces workspaces;
+  for (const auto& kernel : kernels) workspaces.push_back(kernel->header.workspace);
+  const MemoryPlan memory = plan_memory(record, workspaces);
+  if (budget > 0 && memory.total > budget) refuse_budget(budget, memory.total);
   plan.arena_bytes = memory.total;
   plan.lower_bound = memory.lower_bound;
   if (memory.total > 0) {
@@ -159,6 +144,7 @@ Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique
         static_cast<std::size_t>(upper_bytes(buffers[number].dtype(), buffers[number].shape()));
     return {std::move(buffer), offset, bytes - std::min(offset, bytes)};
   };
+  std::size_t workspace = record.temporaries.size();
   for (std::size_t i = 0; i < record.steps.size(); ++i) {
     std::vector<void*> addresses;
     std::vector<ArgumentMemory> arguments;
@@ -175,9 +161,8 @@ Plan::Plan(std::span<const Node> roots, Engine& engine) : impl_(std::make_unique
       addresses.push_back(static_cast<std::byte*>(argument.memory->address()) + argument.offset);
       if (kernels[i]->lowered) arguments.push_back(std::move(argument));
     }
-    for (std::size_t w = 0; w < kernels[i]->header.workspace.size(); ++w) {
-      addresses.push_back(in_arena(first_workspace[i] + w));
-    }
+    for (std::size_t w = 0; w < kernels[i]->header.workspace.size(); ++w)
+      addresses.push_back(in_arena(workspace++));
     PreparedLaunch launch(kernels[i]->header, *kernels[i]->program, std::move(addresses),
                           record.steps[i].variables);
     plan.steps.push_back({kernels[i], std::move(launch), std::move(arguments), record.steps[i].work,

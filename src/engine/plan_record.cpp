@@ -1,19 +1,8 @@
 #include "engine/plan_record.h"
 
 #include <algorithm>
-#include <unordered_map>
 
-#include "base/error.h"
-#include "engine/compile.h"
-#include "engine/offsets.h"
 #include "engine/pack.h"
-#include "graph/rules_simplify.h"
-#include "graph/verify.h"
-#include "kernel/lower.h"
-#include "kernel/verify.h"
-#include "schedule/channels_last.h"
-#include "schedule/fuse.h"
-#include "schedule/versions.h"
 
 namespace brisk {
 
@@ -86,66 +75,25 @@ std::int64_t upper_bytes(DType dtype, const Shape& shape) {
   return std::max<std::int64_t>(count, 1);
 }
 
-PlanRecord schedule_graph(std::span<const Node> given, std::span<const Node> buffers,
-                          const Target& target, std::vector<LoweredKernel>& kernels) {
-  verify_graph(given, "tensor");
-  std::vector<Node> roots = simplify(given);
-  verify_graph(roots, "simplify");
-  if (target.copying_threads > 0) {
-    roots = simplify(with_channels_last(roots));
-    verify_graph(roots, "channels_last");
+MemoryPlan plan_memory(const PlanRecord& record, const Workspaces& workspaces) {
+  std::vector<Interval> intervals;
+  for (const auto& [dtype, shape] : record.temporaries)
+    intervals.push_back({-1, -1, upper_bytes(dtype, shape)});
+  for (const PlanRecord::Place& root : record.roots) {
+    if (root.temporary) intervals[static_cast<std::size_t>(root.number)].bytes = 0;
   }
-  // Values get memory of their own, even those that are found to be what some memory holds.
-  const auto is_memory = [](const Node& root) {
-    return root.is(Op::buffer_) || root.is(Op::store_);
-  };
-  for (std::size_t i = 0; i < roots.size(); ++i) {
-    if (is_memory(roots[i]) && !is_memory(given[i])) roots[i] = copy_to(roots[i], "");
-  }
-  const auto computed = [&] {
-    std::vector<Node> nodes;
-    for (const Node& root : roots) {
-      if (!root.is(Op::buffer_)) nodes.push_back(root);
+  for (std::size_t i = 0; i < record.steps.size(); ++i) {
+    const auto step = static_cast<std::int64_t>(i);
+    for (const PlanRecord::Place& place : record.steps[i].arguments) {
+      if (!place.temporary) continue;
+      Interval& interval = intervals[static_cast<std::size_t>(place.number)];
+      interval.last = step;
+      if (interval.first < 0) interval.first = step;
     }
-    return nodes;
-  };
-  KernelList list = fuse(computed(), target);
-  while (!list.overwritten.empty()) {
-    roots = read_copies(roots, list.overwritten);
-    verify_graph(roots, "read_copies");
-    list = fuse(computed(), target);
+    for (const Kernel::Workspace& workspace : workspaces[i])
+      intervals.push_back({step, step, upper_bytes(workspace.dtype, {workspace.elements})});
   }
-  PlanRecord record;
-  std::unordered_map<Node, int, NodeHash> temporaries;
-  const auto place = [&](const Node& node) -> PlanRecord::Place {
-    const Node& memory = memory_of(node);
-    if (memory.attr().storage) {
-      const auto at = std::find(buffers.begin(), buffers.end(), memory);
-      check(at != buffers.end(), "a buffer of the graph");
-      return {false, static_cast<int>(at - buffers.begin()), 0};
-    }
-    const auto [at, fresh] =
-        temporaries.emplace(memory, static_cast<int>(record.temporaries.size()));
-    if (fresh) record.temporaries.push_back({memory.dtype(), memory.shape()});
-    return {true, at->second, 0};
-  };
-  for (const ScheduledKernel& kernel : list.kernels) {
-    Lowering lowering = lower(kernel.outputs, list.stored);
-    verify_kernel(lowering.kernel, "lower");
-    PlanRecord::Step step;
-    const std::vector<std::int64_t> offsets = take_offsets(lowering.kernel);
-    step.key = kernel_key(lowering.kernel, target);
-    for (std::size_t i = 0; i < lowering.arguments.size(); ++i) {
-      step.arguments.push_back(place(lowering.arguments[i]));
-      step.arguments.back().offset = offsets[i];
-    }
-    step.variables = lowering.kernel.variables;
-    step.work = count_work(lowering.kernel);
-    record.steps.push_back(std::move(step));
-    kernels.push_back(std::move(lowering.kernel));
-  }
-  for (const Node& root : roots) record.roots.push_back(place(root));
-  return record;
+  return plan_memory(intervals);
 }
 
 }  // namespace brisk

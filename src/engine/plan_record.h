@@ -12,6 +12,7 @@
 #include "engine/work.h"
 #include "graph/node.h"
 #include "kernel/kernel.h"
+#include "schedule/memory_plan.h"
 
 namespace brisk {
 
@@ -44,8 +45,19 @@ struct PlanRecord {
 /// Bytes of an array where its sizes are at their upper bounds; at least 1.
 std::int64_t upper_bytes(DType dtype, const Shape& shape);
 
-/// Simplifies, schedules and lowers; `kernels` receives one lowered kernel per step.
+/// Simplifies, schedules and lowers; `kernels` receives one lowered kernel per step. Intermediate
+/// values take at most `memory` bytes, unless that is 0 (engine.h, Plan).
 PlanRecord schedule_graph(std::span<const Node> roots, std::span<const Node> buffers,
-                          const Target& target, std::vector<LoweredKernel>& kernels);
+                          const Target& target, std::vector<LoweredKernel>& kernels,
+                          std::int64_t memory = 0);
+
+using Workspaces = std::vector<std::vector<Kernel::Workspace>>;  // of the kernels, step by step
+
+/// Where in one block the temporaries lie, then the workspaces. Roots, which have memory of their
+/// own, are of no bytes.
+MemoryPlan plan_memory(const PlanRecord& record, const Workspaces& workspaces);
+
+/// UserError: the budget is less than the least that was found to do.
+[[noreturn]] void refuse_budget(std::int64_t bytes, std::int64_t least);
 
 }  // namespace brisk

@@ -62,11 +62,13 @@ double operation_cost(const Node& node) {
 
 class Fuser {
  public:
-  Fuser(std::span<const Node> roots, const Target& target)
+  Fuser(std::span<const Node> roots, const Target& target, std::span<const Node> sequence)
       : copies_tiles_(target.copying_threads > 0),
         runs_groups_(target.group_threads > 0),
-        order_(topological_order(roots)) {
-    for (const Node& root : roots) wanted_.insert(root);
+        wanted_(roots.begin(), roots.end()) {
+    std::vector<Node> nodes(sequence.begin(), sequence.end());
+    nodes.insert(nodes.end(), roots.begin(), roots.end());
+    order_ = topological_order(nodes);
   }
 
   KernelList run() {
@@ -1174,8 +1176,8 @@ double elements(const Shape& shape) {
   return count;
 }
 
-KernelList fuse(std::span<const Node> roots, const Target& target) {
-  return Fuser(roots, target).run();
+KernelList fuse(std::span<const Node> roots, const Target& target, std::span<const Node> sequence) {
+  return Fuser(roots, target, sequence).run();
 }
 
 }  // namespace brisk

@@ -5,6 +5,7 @@
 // evaluated (a reduction read at index i from a kernel over i, j is computed once per i).
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <unordered_set>
 #include <vector>
@@ -17,8 +18,9 @@ namespace brisk {
 using NodeSet = std::unordered_set<Node, NodeHash>;
 
 struct ScheduledKernel {
-  std::vector<Node> outputs;  // stored nodes that it computes, graph stores among them
-  std::vector<Node> inputs;   // memory that it reads: buffers and stored nodes of earlier kernels
+  std::vector<Node> outputs;   // stored nodes that it computes, graph stores among them
+  std::vector<Node> inputs;    // memory that it reads: buffers and stored nodes of earlier kernels
+  std::int64_t workspace = 0;  // bytes that it works in besides, where that is known
 };
 
 struct KernelList {
@@ -32,7 +34,9 @@ struct KernelList {
 /// Of the shape; at most, where it depends on variables.
 double elements(const Shape& shape);
 
-/// Schedules the computation of `roots`: non-buffer nodes whose values must end up in memory.
-KernelList fuse(std::span<const Node> roots, const Target& target = {});
+/// Schedules the computation of `roots`: non-buffer nodes whose values must end up in memory. What
+/// is stored comes in the order of `sequence`, as far as it is in there, but for small results.
+KernelList fuse(std::span<const Node> roots, const Target& target = {},
+                std::span<const Node> sequence = {});
 
 }  // namespace brisk

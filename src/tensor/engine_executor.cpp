@@ -11,7 +11,8 @@ namespace {
 
 class Planned : public Replay {
  public:
-  Planned(std::span<const Node> roots, Engine& engine) : plan_(roots, engine) {}
+  Planned(std::span<const Node> roots, Engine& engine, std::int64_t memory)
+      : plan_(roots, engine, memory) {}
   std::vector<Node> run() override {
     plan_.run();
     return plan_.outputs();
@@ -23,6 +24,7 @@ class Planned : public Replay {
     }
     return times;
   }
+  std::int64_t bytes() const override { return plan_.intermediate_bytes(); }
 
  private:
   Plan plan_;
@@ -30,14 +32,14 @@ class Planned : public Replay {
 
 class EngineExecutor : public Executor {
  public:
-  std::unique_ptr<Replay> prepare(std::span<const Node> roots) override {
+  std::unique_ptr<Replay> prepare(std::span<const Node> roots, std::int64_t memory) override {
     const std::string device = device_of_graph(roots.front());
     for (const Node& root : roots) {
       if (const std::string other = device_of_graph(root); other != device) {
         user_error("what is replayed runs on one device, this on {} and {}", device, other);
       }
     }
-    return std::make_unique<Planned>(roots, engine_of(device));
+    return std::make_unique<Planned>(roots, engine_of(device), memory);
   }
   std::vector<Node> realize(std::span<const Node> roots, const VariableValues& values) override {
     return realize_on_devices(roots, values);

@@ -21,7 +21,7 @@ class Repeated : public Replay {
 
 }  // namespace
 
-std::unique_ptr<Replay> Executor::prepare(std::span<const Node> roots) {
+std::unique_ptr<Replay> Executor::prepare(std::span<const Node> roots, std::int64_t) {
   return std::make_unique<Repeated>(*this, roots);
 }
 

@@ -1,6 +1,7 @@
 // How tensors are computed: the interface that realize(), item() and to_vector() call.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -23,6 +24,8 @@ class Replay {
   virtual std::vector<Node> run() = 0;
   /// The same, kernel by kernel: names and seconds. Empty where there are no kernels.
   virtual std::vector<std::pair<std::string, double>> timed_run() { return {}; }
+  /// That intermediate values take.
+  virtual std::int64_t bytes() const { return 0; }
 };
 
 class Executor {
@@ -32,7 +35,8 @@ class Executor {
   /// A root that is a store comes back as the buffer that it stores into.
   virtual std::vector<Node> realize(std::span<const Node> roots, const VariableValues& values) = 0;
   /// The same for many runs. Roots are no buffers, sizes are numbers; all lies on one device.
-  virtual std::unique_ptr<Replay> prepare(std::span<const Node> roots);
+  /// Intermediate values take at most so many bytes, where it has kernels (engine/engine.h, Plan).
+  virtual std::unique_ptr<Replay> prepare(std::span<const Node> roots, std::int64_t memory);
   /// A buffer node's elements, row-major, in its dtype.
   virtual std::vector<std::byte> read(const Node& buffer) = 0;
   /// Overwrites bytes of a buffer node's elements, from `offset` on.

@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "base/error.h"
 #include "tensor/accumulator.h"
 #include "tensor/build.h"
 #include "tensor/capture.h"
@@ -19,6 +20,7 @@ Capture* Capture::current() { return capturing; }
 
 struct Step::Impl {
   Recorded function;
+  StepOptions options;
   bool recorded = false;
   Capture capture;
   std::vector<Tensor> outputs;
@@ -34,8 +36,11 @@ struct Step::Impl {
   void end(const std::vector<Node>& buffers);
 };
 
-Step::Step(Recorded function) : impl_(std::make_unique<Impl>()) {
+Step::Step(Recorded function, const StepOptions& options) : impl_(std::make_unique<Impl>()) {
+  if (options.memory < 0)
+    user_error("Step: wants 0 bytes of memory or more, got {}", options.memory);
   impl_->function = std::move(function);
+  impl_->options = options;
 }
 Step::~Step() = default;
 Step::Step(Step&&) noexcept = default;
@@ -78,7 +83,7 @@ void Step::Impl::prepare() {
     tensors.push_back(computed[i]);
   }
   computed = std::move(tensors);
-  if (!roots.empty()) replay = executor().prepare(roots);
+  if (!roots.empty()) replay = executor().prepare(roots, options.memory);
 }
 
 void Step::Impl::draw_again() {
@@ -110,6 +115,8 @@ const std::vector<Tensor>& Step::operator()() {
   if (impl_->replay) impl_->end(impl_->replay->run());
   return impl_->outputs;
 }
+
+std::int64_t Step::memory() const { return impl_->replay ? impl_->replay->bytes() : 0; }
 
 std::vector<Step::KernelTime> Step::timed() {
   const Call call("Step");

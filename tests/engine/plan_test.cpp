@@ -92,6 +92,42 @@ TEST(Plan, KernelsSayWhatTheyReadAndWriteAndCompute) {
   EXPECT_EQ(plan.kernels()[0].operations, 2000);
 }
 
+// a [rows, 64] · w [64, 64].
+Node product(const Node& a, const Node& w) {
+  const Size& rows = a.shape()[0];
+  const Shape cube = {rows, 64, 64};
+  const Node terms =
+      mul(expand(reshape(a, {rows, 64, 1}), cube), expand(reshape(w, {1, 64, 64}), cube));
+  return reshape(reduce(ReduceOp::add, terms, {1}), {rows, 64});
+}
+
+TEST(Plan, ABudgetMakesAnotherPlanOfTheSameResults) {
+  Engine& engine = Engine::shared();
+  const Node n = variable("n", 1, 512);
+  const Node w = upload(engine, std::vector<float>(64 * 64, 1.0F / 64), {64, 64});
+  const Node x = upload(engine, counting(512 * 64), {512, 64});
+  for (const Size& rows : {Size(512), Size(n)}) {
+    // Results that are read in the opposite order.
+    std::vector<Node> results = {shrink(x, {0, rows, 0, 64})};
+    for (int i = 0; i < 12; ++i) results.push_back(product(results.back(), w));
+    Node root = results.back();
+    for (auto result = results.rbegin(); result != results.rend(); ++result)
+      root = product(add(root, *result), w);
+    Plan free({&root, 1}, engine);
+    const std::int64_t budget = free.intermediate_bytes() * 6 / 10;
+    Plan tight({&root, 1}, engine, budget);
+    EXPECT_LE(tight.intermediate_bytes(), budget);
+    EXPECT_EQ(Plan({&root, 1}, engine).intermediate_bytes(), free.intermediate_bytes());
+    EXPECT_EQ(Plan({&root, 1}, engine, budget).intermediate_bytes(), tight.intermediate_bytes());
+    for (const std::int64_t size : {512, 7}) {
+      free.run({{"n", size}});
+      tight.run({{"n", size}});
+      EXPECT_EQ(floats(engine, tight.outputs()[0]), floats(engine, free.outputs()[0]));
+    }
+    EXPECT_THROW(Plan({&root, 1}, engine, 64), UserError);
+  }
+}
+
 TEST(Plan, ThreadsBuildRealizeAndReplayAtOnce) {
   Engine& engine = Engine::shared();
   const Node shared = upload(engine, counting(4096), {64, 64});

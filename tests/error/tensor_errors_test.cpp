@@ -57,6 +57,7 @@ const std::vector<Mistake> mistakes = {
      }},
     {"copy_from: wants a realized tensor to write into", [] { (f({2}) + 1).copy_from({}); }},
     {"copy_from: wants 8 bytes for float32 of shape [2], got 0", [] { empty({2}).copy_from({}); }},
+    {"Step: wants 0 bytes of memory or more, got -1", [] { Step([] {}, {.memory = -1}); }},
     {"store: wants a realized tensor or the result of store, got the result of add",
      [] {
        (x23() + 1).store({0, 0}, f({1, 1}));

@@ -3,6 +3,7 @@
 // output: buffers in host memory.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 
 #include "engine/plan_record.h"
@@ -19,8 +20,9 @@ namespace brisk::ops_test {
 class Interpreted : public Executor {
  public:
   using Look = std::function<void(const Kernel&, const Target&)>;
-  explicit Interpreted(const std::string& cpu, Look look = {})
-      : target_(target_for(cpu)), look_(std::move(look)) {}
+  /// Intermediate values of a graph take at most `memory` bytes, unless that is 0.
+  explicit Interpreted(const std::string& cpu, Look look = {}, std::int64_t memory = 0)
+      : target_(target_for(cpu)), look_(std::move(look)), memory_(memory) {}
 
   std::vector<Node> realize(std::span<const Node> roots, const VariableValues& values) override {
     std::vector<Node> wanted;
@@ -31,7 +33,7 @@ class Interpreted : public Executor {
     std::string structure;
     append_structure(structure, wanted, buffers);
     std::vector<LoweredKernel> kernels;
-    const PlanRecord record = schedule_graph(wanted, buffers, target_, kernels);
+    const PlanRecord record = schedule_graph(wanted, buffers, target_, kernels, memory_);
     std::vector<Node> temporaries;
     for (const auto& [dtype, shape] : record.temporaries) {
       Shape known;
@@ -50,6 +52,8 @@ class Interpreted : public Executor {
         variables.push_back(evaluate_size(Size(variable), values));
       run(kernels[i], arguments, variables);
     }
+    bytes_ = std::max(bytes_, plan_memory(record, workspaces_).total);
+    workspaces_.clear();
     std::vector<Node> result;
     std::size_t next = 0;
     for (const Node& root : roots)
@@ -78,6 +82,8 @@ class Interpreted : public Executor {
   bool runs_groups() const override { return target_.group_threads > 0; }
   /// Of the kernels so far.
   const std::vector<std::string>& names() const { return names_; }
+  /// That intermediate values took, of the largest graph so far.
+  std::int64_t bytes() const { return bytes_; }
 
  private:
   struct Argument {
@@ -89,6 +95,7 @@ class Interpreted : public Executor {
     const Kernel kernel = optimize(lowered, target_);
     verify_kernel(kernel, "optimize");
     names_.push_back(kernel.name);
+    workspaces_.push_back(kernel.workspace);
     if (look_) look_(kernel, target_);
     std::vector<std::vector<std::byte>> memory;
     std::vector<HostBuffer> buffers;
@@ -105,7 +112,10 @@ class Interpreted : public Executor {
 
   Target target_;
   Look look_;
+  std::int64_t memory_;
   std::vector<std::string> names_;
+  Workspaces workspaces_;  // of the graph that runs
+  std::int64_t bytes_ = 0;
 };
 
 }  // namespace brisk::ops_test
