@@ -227,6 +227,25 @@ inline void add_convolutions(std::vector<GpuCase>& list) {
   convolution(64, 256, 14);
 }
 
+inline void add_orders(std::vector<GpuCase>& list) {
+  const auto order = [&](std::int64_t rows, std::int64_t length, const char* op,
+                         Tensor (*make)(const std::vector<Tensor>&)) {
+    list.push_back({fmt::format("{} f32 {}x{}", op, rows, length),
+                    op,
+                    {{{rows, length}, DType::float32}},
+                    Bound::memory,
+                    8.0 * static_cast<double>(rows * length),
+                    make});
+  };
+  const auto sort = [](const std::vector<Tensor>& x) { return x[0].sort(1).values; };
+  order(1024, 2048, "sort", sort);
+  order(1, 131072, "sort", sort);
+  order(1, 4194304, "sort", sort);
+  const auto run = [](const std::vector<Tensor>& x) { return cumsum(x[0], 1); };
+  order(8192, 8192, "cumsum", run);
+  order(4, 16777216, "cumsum", run);
+}
+
 }  // namespace gpu
 
 inline std::vector<GpuCase> gpu_cases() {
@@ -236,6 +255,7 @@ inline std::vector<GpuCase> gpu_cases() {
   gpu::add_matrix_vectors(list);
   gpu::add_attentions(list);
   gpu::add_convolutions(list);
+  gpu::add_orders(list);
   return list;
 }
 
