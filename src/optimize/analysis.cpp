@@ -361,6 +361,16 @@ std::vector<Node> merged(const std::vector<Node>& stores, const Node& a, const N
   return result;
 }
 
+// The stores with every load's gate open.
+std::vector<Node> without_gates(const std::vector<Node>& stores) {
+  Substitution memo;
+  for (const Node& load : find_all(stores, Op::load_))
+    memo[load] = load_from(load.src(0), substitute(load.src(1), memo));
+  std::vector<Node> result;
+  for (const Node& store : stores) result.push_back(substitute(store, memo));
+  return result;
+}
+
 // Neighbours that every reduction over one of them binds together.
 bool neighbours(const std::vector<Node>& reductions, const Node& a, const Node& b) {
   for (const Node& node : reductions) {
@@ -404,6 +414,19 @@ void merge_ranges(Part& part, int& next_range) {
       if (changed) break;
     }
   }
+}
+
+bool merge_rows(Part& part, const Node& both) {
+  const Node& a = part.outer.end()[-2];
+  const Node& b = part.outer.back();
+  std::vector<Node>& stores = part.stages[0].stores;
+  std::vector<Node> candidate = merged(stores, a, b, both);
+  if (division_count(without_gates(candidate)) > division_count(without_gates(stores)))
+    return false;
+  stores = std::move(candidate);
+  part.outer.pop_back();
+  part.outer.back() = both;
+  return true;
 }
 
 // ---- splitting

@@ -82,6 +82,10 @@ void ask_ahead(const Node& load, const Node& range, const Node& from, std::int64
 /// Works on the output ranges of the part and on the ranges of its reductions.
 void merge_ranges(Part& part, int& next_range);
 
+/// Makes `both`, of as many points, of the part's last two ranges where that costs divisions in the
+/// gates of loads alone: an image's rows as one long row, of which windows read others.
+bool merge_rows(Part& part, const Node& both);
+
 /// The opposite where indices divide a range by constants (the fields of quantised blocks, a matrix
 /// that is stored as one row): one range per digit, so that the innermost is read in order and the
 /// divisions are gone.

@@ -94,13 +94,31 @@ Node PanelPacker::pack(const Node& panel, const Node& value, const std::vector<N
     in_rows(panel, row, value, last, values, body);
   }
   Node nest = block(std::move(body));
-  for (std::size_t i = counters.size(); i-- > 0;) {
-    // Fields of a byte: the amount of a shift must be a constant.
-    const Size size(counters[i].src(0));
-    const bool fields = i > 0 && size.is_constant() && size.value() <= 4;
-    nest = loop(fields ? LoopKind::unrolled : LoopKind::serial, counters[i], nest);
+  const std::vector<bool> moves = moves_gates(value, k);
+  for (const bool outside : {false, true}) {
+    for (std::size_t i = counters.size(); i-- > 0;) {
+      if (moves[i] != outside) continue;
+      // Fields of a byte: the amount of a shift must be a constant.
+      const Size size(counters[i].src(0));
+      const bool fields = i > 0 && !outside && size.is_constant() && size.value() <= 4;
+      nest = loop(fields ? LoopKind::unrolled : LoopKind::serial, counters[i], nest);
+    }
   }
   return nest;
+}
+
+// Of the ranges of K, those by which lanes open and close (a window's taps at the image's edges):
+// their loops stand outside the others, for which the masks then stay. Rows of the panel are
+// written out of order then, so it must stay in the core's cache.
+std::vector<bool> PanelPacker::moves_gates(const Node& value, const std::vector<Node>& k) const {
+  std::vector<bool> moves(k.size());
+  const std::int64_t bytes = extent(k).upper() * form_.columns() * byte_size(form_.dtype);
+  if (bytes > workshop_.target().l2_bytes / 2) return moves;
+  for (const Node& load : find_all({value}, Op::load_)) {
+    if (load.srcs().size() < 3 || !depends_on(load.src(2), n_)) continue;
+    for (std::size_t i = 0; i < k.size(); ++i) moves[i] = moves[i] || depends_on(load.src(2), k[i]);
+  }
+  return moves;
 }
 
 // Elements along K that are read at once and turned, where the operand lies along K rather than

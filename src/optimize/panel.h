@@ -43,6 +43,7 @@ class PanelPacker {
             const Node& begin = constant_int(0)) const;
 
  private:
+  std::vector<bool> moves_gates(const Node& value, const std::vector<Node>& k) const;
   int turned_width(const Node& value, const Node& last) const;
   void in_rows(const Node& panel, const Node& at, const Node& value, const Node& last,
                const Substitution& values, std::vector<Node>& statements) const;

@@ -454,7 +454,7 @@ class Contraction {
   Node main_phase() {
     const Size m = extent(m_);
     const Size n = Size(n_.back().src(0));
-    if (tiles_) panels_ = panels_together((n + (columns() - 1)) / columns());
+    panels_ = panels_together((n + (columns() - 1)) / columns());
     const std::int64_t nr = columns() * panels_;
     const Size n_blocks = (n + (nr - 1)) / nr;
     const Size m_tiles = (m + (mr_ - 1)) / mr_;
@@ -483,7 +483,7 @@ class Contraction {
     const Node index =
         add(mul(group, tiles_each.node()), tiles_each == Size(1) ? constant_int(0) : tile);
     const Node m0 = mul(index, constant_int(mr_));
-    Node body = tiles_ ? row_of_tiles(m0, m) : register_tile(m0, m);
+    Node body = tiles_ ? row_of_tiles(m0, m) : register_tiles(m0, m);
     if (groups > 1) body = branch(cmplt(index, m_tiles.node()), body);
     statements.push_back(tiles_each == Size(1) ? body : loop(LoopKind::serial, tile, body));
     return loop(LoopKind::parallel, task, block(std::move(statements)));
@@ -494,8 +494,8 @@ class Contraction {
   // The task's columns of Y, unless a single tile reads them, in place and in order; and of what
   // scales groups.
   void pack(Term& term, bool once, std::vector<Node>& statements) {
-    const bool direct =
-        group_ == 1 && once && term.y.is(Op::load_) && stride(term.y.src(1), n_.back()) == 1;
+    const bool direct = group_ == 1 && once && term.y.is(Op::load_) && term.y.srcs().size() == 2 &&
+                        stride(term.y.src(1), n_.back()) == 1;
     const auto panel = [&](const Node& value, const Ranges& k, DType dtype, int group) {
       const std::int64_t elements = extent(k).upper() * columns();
       const Node memory = workshop_.scratch(dtype, elements * panels_);
@@ -525,8 +525,30 @@ class Contraction {
     return loop(LoopKind::serial, p, limit_ ? branch(integer_less(column, n), body) : body);
   }
 
-  // The rows m0 … m0+MR-1 of the task's columns: accumulate over K, then finish and store.
-  Node register_tile(const Node& m0, const Size& m) {
+  // The rows m0 … m0+MR-1 of all the task's panels. The last of all panels has as many vectors as
+  // there are columns left.
+  Node register_tiles(const Node& m0, const Size& m) {
+    const Node first = n0_;
+    const Node body = each_panel([&](const Node& p, const Node& column) {
+      n0_ = column;
+      panel_ = p;
+      const Size n(n_.back().src(0));
+      const std::int64_t rest = n.is_constant() && !grouped_ ? n.value() % columns() : 0;
+      const int last = static_cast<int>((rest + lanes_ - 1) / lanes_);
+      if (rest == 0 || last == nv_) return register_tile(m0, m, nv_, limit_);
+      const Node whole = constant_int(n.value() - rest);
+      Node narrow = register_tile(m0, m, last, rest % lanes_ == 0 ? Node() : limit_);
+      if (n.value() == rest) return narrow;
+      return block({branch(integer_less(column, whole), register_tile(m0, m, nv_, {})),
+                    branch(integer_less(integer_sub(whole, constant_int(1)), column), narrow)});
+    });
+    n0_ = first;
+    return body;
+  }
+
+  // Those of one panel: accumulate over K, then finish and store.
+  Node register_tile(const Node& m0, const Size& m, int vectors, const Node& limit) {
+    vectors_ = vectors;
     std::vector<Node> statements;
     const bool ragged = !m.is_constant() || m.value() % mr_ != 0;
     std::vector<Substitution> rows;  // of the output, clamped to the last for reading
@@ -547,7 +569,7 @@ class Contraction {
       statements.push_back(grouped_ ? over_groups(term, rows)
                                     : over_k(term, rows, constant_int(0), extent(term.k)));
     }
-    finish(m0, m, ragged, statements);
+    finish(m0, m, ragged, limit, statements);
     return block(std::move(statements));
   }
 
@@ -567,7 +589,7 @@ class Contraction {
         Substitution at = (*rows)[static_cast<std::size_t>(r)];
         start = substitute(term.start, at);
       }
-      for (int v = 0; v < nv_; ++v)
+      for (int v = 0; v < vectors_; ++v)
         statements.push_back(store_to(memory, slot(r, v), splat(start, lanes_)));
     }
   }
@@ -584,7 +606,7 @@ class Contraction {
       place_k(at, term, at_k);
       Node x = substitute(term.x, at);
       if (group_ > 1) x = repeated(x);
-      for (int v = 0; v < nv_; ++v) {
+      for (int v = 0; v < vectors_; ++v) {
         const Node y = column_of(term, at_k, v);
         const Node old = load_from(sums, slot(r, v), {}, lanes_);
         const Node sum = group_ == 1                  ? add(old, mul(splat(x, lanes_), y))
@@ -598,8 +620,9 @@ class Contraction {
 
   Node column_of(const Term& term, const Node& at_k, int v) const {
     if (term.panel) {
+      const Node first = mul(panel_, constant_int(extent(term.k).upper() * columns()));
       return load_from(term.panel,
-                       add(mul(at_k, constant_int(columns())),
+                       add(add(first, mul(at_k, constant_int(columns()))),
                            constant_int(static_cast<std::int64_t>(v) * lanes_ * group_)),
                        {}, lanes_ * group_);
     }
@@ -637,7 +660,7 @@ class Contraction {
                                constant_int(static_cast<std::int64_t>(v) * lanes_));
         return mul(splat(by, lanes_), load_from(panel, index, {}, lanes_));
       };
-      for (int v = 0; v < nv_; ++v) {
+      for (int v = 0; v < vectors_; ++v) {
         const Node sum = cast(load_from(term.group_sums, slot(r, v), {}, lanes_), DType::float32);
         Node value = add(load_from(term.sums, slot(r, v), {}, lanes_),
                          mul(sum, scaled(term.scale, term.scale_panel, v)));
@@ -650,16 +673,28 @@ class Contraction {
 
   // ---- the product in tiles of registers (kernel/panel_product.h) ----------------------------
 
-  // Panels that a task takes, so that X is read few times: as many as the core's cache holds and as
-  // leave every thread its share.
+  // Panels that a task takes, evenly. Of those that its loop over K reads from the first cache, so
+  // many that rows of the output are written in long runs and every thread has its share; where X
+  // is too long to stay in the core's cache, and where tiles of registers read it, as many as stay
+  // there, so that X is read few times.
   std::int64_t panels_together(const Size& panels) const {
-    std::int64_t bytes = 0;
-    for (const Term& term : terms_)
-      bytes += extent(term.k).upper() * columns() * byte_size(element_);
+    if (grouped_ && !tiles_) return 1;
     const Target& target = workshop_.target();
-    const std::int64_t fit = target.l2_bytes / 2 / bytes;
-    const std::int64_t share = (panels.upper() + target.threads - 1) / target.threads;
-    return std::max<std::int64_t>(1, std::min(fit, share));
+    std::int64_t depth = 0;
+    for (const Term& term : terms_) depth += extent(term.k).upper();
+    const std::int64_t bytes = depth * columns() * byte_size(element_);
+    const bool long_x = depth * extent(m_).upper() * byte_size(element_) > target.l2_bytes / 2;
+    const std::int64_t fit = (tiles_ || long_x ? target.l2_bytes : target.l1_bytes) / 2 / bytes;
+    std::int64_t share = panels.upper();
+    if (tiles_) share = (panels.upper() + target.threads - 1) / target.threads;
+    if (!tiles_ && !long_x) {
+      Ranges all = batch_;
+      all.insert(all.end(), n_.begin(), n_.end() - 1);
+      share = extent(all).upper() * panels.upper() / (8L * target.threads);
+    }
+    const std::int64_t most = std::clamp<std::int64_t>(std::min(fit, share), 1, panels.upper());
+    const std::int64_t blocks = (panels.upper() + most - 1) / most;
+    return (panels.upper() + blocks - 1) / blocks;
   }
 
   // The rows m0 … m0+MR-1 of all the task's panels.
@@ -679,7 +714,8 @@ class Contraction {
         statements.push_back(grouped_ ? tile_over_groups(term, p, m0, m, there)
                                       : tile_product(term, p, m0, constant_int(0), 1, there));
       }
-      finish(m0, m, ragged, statements);
+      vectors_ = nv_;
+      finish(m0, m, ragged, limit_, statements);
       return block(std::move(statements));
     });
     n0_ = first;
@@ -770,16 +806,18 @@ class Contraction {
   // ---- what follows the sums -----------------------------------------------------------------
 
   // Masks are dear: tiles all of whose columns are inside go without.
-  void finish(const Node& m0, const Size& m, bool ragged, std::vector<Node>& statements) const {
-    const Node end = add(n0_, constant_int(columns()));
-    const Node whole = limit_ ? integer_less(integer_sub(end, constant_int(1)), limit_) : Node();
-    if (!whole || whole.is_constant()) return finish_rows(m0, m, ragged, limit_, statements);
+  void finish(const Node& m0, const Size& m, bool ragged, const Node& limit,
+              std::vector<Node>& statements) const {
+    const Node end = add(n0_, constant_int(static_cast<std::int64_t>(vectors_) * lanes_));
+    const Node whole = limit ? integer_less(integer_sub(end, constant_int(1)), limit) : Node();
+    if (!whole || whole.is_constant() || vectors_ < nv_)
+      return finish_rows(m0, m, ragged, limit, statements);
     std::vector<Node> inside;
     finish_rows(m0, m, ragged, {}, inside);
     statements.push_back(branch(whole, block(std::move(inside))));
     std::vector<Node> across;
-    finish_rows(m0, m, ragged, limit_, across);
-    statements.push_back(branch(integer_less(limit_, end), block(std::move(across))));
+    finish_rows(m0, m, ragged, limit, across);
+    statements.push_back(branch(integer_less(limit, end), block(std::move(across))));
   }
 
   void finish_rows(const Node& m0, const Size& m, bool ragged, const Node& limit,
@@ -809,9 +847,9 @@ class Contraction {
     std::vector<Node> memory;
     for (const Term& term : terms_) {
       memory.push_back(grouped_ ? term.sums : workshop_.scratch(total_, mr_ * columns()));
-      for (std::int64_t at = 0; !grouped_ && at < mr_ * columns(); at += lanes_) {
-        const Node sum = load_from(term.sums, constant_int(at), {}, lanes_);
-        statements.push_back(store_to(memory.back(), constant_int(at), sum));
+      for (int i = 0; !grouped_ && i < mr_ * vectors_; ++i) {
+        const Node at = slot(i / vectors_, i % vectors_);
+        statements.push_back(store_to(memory.back(), at, load_from(term.sums, at, {}, lanes_)));
       }
     }
     statements.push_back(
@@ -830,7 +868,7 @@ class Contraction {
     std::vector<Node> stores;
     Substitution at = outside_;
     place(at, m_, add(m0, r));
-    for (int v = 0; v < nv_; ++v) {
+    for (int v = 0; v < vectors_; ++v) {
       for (std::size_t i = 0; i < terms_.size(); ++i)
         at[terms_[i].product.sum] = load_from(memory[i], slot(r, v), {}, lanes_);
       const Node base = add(n0_, constant_int(static_cast<std::int64_t>(v) * lanes_));
@@ -864,11 +902,12 @@ class Contraction {
   int lanes_ = 1;
   int mr_ = 1;
   int nv_ = 2;
+  int vectors_ = 2;          // of the present tile: NV, or fewer
   bool tiles_ = false;       // of registers
   std::int64_t panels_ = 1;  // of a task
-  // Of the main phase: the ranges around the tile, its first column, and where columns end.
+  // Of the main phase: the ranges around the tile, its panel, first column, and where columns end.
   Substitution outside_;
-  Node n0_, limit_;
+  Node panel_, n0_, limit_;
 };
 
 }  // namespace
@@ -876,6 +915,14 @@ class Contraction {
 std::optional<Schedule> contraction(const Part& part, Workshop& workshop) {
   Contraction strategy(part, workshop);
   if (!strategy.recognise()) return std::nullopt;
+  // Rows that fill no whole panels follow each other in one.
+  const std::vector<Node>& outer = part.outer;
+  const bool ragged = Size(outer.back().src(0)).upper() % (2L * workshop.target().lanes(4)) != 0;
+  Part whole = part;
+  if (ragged && merge_rows(whole, workshop.range(extent({outer.end()[-2], outer.back()})))) {
+    Contraction of_whole(whole, workshop);
+    if (of_whole.recognise()) return of_whole.run();
+  }
   return strategy.run();
 }
 
