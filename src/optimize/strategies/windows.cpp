@@ -60,7 +60,8 @@ class Windows {
     const std::int64_t planes = planes_of_a_task();
     const Size blocks = (rows_.results + task_rows_ - 1) / task_rows_;
     const Size points = extent(points_);
-    const Size count = (points + (planes - 1)) / planes * blocks;
+    const Size groups = (points + (planes - 1)) / planes;
+    const Size count = groups * blocks;
     const bool single = count == Size(1);
     Schedule schedule;
     schedule.name = "windows";
@@ -68,10 +69,12 @@ class Windows {
     const Node task = workshop_.range(count);
     const Node each = workshop_.range(planes);
     const Node counter = single ? constant_int(0) : task;
-    const Node point = add(mul(idiv(counter, blocks.node()), constant_int(planes)),
+    // Plane after plane: what makes the image and what reads the results takes all planes of a
+    // place, and a thread has neighbouring tasks.
+    const Node point = add(mul(mod(counter, groups.node()), constant_int(planes)),
                            planes == 1 ? constant_int(0) : each);
     place(outside_, points_, point);
-    first_row_ = mul(mod(counter, blocks.node()), constant_int(task_rows_));
+    first_row_ = mul(idiv(counter, groups.node()), constant_int(task_rows_));
     memory_ = workshop_.scratch(DType::float32, padded_places() * pitch_);
     Node body = block({stage(), tiles()});
     if (planes > 1)
