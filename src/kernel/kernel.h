@@ -71,6 +71,7 @@ struct Stage {
 struct Part {
   std::vector<Node> outer;  // ranges shared by all stages, outermost first
   std::vector<Stage> stages;
+  int piece = 0;  // its number, where the results are a concatenation's (optimize/pieces.h)
 };
 
 struct LoweredKernel {

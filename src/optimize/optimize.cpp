@@ -12,6 +12,7 @@
 #include "optimize/analysis.h"
 #include "optimize/attention_form.h"
 #include "optimize/hoist.h"
+#include "optimize/pieces.h"
 #include "optimize/product.h"
 #include "optimize/spread.h"
 #include "optimize/strategies/strategy.h"
@@ -232,17 +233,30 @@ void overlay(Node& a, Node& b) {
   b = substitute(b, in_b);
 }
 
-// Phases of independent parts side by side: the tasks of one after those of the other.
-Node beside(Node a, Node b, Workshop& workshop) {
+// Phases of independent parts side by side: the tasks of one after those of the other, or evenly
+// between them (pieces of one result: a thread then has neighbouring places of both).
+Node beside(Node a, Node b, bool between, Workshop& workshop) {
   overlay(a, b);
   const Size first = is_parallel(a) ? Size(a.src(0).src(0)) : Size(1);
   const Size second = is_parallel(b) ? Size(b.src(0).src(0)) : Size(1);
-  const Node task = workshop.range(first + second);
+  const Size all = first + second;
+  const Node task = workshop.range(all);
   const auto body = [](const Node& phase, const Node& counter) {
     if (!is_parallel(phase)) return phase;
     Substitution memo = {{phase.src(0), counter}};
     return substitute(phase.src(1), memo);
   };
+  if (between && all.is_constant()) {
+    const auto before = [&](const Node& t) {  // tasks of a
+      return idiv(add(mul(t, first.node()), constant_int(all.value() - 1)), all.node());
+    };
+    const Node done = before(task);
+    const Node after = before(add(task, constant_int(1)));
+    const Node one = branch(integer_less(done, after), body(a, done));
+    const Node other =
+        branch(integer_less(after, add(done, constant_int(1))), body(b, integer_sub(task, done)));
+    return loop(LoopKind::parallel, task, block({one, other}));
+  }
   const Node one = branch(integer_less(task, first.node()), body(a, task));
   const Node other =
       branch(integer_less((first - 1).node(), task), body(b, integer_sub(task, first.node())));
@@ -326,10 +340,14 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target, Decisions& d
   Kernel kernel;
   std::vector<Node> phases;
   KnownPhases known_phases(workshop);
-  std::deque<Part> parts(lowered.parts.begin(), lowered.parts.end());
-  for (Part& part : parts) {
+  std::deque<Part> parts;
+  for (const Part& part : lowered.parts) {
     int next_range = workshop.reserve_ranges(1000);
-    split_ranges(part, next_range);
+    const auto pieces = target.group_threads > 0 ? std::vector{part} : pieces_of(part, next_range);
+    for (const Part& piece : pieces) {
+      parts.push_back(piece);
+      split_ranges(parts.back(), next_range);
+    }
   }
   while (!parts.empty()) {
     Part part = std::move(parts.front());
@@ -387,7 +405,7 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target, Decisions& d
       if (at == phases.size()) {
         phases.push_back(phase);
       } else {
-        phases[at] = beside(phases[at], phase, workshop);
+        phases[at] = beside(phases[at], phase, part.piece > 0, workshop);
       }
       ++at;
     }

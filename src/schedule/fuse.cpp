@@ -510,6 +510,7 @@ class Fuser {
   double evaluations(const Node& value, const Use& use) const {
     NodeSet digits;
     NodeSet ranges;
+    std::unordered_map<Node, double, NodeHash> inside;  // of a concatenation's range, this piece
     const bool product = products_.count(value) != 0;
     const bool reduced = heavy_.at(value);
     std::vector<Node> open;
@@ -526,7 +527,12 @@ class Fuser {
         if (ranges.insert(around).second) open.push_back(around);
       }
     }
-    for (const Node& at : use.index) {
+    for (std::size_t axis = 0; axis < use.index.size(); ++axis) {
+      const Node& at = use.index[axis];
+      const bool shifted = at.is(Op::add_) && at.src(0).is(Op::range_) && at.src(1).is_constant();
+      const Node range = shifted ? at.src(0) : at;
+      if (!runs_groups_ && tiles_.count(value) != 0 && range.is(Op::range_))
+        inside[range] = static_cast<double>(value.shape()[axis].upper());
       const Node* inner = &at;
       while (inner->is(Op::idiv_) || inner->is(Op::mod_)) inner = &inner->src(0);
       if (inner->is(Op::range_) && !reduced) {
@@ -538,7 +544,11 @@ class Fuser {
       }
     }
     double count = 1;
-    for (const Node& range : ranges) count *= static_cast<double>(Size(range.src(0)).upper());
+    for (const Node& range : ranges) {
+      const auto size = static_cast<double>(Size(range.src(0)).upper());
+      const auto piece = inside.find(range);
+      count *= piece == inside.end() ? size : std::min(size, piece->second);
+    }
     for (const Node& digit : digits) {
       const Node* inner = &digit;
       while (!inner->is(Op::range_)) inner = &inner->src(0);

@@ -1,4 +1,4 @@
-// Convolutions of small images: which kernels they become, and that their
+// Convolutions of small images and their concatenations: which kernels they become, and that their
 // values are right at sizes that fill vectors and panels and sizes that do not.
 #include "brisk/functional.h"
 #include "golden/compiled.h"
@@ -75,6 +75,48 @@ TEST(ConvolutionColumns, OfSeveralPanelsAreOneTask) {
   expect_kernel(convolve(image(1, 3, 63, 223), {40, 3, 2, 1, false}), "contraction");
   expect_kernel(convolve(image(2, 16, 40, 41), {40}), "contraction");
   expect_kernel(convolve(image(1, 900, 7, 15), {400}), "contraction");
+}
+
+TEST(Concatenations, OfConvolutionsAreOneKernelWithoutACopy) {
+  const Tensor x = image(1, 24, 13, 13);
+  const Tensor narrow = convolve(x, {40});
+  const Tensor wide = convolve(x, {48, 3});
+  const std::string two = "contraction_and_contraction";
+  expect_kernel(cat({narrow, wide}, 1), two);
+  expect_kernel(cat({narrow, wide, convolve(x, {24, 5})}, 1), two + "_and_contraction");
+  expect_kernel(cat({convolve(x, {40}), convolve(image(3, 24, 13, 13), {40, 3})}, 0), two);
+  expect_kernel(cat({narrow, convolve(image(1, 24, 13, 20), {40, 3})}, 3), two);
+}
+
+TEST(Concatenations, OfConvolutionsAndWhatIsThereComputeTheseOnce) {
+  const Tensor x = image(1, 24, 27, 27);
+  expect_kernel(cat({x, convolve(x, {40, 3})}, 1), "map_and_contraction");
+  run_and_compare({cat({convolve(x, {40, 3}), x, convolve(x, {16})}, 1) * 2});
+}
+
+TEST(Concatenations, AsSumsOfWhatIsPaddedAreOneKernel) {
+  const auto product = [](std::int64_t columns) {
+    const Tensor weight = fixed(numbers({64, columns}, 2));
+    return matmul(fixed(numbers({40, 64}, 1)), weight);
+  };
+  const Tensor y =
+      pad(product(48), {0, 64}) + pad(product(32), {48, 32}) + pad(product(32), {80, 0});
+  expect_kernel(y, "contraction_and_contraction_and_contraction");
+}
+
+TEST(Concatenations, OfOneSumTwiceAreNotCut) {
+  const Tensor y = sum(fixed(numbers({40, 60, 50}, 1)), {1}, true);
+  run_and_compare({cat({y, y * 2}, 1)});
+  run_and_compare({cat({y, -y, y * y}, 0)});
+}
+
+// Windows read every place of what is concatenated several times.
+TEST(Concatenations, ThatAreReadAgainAreStored) {
+  const Tensor x = image(1, 24, 13, 13);
+  const Tensor both = cat({convolve(x, {40}), convolve(x, {40, 3})}, 1);
+  const Plan plan = run_and_compare({max_pool2d(both, 3), convolve(both, {16})});
+  if (Engine::shared().device().info().id != "cpu") return;
+  EXPECT_EQ(names(plan).find("contraction_and_contraction "), 0U) << names(plan);
 }
 
 }  // namespace

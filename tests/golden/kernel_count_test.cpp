@@ -83,6 +83,22 @@ TEST(KernelCount, ASoftmaxWithinAConcatenationIsComputedOnceARow) {
   EXPECT_LE(operations, 50 * 84 * 30) << names(plan);
 }
 
+TEST(KernelCount, StepsThatAreConcatenatedAreComputedOnceEach) {
+  const std::int64_t steps = 24;
+  const std::int64_t size = 16;
+  const Tensor weight = fixed(numbers({size, size}, 1));
+  Tensor h = fixed(numbers({1, size}, 2));
+  std::vector<Tensor> all;
+  for (std::int64_t i = 0; i < steps; ++i) {
+    h = matmul(h, weight).tanh() * sigmoid(matmul(h, weight));
+    all.push_back(h);
+  }
+  const Plan plan = run_and_compare({cat(all, 0)});
+  std::int64_t operations = 0;
+  for (const Plan::KernelInfo& kernel : plan.kernels()) operations += kernel.operations;
+  EXPECT_LE(operations, steps * size * (4 * size + 200)) << names(plan);
+}
+
 TEST(KernelCount, NormsAreOneKernelEach) {
   const Tensor scale = numbers({300}, 2), shift = numbers({300}, 3);
   expect_kernels(1, {layer_norm(rows(), scale, shift)});

@@ -130,6 +130,17 @@ TEST(Fuse, AProductIsStoredBeforeEachOfItsResultsIsReadTwice) {
   EXPECT_EQ(fuse({{root}}).stored, (NodeSet{product, root}));
 }
 
+// Strategies cut a concatenation into its pieces (optimize/pieces.h) where tasks are threads.
+TEST(Fuse, ProductsThatAreConcatenatedAreComputedInTheirPlaces) {
+  const Node a = product_of_rows(memory({256, 64}), memory({128, 64}));
+  const Node b = product_of_rows(memory({300, 64}), memory({128, 64}));
+  const Node above = pad(reshape(a, {256, 128}), {0, 300, 0, 0});
+  const Node below = pad(reshape(b, {300, 128}), {256, 0, 0, 0});
+  const Node first = expand(cmplt(reshape(iota(556), {556, 1}), constant_int(256)), {556, 128});
+  const Node root = where(first, above, below);
+  EXPECT_EQ(fuse({{root}}).stored, (NodeSet{root}));
+}
+
 TEST(Fuse, WhatIsPooledIsStoredBeforeAConvolutionReadsItsWindows) {
   const Node pooled = reduce(ReduceOp::max, memory({8, 16, 32, 33, 4}), {4});
   const Node image = reshape(pooled, {8, 1, 16, 32, 33, 1});
