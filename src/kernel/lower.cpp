@@ -9,8 +9,6 @@
 
 namespace brisk {
 
-const Node& memory_of(const Node& node) { return node.is(Op::store_) ? base_buffer(node) : node; }
-
 namespace {
 
 struct Use {

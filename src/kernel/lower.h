@@ -21,7 +21,4 @@ struct Lowering {
 /// computing everything else in place. Outputs are graph `store` nodes or nodes of `stored`.
 Lowering lower(const std::vector<Node>& outputs, const NodeSet& stored);
 
-/// The node whose memory holds a stored node's value: the base buffer of a graph store, or itself.
-const Node& memory_of(const Node& node);
-
 }  // namespace brisk

@@ -1180,6 +1180,8 @@ class Fuser {
 
 }  // namespace
 
+const Node& memory_of(const Node& node) { return node.is(Op::store_) ? base_buffer(node) : node; }
+
 double elements(const Shape& shape) {
   double count = 1;
   for (const Size& size : shape) count *= static_cast<double>(size.upper());

@@ -31,6 +31,9 @@ struct KernelList {
   std::vector<Node> overwritten;
 };
 
+/// The node whose memory holds a stored node's value: the base buffer of a graph store, or itself.
+const Node& memory_of(const Node& node);
+
 /// Of the shape; at most, where it depends on variables.
 double elements(const Shape& shape);
 

@@ -39,8 +39,6 @@ std::int64_t bytes_of(const Node& node) {
   return static_cast<std::int64_t>(elements(node.shape())) * byte_size(node.dtype());
 }
 
-const Node& memory_of(const Node& node) { return node.is(Op::store_) ? base_buffer(node) : node; }
-
 void sort_by_id(std::vector<Node>& nodes) {  // sources come before what is made of them
   std::sort(nodes.begin(), nodes.end(),
             [](const Node& a, const Node& b) { return a.id() < b.id(); });

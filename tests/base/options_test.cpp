@@ -63,6 +63,9 @@ TEST(Options, legal_values_are_taken_at_both_ends_of_their_range) {
   EXPECT_TRUE(parse({{"BRISK_VERIFY", "1"}}).verify);
   EXPECT_FALSE(parse({{"BRISK_VERIFY", "0"}}).verify);
   EXPECT_EQ(parse({{"BRISK_CACHE_LIMIT_MB", "1000000"}}).cache_limit_mb, 1000000);
+  EXPECT_EQ(parse({}).opencl_groups, std::nullopt);
+  EXPECT_EQ(parse({{"BRISK_OPENCL_GROUPS", "0"}}).opencl_groups, false);
+  EXPECT_EQ(parse({{"BRISK_OPENCL_GROUPS", "1"}}).opencl_groups, true);
   EXPECT_EQ(parse({{"BRISK_MEMORY", "1"}}).memory, 1);
   EXPECT_EQ(parse({{"BRISK_MEMORY", "3K"}}).memory, 3 << 10);
   EXPECT_EQ(parse({{"BRISK_MEMORY", "5M"}}).memory, 5 << 20);
@@ -95,6 +98,7 @@ TEST(Options, a_bad_value_is_refused_with_the_variable_the_value_and_what_it_may
       {"BRISK_CACHE_LIMIT_MB", {"0", "1000001", "1G"}},
       {"BRISK_CPU", {"i386", "X86-64-V2"}},
       {"BRISK_TUNE", {"-1", "86401", "5s", "0.5"}},
+      {"BRISK_OPENCL_GROUPS", {"2", "yes"}},
       {"BRISK_MEMORY", {"0", "-1K", "G", "8GB", "1.5G", "8g", "8589934592G"}},
   };
   std::size_t seen = 0;

@@ -185,7 +185,7 @@ class Renderer {
   static std::string pointer_name(const Node& pointer) {
     if (pointer.is(Op::param_)) return fmt::format("p{}", pointer.ints(0));
     const char letter = memory_of(pointer) == Memory::registers ? 'r' : 's';
-    return fmt::format("{}{}", letter, pointer.ints(0));  // ids are the locals' own
+    return fmt::format("{}{}", letter, pointer.ints(0));
   }
 
   static std::string_view space(const Node& pointer) {
@@ -351,13 +351,18 @@ class Renderer {
     return lanes;
   }
 
+  // With a name where several accesses begin from it.
+  std::string first_place(const Node& start, const std::vector<int>& widths, int aligned) {
+    const bool several = widths.size() > 1 || (aligned > 1 && aligned < widths[0]);
+    return several ? named(DType::int64, 1, scalar(start)) : scalar(start);
+  }
+
   void store_neighbours(const Node& pointer, const Node& start, int lanes, const Value& stored,
                         const std::optional<Value>& gate) {
     const DType dtype = pointer.dtype();
     const int aligned = aligned_lanes(pointer, start);
     const std::vector<int> widths = piece_lanes(lanes);
-    std::string at = scalar(start);
-    if (widths.size() > 1 || widths[0] > aligned) at = named(DType::int64, 1, at);
+    const std::string at = first_place(start, widths, aligned);
     int offset = 0;
     for (std::size_t i = 0; i < widths.size(); ++i) {
       const std::string text = in_memory(dtype, widths[i], operand(stored, i, widths[i]));
@@ -370,7 +375,8 @@ class Renderer {
         line("{} = {};", element(pointer, at, offset), text);
       } else if (aligned > 1) {
         const int width = std::min(aligned, widths[i]);
-        const std::string whole = width < widths[i] ? named_memory(dtype, widths[i], text) : text;
+        const std::string whole =
+            width < widths[i] ? named(memory_type_name(dtype, widths[i]), text) : text;
         for (int k = 0; k < widths[i]; k += width) {
           line("*({} {}*)({}) = {};", space(pointer), memory_type_name(dtype, width),
                place(pointer, at, offset + k), part(whole, k, width, widths[i]));
@@ -388,12 +394,6 @@ class Renderer {
     std::string text = vector + ".s";
     for (int i = 0; i < lanes; ++i) text += fmt::format("{:x}", from + i);
     return text;
-  }
-
-  std::string named_memory(DType dtype, int lanes, const std::string& text) {
-    std::string name = fmt::format("t{}", next_name_++);
-    line("const {} {} = {};", memory_type_name(dtype, lanes), name, text);
-    return name;
   }
 
   void store_each(const Node& pointer, const Value& index, int lanes, const Value& stored,
@@ -448,8 +448,11 @@ class Renderer {
   }
 
   std::string named(DType dtype, int lanes, const std::string& text) {
+    return named(type_name(dtype, lanes), text);
+  }
+  std::string named(const std::string& type, const std::string& text) {
     std::string name = fmt::format("t{}", next_name_++);
-    line("const {} {} = {};", type_name(dtype, lanes), name, bare(text));
+    line("const {} {} = {};", type, name, bare(text));
     return name;
   }
 
@@ -633,12 +636,11 @@ class Renderer {
   Value load_neighbours(const Node& node, const Node& start, const std::optional<Value>& gate) {
     const Node& pointer = node.src(0);
     const DType dtype = node.dtype();
-    std::string at = scalar(start);
-    if (node.lanes() == 1) return {dtype, 1, {load_one(pointer, at, gate, 0)}};
+    if (node.lanes() == 1) return {dtype, 1, {load_one(pointer, scalar(start), gate, 0)}};
     Value result{dtype, node.lanes(), {}};
     const int aligned = aligned_lanes(pointer, start);
     const std::vector<int> widths = piece_lanes(node.lanes());
-    if (widths.size() > 1 || widths[0] > aligned) at = named(DType::int64, 1, at);
+    const std::string at = first_place(start, widths, aligned);
     int offset = 0;
     for (std::size_t i = 0; i < widths.size(); ++i) {
       const int width = widths[i];

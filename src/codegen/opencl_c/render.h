@@ -8,6 +8,9 @@
 // scratch_bytes(kernel) bytes for each work item of the launch. A work item runs the task
 // first + its global id, if that is less than `tasks`. GROUP is defined by who compiles: the work
 // items of a group.
+//
+// Where tasks are groups of threads, a group of threads_of(phase) work items runs the task first +
+// its number; shared locals are local memory. Buffers begin at multiples of 16 bytes.
 #pragma once
 
 #include <string>

@@ -917,7 +917,8 @@ std::optional<Schedule> contraction(const Part& part, Workshop& workshop) {
   if (!strategy.recognise()) return std::nullopt;
   // Rows that fill no whole panels follow each other in one.
   const std::vector<Node>& outer = part.outer;
-  const bool ragged = Size(outer.back().src(0)).upper() % (2L * workshop.target().lanes(4)) != 0;
+  const bool ragged = outer.size() > 1 &&
+                      Size(outer.back().src(0)).upper() % (2L * workshop.target().lanes(4)) != 0;
   Part whole = part;
   if (ragged && merge_rows(whole, workshop.range(extent({outer.end()[-2], outer.back()})))) {
     Contraction of_whole(whole, workshop);
