@@ -41,7 +41,7 @@ class GroupRanking {
     const auto make = [&](const auto& memory) {
       return Elements{memory(DType::uint64), is_wide_ ? memory(DType::int32) : Node()};
     };
-    shared_ = make([&](DType dtype) { return workshop_.shared(dtype, block_elements); });
+    shared_ = make([&](DType dtype) { return workshop_.shared(dtype, block_elements + threads); });
     held_ = make([&](DType dtype) { return workshop_.registers(dtype, each); });
     spare_ = make([&](DType dtype) { return workshop_.registers(dtype, 1); });
     if (padded_ > block_elements) {
@@ -58,14 +58,15 @@ class GroupRanking {
       merge(run, run / 2, statements);
     for (std::int64_t run = 2 * block_elements; run <= padded_; run *= 2) {
       statements.push_back(
-          for_each([&](const Node& i) { return copy(shared_, i, memory_, in_all(i)); }));
+          for_each([&](const Node& i) { return copy(shared_, spread(i), memory_, in_all(i)); }));
       add_phase(std::move(statements), schedule);
       for (std::int64_t distance = run / 2; distance >= block_elements;) {
         const std::int64_t levels = levels_from(distance, block_elements);
         add_phase({round(memory_, run, distance, levels)}, schedule);
         distance >>= levels;
       }
-      statements = {for_each([&](const Node& i) { return copy(memory_, in_all(i), shared_, i); })};
+      statements = {
+          for_each([&](const Node& i) { return copy(memory_, in_all(i), shared_, spread(i)); })};
       merge(run, block_elements / 2, statements);
     }
     statements.push_back(for_each([&](const Node& i) { return store_in_order(i); }));
@@ -89,6 +90,10 @@ class GroupRanking {
 
   // The place of the block's element among all.
   Node in_all(const Node& i) const { return add(mul(block_, constant_int(block_elements)), i); }
+
+  // Where the block's element lies in shared memory: those of a thread's round in banks of their
+  // own.
+  static Node spread(const Node& i) { return add(i, idiv(i, constant_int(each))); }
 
   // For each element of the block.
   Node for_each(const std::function<Node(const Node&)>& statement) {
@@ -132,19 +137,19 @@ class GroupRanking {
     if (is_wide_) {
       const Node position = where(at.inside, cast(at.at, DType::int32),
                                   constant_int(max_value(DType::int32), DType::int32));
-      return block({store_to(shared_.keys, i, where(at.inside, bits, last)),
-                    store_to(shared_.positions, i, position)});
+      return block({store_to(shared_.keys, spread(i), where(at.inside, bits, last)),
+                    store_to(shared_.positions, spread(i), position)});
     }
     const Node key = shl(cast(bits, DType::uint64), constant_int(32, DType::uint64));
-    return store_to(shared_.keys, i,
+    return store_to(shared_.keys, spread(i),
                     where(at.inside, bit_or(key, cast(at.at, DType::uint64)), last));
   }
 
   Node store_in_order(const Node& i) const {
     const Spot at = spot(i);
-    const Node held =
-        is_wide_ ? load_from(shared_.positions, i)
-                 : bit_and(load_from(shared_.keys, i), constant_int(0xffffffff, DType::uint64));
+    const Node held = is_wide_ ? load_from(shared_.positions, spread(i))
+                               : bit_and(load_from(shared_.keys, spread(i)),
+                                         constant_int(0xffffffff, DType::uint64));
     Substitution values;
     place_row(values, at.row);
     values[form_.at] = cast(held, DType::int64);
@@ -183,7 +188,8 @@ class GroupRanking {
       const Node first = add(mul(idiv(item, constant_int(nearest)), constant_int(set * nearest)),
                              mod(item, constant_int(nearest)));
       const auto at = [&](std::int64_t member) {
-        return add(first, constant_int(member * nearest));
+        const Node i = add(first, constant_int(member * nearest));
+        return is_shared ? spread(i) : i;
       };
       const Node run_number = idiv(is_shared ? in_all(first) : first, constant_int(run));
       const Node falls =
