@@ -416,6 +416,12 @@ void merge_ranges(Part& part, int& next_range) {
   }
 }
 
+Node store_at(const Node& store, Substitution& values) {
+  const Node gate = store.srcs().size() == 4 ? substitute(store.src(3), values) : Node();
+  return store_to(store.src(0), substitute(store.src(1), values), substitute(store.src(2), values),
+                  gate);
+}
+
 bool merge_rows(Part& part, const Node& both) {
   const Node& a = part.outer.end()[-2];
   const Node& b = part.outer.back();

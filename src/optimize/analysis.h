@@ -82,6 +82,9 @@ void ask_ahead(const Node& load, const Node& range, const Node& from, std::int64
 /// Works on the output ranges of the part and on the ranges of its reductions.
 void merge_ranges(Part& part, int& next_range);
 
+/// The store where its ranges have these values: a place of its own, even if it is a scatter.
+Node store_at(const Node& store, Substitution& values);
+
 /// Makes `both`, of as many points, of the part's last two ranges where that costs divisions in the
 /// gates of loads alone: an image's rows as one long row, of which windows read others.
 bool merge_rows(Part& part, const Node& both);

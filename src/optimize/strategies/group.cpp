@@ -73,4 +73,14 @@ Node store_vector(const Node& store, const Node& range, const Node& base, int la
   return store_to(store.src(0), substitute(store.src(1), scalars), value, gate);
 }
 
+Node for_block(Workshop& workshop, std::int64_t threads, std::int64_t each,
+               const std::function<Node(const Node&)>& statement) {
+  const Node thread = workshop.range(threads);
+  const Node turn = workshop.range(each);
+  const Node element = add(mul(turn, constant_int(threads)), thread);
+  return loop(LoopKind::threads, thread, loop(LoopKind::unrolled, turn, statement(element)));
+}
+
+Node in_banks(const Node& i, std::int64_t each) { return add(i, idiv(i, constant_int(each))); }
+
 }  // namespace brisk

@@ -1,11 +1,13 @@
 // What the strategies for groups of threads share.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "base/target.h"
 #include "graph/integer.h"
 #include "kernel/kernel.h"
+#include "optimize/strategies/strategy.h"
 
 namespace brisk {
 
@@ -30,5 +32,13 @@ std::int64_t power_below(std::int64_t n);
 /// The store for `lanes` counters of `range` from `base` on, along which it is contiguous.
 Node store_vector(const Node& store, const Node& range, const Node& base, int lanes,
                   const Substitution& values);
+
+/// A loop of so many threads, each of which runs the statement for `each` elements of a block;
+/// neighbouring threads have neighbouring ones.
+Node for_block(Workshop& workshop, std::int64_t threads, std::int64_t each,
+               const std::function<Node(const Node& element)>& statement);
+/// Where element i of a block lies in shared memory, so that threads that take `each` of them in a
+/// row find theirs in banks of their own; a block of n takes in_banks(n).
+Node in_banks(const Node& i, std::int64_t each);
 
 }  // namespace brisk

@@ -8,6 +8,7 @@
 #include "graph/integer.h"
 #include "optimize/analysis.h"
 #include "optimize/ranking_form.h"
+#include "optimize/strategies/group.h"
 #include "optimize/strategies/strategy.h"
 
 namespace brisk {
@@ -91,16 +92,10 @@ class GroupRanking {
   // The place of the block's element among all.
   Node in_all(const Node& i) const { return add(mul(block_, constant_int(block_elements)), i); }
 
-  // Where the block's element lies in shared memory: those of a thread's round in banks of their
-  // own.
-  static Node spread(const Node& i) { return add(i, idiv(i, constant_int(each))); }
+  static Node spread(const Node& i) { return in_banks(i, each); }
 
-  // For each element of the block.
   Node for_each(const std::function<Node(const Node&)>& statement) {
-    const Node thread = workshop_.range(threads);
-    const Node turn = workshop_.range(each);
-    const Node i = add(mul(turn, constant_int(threads)), thread);
-    return loop(LoopKind::threads, thread, loop(LoopKind::unrolled, turn, statement(i)));
+    return for_block(workshop_, threads, each, statement);
   }
 
   Node copy(const Elements& from, const Node& i, const Elements& to, const Node& j) const {
@@ -155,11 +150,7 @@ class GroupRanking {
     values[form_.at] = cast(held, DType::int64);
     values[form_.place] = cast(at.at, form_.place.dtype());
     std::vector<Node> body;
-    for (const Node& store : stores_) {
-      const Node gate = store.srcs().size() == 4 ? substitute(store.src(3), values) : Node();
-      body.push_back(store_to(store.src(0), substitute(store.src(1), values),
-                              substitute(store.src(2), values), gate));
-    }
+    for (const Node& store : stores_) body.push_back(store_at(store, values));
     return branch(at.inside, block(std::move(body)));
   }
 

@@ -91,20 +91,14 @@ class GroupRunning {
     return loop(LoopKind::threads, thread, statement(thread));
   }
 
-  // For each element of the block; neighbouring threads have neighbouring ones.
   Node for_each(const std::function<Node(const Node&)>& statement) {
-    return in_threads([&](const Node& thread) {
-      const Node turn = workshop_.range(each);
-      return loop(LoopKind::unrolled, turn,
-                  statement(add(mul(turn, constant_int(threads)), thread)));
-    });
+    return for_block(workshop_, threads, each, statement);
   }
 
   Node both(const Node& a, const Node& b) const { return combine(op_of(sum_), a, b); }
   Node nothing() const { return identity_of(op_of(sum_), sum_.dtype()); }
 
-  // Elements of a thread lie in banks of their own.
-  static Node spread(const Node& i) { return add(i, idiv(i, constant_int(each))); }
+  static Node spread(const Node& i) { return in_banks(i, each); }
 
   // ---- a block of a row ----------------------------------------------------------------------
 
@@ -166,11 +160,7 @@ class GroupRunning {
       values[at_] = position_of(i);
       values[sum_] = load_from(sum, zero);
       std::vector<Node> body = {store_to(sum, zero, result)};
-      for (const Node& store : stores_) {
-        const Node gate = store.srcs().size() == 4 ? substitute(store.src(3), values) : Node();
-        body.push_back(store_to(store.src(0), substitute(store.src(1), values),
-                                substitute(store.src(2), values), gate));
-      }
+      for (const Node& store : stores_) body.push_back(store_at(store, values));
       return branch(integer_less(position_of(i), at_.src(0)), block(std::move(body)));
     }));
     return statements;

@@ -140,11 +140,7 @@ class Ranking {
       values[at_] = cast(low_half(load_from(words_[0], i)), DType::int64);
       values[place_] = cast(i, place_.dtype());
       std::vector<Node> body;
-      for (const Node& store : stores_) {
-        const Node gate = store.srcs().size() == 4 ? substitute(store.src(3), values) : Node();
-        body.push_back(store_to(store.src(0), substitute(store.src(1), values),
-                                substitute(store.src(2), values), gate));
-      }
+      for (const Node& store : stores_) body.push_back(store_at(store, values));
       return block(std::move(body));
     });
   }
