@@ -15,7 +15,7 @@ struct Llama {
   Weight weight(std::vector<std::int64_t> shape) {
     Weight w;
     const double scale = 1 / std::sqrt(static_cast<double>(shape.back()));
-    w.stored = fixed(numbers(shape, seed++) * scale);
+    w.stored = fixed(numbers(shape, seed_++) * scale);
     w.shape = std::move(shape);
     return w;
   }
@@ -54,7 +54,7 @@ struct Llama {
   }
 
  private:
-  unsigned seed = 1;
+  unsigned seed_ = 1;
 };
 
 Tensor rows() { return numbers({64, 300}, 1); }

@@ -191,6 +191,26 @@ TEST(GroupKernels, longRowsRunAlong) {
     ASSERT_EQ(sums[i], static_cast<double>(i % static_cast<std::size_t>(length) + 1)) << i;
 }
 
+// As on GPUs whose groups have at most 256 threads, where NVIDIA's would have 512.
+TEST(GroupKernels, groupsAreNoLargerThanTheDevicesAre) {
+  const auto largest = [](int most, const Make& make) {
+    Target target = target_for("sm_75");
+    target.group_threads = most;
+    std::int64_t threads = 0;
+    Interpreted kernels(target, [&](const Kernel& kernel, const Target&) {
+      for (const Node& phase : phases_of(kernel)) threads = std::max(threads, threads_of(phase));
+    });
+    values_by(kernels, make, {});
+    return threads;
+  };
+  const auto row = [](Numbers& x) { return x.floats({1, 16384}).softmax(1); };
+  const auto columns = [](Numbers& x) { return x.floats({512, 40}).softmax(0); };
+  for (const Make& make : {Make(row), Make(columns)}) {
+    EXPECT_EQ(largest(1024, make), 512);
+    EXPECT_EQ(largest(256, make), 256);
+  }
+}
+
 // As rotary positions do: each pair of a product's elements (a, b) becomes (a c - b s, b c + a s).
 TEST(GroupKernels, vectorsTurnedPairByPairAreMadeWithTheirProducts) {
   for (const bool neighbours : {true, false}) {

@@ -21,8 +21,10 @@ class Interpreted : public Executor {
  public:
   using Look = std::function<void(const Kernel&, const Target&)>;
   /// Intermediate values of a graph take at most `memory` bytes, unless that is 0.
+  explicit Interpreted(Target target, Look look = {}, std::int64_t memory = 0)
+      : target_(std::move(target)), look_(std::move(look)), memory_(memory) {}
   explicit Interpreted(const std::string& cpu, Look look = {}, std::int64_t memory = 0)
-      : target_(target_for(cpu)), look_(std::move(look)), memory_(memory) {}
+      : Interpreted(target_for(cpu), std::move(look), memory) {}
 
   std::vector<Node> realize(std::span<const Node> roots, const VariableValues& values) override {
     std::vector<Node> wanted;

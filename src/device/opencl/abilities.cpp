@@ -1,6 +1,7 @@
 #include "device/opencl/abilities.h"
 
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "base/error.h"
@@ -15,7 +16,7 @@ namespace {
 // What the strategies for groups of threads want at least.
 constexpr std::size_t least_group = 256;
 constexpr std::uint64_t least_local_bytes = 32 << 10;
-constexpr std::int64_t most_group = 512;
+constexpr std::size_t most_group = 512;
 constexpr std::uint64_t most_local_bytes = 48 << 10;
 
 bool has_extension(const DeviceInfo& info, std::string_view name) {
@@ -128,7 +129,7 @@ Target target_of(const Driver& d, DeviceId id, const Way& way, Device& device) {
   target.vector_bytes = 16;
   target.vector_registers = 32;
   target.group_threads = static_cast<int>(
-      std::min<std::size_t>(property<std::size_t>(d, id, max_work_group_size), most_group));
+      std::bit_floor(std::min(property<std::size_t>(d, id, max_work_group_size), most_group)));
   target.has_exchange = in_step > 1;
   target.group_step = std::max(32, in_step);
   target.shared_bytes = static_cast<std::int64_t>(

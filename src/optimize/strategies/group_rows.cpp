@@ -170,6 +170,7 @@ class GroupRows {
       vectors = std::max(vectors, extent(ranges_of(reduction)).upper() / lanes_[reduction]);
     const std::int64_t rows = std::max<std::int64_t>(1, extent(rows_).upper());
     const std::int64_t wanted = 2L * workshop_.target().threads;
+    const std::int64_t most = std::min<std::int64_t>(most_team, workshop_.target().group_threads);
     Decisions& decisions = workshop_.decisions();
     const std::string shapes =
         shape_class(columns_ ? "rows_across" : "rows", part_,
@@ -179,8 +180,10 @@ class GroupRows {
       rows_of_group_ = columns_of_group;
       team_ = std::clamp<std::int64_t>(power_below(vectors / 4), 1, 8);
       const std::int64_t groups = (rows + rows_of_group_ - 1) / rows_of_group_;
-      if (groups < wanted) team_ = std::clamp<std::int64_t>(power_below(vectors / 4), 1, 16);
-      team_ = decisions.choose_near(shapes, team_, 1, 16);
+      const std::int64_t most_together = most / columns_of_group;
+      if (groups < wanted)
+        team_ = std::clamp<std::int64_t>(power_below(vectors / 4), 1, most_together);
+      team_ = decisions.choose_near(shapes, team_, 1, most_together);
       if (team_ * rows_of_group_ < least_threads && groups >= wanted)
         rows_of_group_ = least_threads / team_;
       return;
@@ -191,11 +194,10 @@ class GroupRows {
     // Enough threads for whole lines of memory; more where there are few rows.
     std::int64_t steps = steps_wanted;
     while (steps > 1 && rows * vectors / steps < wanted * least_threads) steps /= 2;
-    team_ = std::clamp<std::int64_t>(power_below(2 * ((vectors + steps - 1) / steps) - 1), 1,
-                                     most_team);
+    team_ = std::clamp<std::int64_t>(power_below(2 * ((vectors + steps - 1) / steps) - 1), 1, most);
     const std::int64_t least = std::min<std::int64_t>(8, power_below(vectors));
     team_ = decisions.choose_near(shapes, std::max(team_, least), least,
-                                  std::min(most_team, power_below(2 * vectors - 1)));
+                                  std::min(most, power_below(2 * vectors - 1)));
     rows_of_group_ = std::max<std::int64_t>(1, least_threads / team_);
     // A group consists of whole sets of threads in step.
     const std::int64_t step = workshop_.target().group_step;
