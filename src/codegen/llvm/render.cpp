@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/power_of_two.h"
+#include "codegen/alignment.h"
 #include "codegen/decompose.h"
 #include "codegen/llvm/group.h"
 #include "codegen/llvm/panel_product.h"
@@ -479,7 +480,8 @@ class Renderer {
       if (!written && !e_.target.overlaps_launches)
         function_->addParamAttr(i, llvm::Attribute::ReadOnly);
       function_->addParamAttr(i, llvm::Attribute::NoUndef);
-      function_->addParamAttr(i, llvm::Attribute::getWithAlignment(context_, group_alignment));
+      function_->addParamAttr(
+          i, llvm::Attribute::getWithAlignment(context_, llvm::Align(group_alignment)));
       pointers_[param] = function_->getArg(i);
     }
     for (const Node& local : uses.scratch) bind_registers(local);
@@ -617,13 +619,8 @@ class Renderer {
 
   // What is known of where an access begins, given that memory is aligned as groups have it.
   llvm::Align group_align(const Node& pointer, const Node& start, int lanes) const {
-    const int bytes = byte_size(pointer.dtype());
-    int known = 1;
-    while (known < lanes && 2 * known * bytes <= static_cast<int>(group_alignment.value()) &&
-           is_multiple(start, 2L * known)) {
-      known *= 2;
-    }
-    return llvm::Align(static_cast<std::uint64_t>(known) * static_cast<std::uint64_t>(bytes));
+    const int bytes = aligned_elements(pointer.dtype(), start, lanes) * byte_size(pointer.dtype());
+    return llvm::Align(static_cast<std::uint64_t>(bytes));
   }
 
   // Small elements as the largest words that the alignment allows.
@@ -1703,7 +1700,6 @@ class Renderer {
   std::map<std::int64_t, llvm::GlobalVariable*> zeros_;
 
   // Of the phase being rendered, where groups of threads run it.
-  static constexpr llvm::Align group_alignment = llvm::Align::Constant<16>();
   std::int64_t threads_ = 1;
   Value* thread_ = nullptr;
   SharedAccesses accesses_;  // of the whole phase

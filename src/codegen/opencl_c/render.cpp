@@ -9,21 +9,20 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "codegen/alignment.h"
 #include "codegen/decompose.h"
 #include "codegen/meetings.h"
 #include "codegen/opencl_c/helpers.h"
 #include "codegen/opencl_c/operations.h"
 #include "codegen/opencl_c/text.h"
-#include "graph/integer.h"
 
 namespace brisk::opencl_c {
 
 namespace {
 
 constexpr std::int64_t most_private_bytes =
-    1024;                                     // of a scratch local; larger ones are in the slab
-constexpr std::size_t longest_inline = 60;    // letters of an expression without a name
-constexpr std::int64_t group_alignment = 16;  // bytes, of what groups get
+    1024;                                   // of a scratch local; larger ones are in the slab
+constexpr std::size_t longest_inline = 60;  // letters of an expression without a name
 
 std::string symbol_of(const Kernel& kernel) { return "brisk_" + kernel.name; }
 
@@ -344,11 +343,7 @@ class Renderer {
   // How many neighbours an access may take at once as one aligned vector, given where it begins.
   int aligned_lanes(const Node& pointer, const Node& start) const {
     if (!in_groups() || space(pointer) == "__private") return 1;
-    int lanes = 1;
-    while (2 * lanes * byte_size(pointer.dtype()) <= group_alignment &&
-           is_multiple(start, 2L * lanes))
-      lanes *= 2;
-    return lanes;
+    return aligned_elements(pointer.dtype(), start, group_alignment);
   }
 
   // With a name where several accesses begin from it.
