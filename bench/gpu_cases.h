@@ -159,23 +159,33 @@ inline void add_streams(std::vector<GpuCase>& list) {
        Bound::memory,
        4 * bytes,
        [](const std::vector<Tensor>& x) { return gelu(x[0] * x[1] + x[2], brisk::Gelu::tanh); }});
-  constexpr std::int64_t height = 32768;
-  constexpr std::int64_t width = 8192;
-  const GpuInput rows = {{height, width}, DType::bfloat16};
-  const GpuInput row = {{width}, DType::bfloat16};
-  const double both = 2.0 * 2.0 * static_cast<double>(height * width);
-  list.push_back({"softmax bf16 32768x8192",
-                  "softmax",
-                  {rows},
-                  Bound::memory,
-                  both,
-                  [](const std::vector<Tensor>& x) { return x[0].softmax(1); }});
-  list.push_back({"layer_norm bf16 32768x8192",
-                  "layer_norm",
-                  {rows, row, row},
-                  Bound::memory,
-                  both,
-                  [](const std::vector<Tensor>& x) { return layer_norm(x[0], x[1], x[2]); }});
+}
+
+// Rows that a processor holds, rows longer than that, and fewer than there are processors.
+inline void add_rows(std::vector<GpuCase>& list) {
+  constexpr double beyond_caches = 512e6;
+  constexpr std::array<std::array<std::int64_t, 2>, 3> shapes = {
+      {{32768, 8192}, {2048, 131072}, {16, 131072}}};
+  for (const auto& [height, width] : shapes) {
+    const GpuInput rows = {{height, width}, DType::bfloat16};
+    const GpuInput row = {{width}, DType::bfloat16};
+    const double both = 2.0 * 2.0 * static_cast<double>(height * width);
+    const int copies = 1 + static_cast<int>(beyond_caches / both);
+    list.push_back({fmt::format("softmax bf16 {}x{}", height, width),
+                    "softmax",
+                    {rows},
+                    Bound::memory,
+                    both,
+                    [](const std::vector<Tensor>& x) { return x[0].softmax(1); },
+                    copies});
+    list.push_back({fmt::format("layer_norm bf16 {}x{}", height, width),
+                    "layer_norm",
+                    {rows, row, row},
+                    Bound::memory,
+                    both,
+                    [](const std::vector<Tensor>& x) { return layer_norm(x[0], x[1], x[2]); },
+                    copies});
+  }
 }
 
 inline void add_matrix_vectors(std::vector<GpuCase>& list) {
@@ -251,6 +261,7 @@ inline void add_orders(std::vector<GpuCase>& list) {
 inline std::vector<GpuCase> gpu_cases() {
   std::vector<GpuCase> list;
   gpu::add_streams(list);
+  gpu::add_rows(list);
   gpu::add_products(list);
   gpu::add_matrix_vectors(list);
   gpu::add_attentions(list);

@@ -87,6 +87,7 @@ Target describe_gpu(std::string_view cpu, unsigned has) {
   target.copying_threads = has & ptx_tiles ? 128 : 0;
   target.overlaps_launches = has & ptx_tiles;
   target.counts_groups = true;
+  target.has_clusters = has & ptx_tiles;
   target.threads = 128;
   target.task_operations = 1;
   target.partial_results = 1024;
@@ -329,14 +330,14 @@ std::string fingerprint(const Target& t) {
   return fmt::format(
       "{} {} {} vector {}x{} fma{:d} dot{:d}{:d}{:d}{:d} half{:d} pair{:d} gather{:d} masks{:d} "
       "float64{:d} threads {} caches {} {} exp2{:d} group {} {} {:d} {} {} {} early{:d}{:d} "
-      "matrix{:d} "
+      "matrix{:d} clusters{:d} "
       "tasks {} {}",
       isas[static_cast<std::size_t>(t.isa)], t.cpu, t.features, t.vector_bytes, t.vector_registers,
       t.has_fma, t.has_int8_dot, t.has_signed_dot, t.has_bfloat16_dot, t.has_tile_dot,
       t.has_half_convert, t.has_pair_convert, t.has_gather, t.has_masks, t.has_float64, t.threads,
       t.l1_bytes, t.l2_bytes, t.has_native_exp2, t.group_threads, t.group_step, t.has_exchange,
       t.shared_bytes, t.tile_bytes, t.copying_threads, t.overlaps_launches, t.counts_groups,
-      t.has_matrix_step, t.task_operations, t.partial_results);
+      t.has_matrix_step, t.has_clusters, t.task_operations, t.partial_results);
 }
 
 }  // namespace brisk

@@ -39,6 +39,7 @@ struct Target {
   bool overlaps_launches = false;  // a kernel may begin before the one that it follows has ended
   bool counts_groups = false;      // a launch's groups know which of them comes last (kernel.h)
   bool has_matrix_step = false;    // threads in step multiply 16 x 16 by 16 x 8 together
+  bool has_clusters = false;       // groups may be one wide group, a processor each (kernel.h)
 
   int threads = 1;  // workers of the pool, or groups at once: parallel tasks worth having
   std::int64_t task_operations = 1 << 15;  // scalar ones that make a task worth a hand-over

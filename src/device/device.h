@@ -61,6 +61,9 @@ struct PhaseNeeds {
   std::int64_t threads = 1;       // of a group
   std::int64_t shared_bytes = 0;  // of a group, beyond what its code declares
   bool persistent = false;        // a group takes several tasks one after the other
+  /// Groups that run side by side, as a cluster: tasks that follow each other where persistent,
+  /// otherwise one task together.
+  std::int64_t cluster = 1;
 };
 
 /// An array, boxes of which a launch's code copies (kernel/tile.h); strides are those of its second

@@ -60,6 +60,7 @@ void pack(const TileView& view, Packer& packer) {
   packer.number(view.columns);
   for (const std::int64_t extent : view.box) packer.number(extent);
   for (const std::int64_t step : view.steps) packer.number(step);
+  packer.number(view.sharers);
 }
 
 TileView unpack_view(Unpacker& unpacker) {
@@ -74,6 +75,7 @@ TileView unpack_view(Unpacker& unpacker) {
   view.columns = unpacker.number();
   for (std::int64_t i = 1; unpacker.ok() && i < rank; ++i) view.box.push_back(unpacker.number());
   for (std::int64_t i = 1; unpacker.ok() && i < rank; ++i) view.steps.push_back(unpacker.number());
+  view.sharers = unpacker.number();
   return view;
 }
 
@@ -88,6 +90,7 @@ std::vector<std::byte> pack(const KernelCode& kernel) {
     packer.number(needs.threads);
     packer.number(needs.shared_bytes);
     packer.number(needs.persistent ? 1 : 0);
+    packer.number(needs.cluster);
   }
   packer.number(static_cast<std::int64_t>(kernel.header.tiles.size()));
   for (const TileView& view : kernel.header.tiles) pack(view, packer);
@@ -113,6 +116,7 @@ bool unpack(std::span<const std::byte> data, KernelCode& kernel) {
     needs.threads = unpacker.number();
     needs.shared_bytes = unpacker.number();
     needs.persistent = unpacker.number() != 0;
+    needs.cluster = unpacker.number();
     kernel.header.phase_needs.push_back(needs);
   }
   for (std::int64_t i = unpacker.number(); unpacker.ok() && i > 0; --i) {
@@ -141,10 +145,12 @@ std::vector<PhaseNeeds> phase_needs(const Kernel& kernel) {
   std::vector<PhaseNeeds> list;
   for (const Node& phase : phases_of(kernel)) {
     PhaseNeeds needs;
-    needs.threads = threads_of(phase) + copying_threads_of(phase);
+    needs.cluster = groups_of_task(phase);
+    needs.threads = threads_of(phase) / needs.cluster + copying_threads_of(phase);
     if (has_tiles(phase)) {
       needs.shared_bytes = phase_memory(phase).bytes;
       needs.persistent = true;
+      needs.cluster = sharers_of(phase);
     }
     list.push_back(needs);
   }
@@ -162,6 +168,7 @@ TileMap tile_map(const TileView& view, const Variables& values) {
     map.strides.push_back(evaluate_size(stride, values) * byte_size(dtype));
   map.box = {strip_bytes / byte_size(dtype)};
   map.box.insert(map.box.end(), view.box.begin(), view.box.end());
+  map.box[1] /= view.sharers;  // what a group copies
   map.steps = {1};
   map.steps.insert(map.steps.end(), view.steps.begin(), view.steps.end());
   return map;

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <unordered_map>
+#include <utility>
 
 #include "base/error.h"
 #include "graph/elementwise.h"
@@ -91,6 +92,13 @@ class Machine {
     enter_thread(0);
   }
 
+  /// What the task loaded together with its neighbours is what they did.
+  void end_task(std::int64_t task, std::int64_t sharers) {
+    const bool first = task % sharers == sharers - 1;  // tasks run from the last one on
+    check(first || shared_loads_ == neighbours_loads_, "interpret: tasks that share load the same");
+    neighbours_loads_ = std::exchange(shared_loads_, {});
+  }
+
   /// Registers and scratch are this thread's from here on.
   void enter_thread(std::int64_t thread) {
     thread_ = thread;
@@ -136,6 +144,7 @@ class Machine {
     const std::int64_t width = byte_size(view.pointer.dtype());
     std::vector<std::int64_t> at;
     for (std::size_t i = 2; i < node.srcs().size(); ++i) at.push_back(run_size(node.src(i)));
+    if (view.sharers > 1) shared_loads_.emplace_back(node.get(), at);
     std::vector<std::int64_t> sizes;
     std::vector<std::int64_t> strides = {1};
     for (const Size& size : view.sizes) sizes.push_back(run_size(size.node()));
@@ -581,6 +590,8 @@ class Machine {
 
   std::string name_;
   std::vector<Block> params_;
+  using Load = std::pair<const NodeData*, std::vector<std::int64_t>>;  // and its coordinates
+  std::vector<Load> shared_loads_, neighbours_loads_;                  // of tasks that share
   std::map<std::pair<const NodeData*, std::int64_t>, std::int64_t> arrivals_;  // groups at a place
   std::unordered_map<const NodeData*, Block> locals_;
   std::int64_t threads_ = 1;  // of the task, a group
@@ -636,10 +647,14 @@ void run_phase(const Node& phase, Machine& machine) {
     return run_statement(phase, machine);
   }
   std::int64_t& counter = machine.counter(phase.src(0));
-  for (std::int64_t task = machine.run_size(phase.src(0).src(0)); task-- > 0;) {
+  const std::int64_t tasks = machine.run_size(phase.src(0).src(0));
+  const std::int64_t sharers = sharers_of(phase);
+  check(tasks % sharers == 0, "interpret: tasks that share are complete");
+  for (std::int64_t task = tasks; task-- > 0;) {
     counter = task;
     machine.start_task(threads);
     run_statement(phase.src(1), machine);
+    machine.end_task(task, sharers);
   }
 }
 

@@ -172,6 +172,10 @@ std::int64_t threads_of(const Node& phase) {
   return most;
 }
 
+std::int64_t groups_of_task(const Node& phase) {
+  return threads_of(phase) > largest_group ? cluster_groups : 1;
+}
+
 std::int64_t copying_threads_of(const Node& phase) {
   std::int64_t most = 0;
   for (const Node& node : topological_order({&phase, 1})) {

@@ -23,6 +23,10 @@
 //    says whether the launch's other groups have come as far. Around them stand only blocks,
 //    branches and loops, the same for every thread of the group.
 //
+//    A group of more than `largest_group` threads is a cluster: `cluster_groups` groups of equal
+//    size, on processors of their own, run its task together. Its threads do what those of a group
+//    do, but for what needs memory that all of them share: it has no `shared` locals.
+//
 //    A loop of kind `pipeline` runs like a serial one. Its body begins with the load_tile
 //    statements of its rounds, and the memory that these write is used in the same round only: so
 //    the copies of later rounds may run ahead, into as many sets of tiles as the loop has stages,
@@ -139,6 +143,10 @@ std::vector<Size> phase_tasks(const Kernel& kernel);
 std::span<const Node> phases_of(const Kernel& kernel);
 /// Threads of a group of the phase: the size of its largest loop of threads, or 1.
 std::int64_t threads_of(const Node& phase);
+constexpr std::int64_t largest_group = 1024;
+constexpr std::int64_t cluster_groups = 8;  // all devices with clusters have room for so many
+/// Groups that run a task of the phase together: 1 where it is no cluster.
+std::int64_t groups_of_task(const Node& phase);
 /// Those that do nothing but copy, beside them.
 std::int64_t copying_threads_of(const Node& phase);
 /// Bytes of scratch memory that a thread needs.

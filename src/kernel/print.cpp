@@ -152,7 +152,9 @@ std::string box_text(const TileView& view) {
   }
   const std::string tile = fmt::format("{} x {}", view.rows, view.columns);
   const bool plain = view.box[0] == view.rows && view.steps[0] == 1;
-  return plain ? tile : fmt::format("{} (rows {})", tile, extents);
+  const std::string shared =
+      view.sharers > 1 ? fmt::format(" shared by {}", view.sharers) : std::string();
+  return (plain ? tile : fmt::format("{} (rows {})", tile, extents)) + shared;
 }
 
 std::string store_text(const Node& store, const std::string& margin, Writer& writer) {

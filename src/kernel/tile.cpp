@@ -33,6 +33,7 @@ Node tile_copy(Op op, const Node& tile, const TileView& view, const std::vector<
   attr.ints = {view.rows, view.columns};
   attr.ints.insert(attr.ints.end(), box.begin(), box.end());
   attr.ints.insert(attr.ints.end(), steps.begin(), steps.end());
+  attr.ints.push_back(view.sharers);
   attr.sizes = {view.start};
   attr.sizes.insert(attr.sizes.end(), view.sizes.begin(), view.sizes.end());
   attr.sizes.insert(attr.sizes.end(), view.strides.begin(), view.strides.end());
@@ -83,7 +84,16 @@ TileView view_of(const Node& statement) {
           ints[0],
           ints[1],
           {ints.begin() + 2, ints.begin() + 1 + rank},
-          {ints.begin() + 1 + rank, ints.end()}};
+          {ints.begin() + 1 + rank, ints.end() - 1},
+          ints.back()};
+}
+
+std::int64_t sharers_of(const Node& phase) {
+  std::int64_t most = 1;
+  for (const Node& node : topological_order({&phase, 1})) {
+    if (node.is(Op::load_tile_)) most = std::max(most, view_of(node).sharers);
+  }
+  return most;
 }
 
 std::int64_t rows_in_box(const TileView& view) {
@@ -214,6 +224,7 @@ std::vector<TileRing> rings_of(const std::vector<Node>& nodes) {
   std::vector<Node> tiles;
   std::vector<std::vector<std::pair<Node, std::size_t>>> readers;  // of each tile
   std::vector<std::int64_t> stages;
+  std::vector<std::int64_t> sharers;
   for (const Node& node : nodes) {
     if (!is_loop(node, LoopKind::pipeline)) continue;
     const std::vector<Node> statements = round_of(node);
@@ -224,9 +235,11 @@ std::vector<TileRing> rings_of(const std::vector<Node>& nodes) {
         tiles.push_back(load.src(0));
         readers.emplace_back();
         stages.push_back(1);
+        sharers.push_back(1);
       }
       readers[at].emplace_back(node, first_reader(statements, load.src(0)));
       stages[at] = std::max(stages[at], node.ints(1));
+      sharers[at] = std::max(sharers[at], view_of(load).sharers);
     }
   }
   std::vector<TileRing> rings;
@@ -234,12 +247,13 @@ std::vector<TileRing> rings_of(const std::vector<Node>& nodes) {
     std::size_t first = 0;
     while (readers[first] != readers[i]) ++first;
     if (first == i) {
-      rings.push_back({{tiles[i]}, stages[i], 0, 0});
+      rings.push_back({{tiles[i]}, stages[i], 0, 0, sharers[i]});
     } else {
       const auto same = std::find_if(rings.begin(), rings.end(), [&](const TileRing& ring) {
         return ring.holds(tiles[first]);
       });
       same->tiles.push_back(tiles[i]);
+      same->sharers = std::max(same->sharers, sharers[i]);
     }
   }
   return rings;

@@ -45,6 +45,10 @@ struct TileView {
   /// them; empty: `rows` neighbours in the second, one in the others.
   std::vector<std::int64_t> box = {};
   std::vector<std::int64_t> steps = {};
+  /// Of a load: tasks sharers · i … sharers · i + sharers - 1 load the same boxes in the same
+  /// rounds. The groups that run them do so side by side, as a cluster, and each copies its part of
+  /// a box's rows, which are neighbours, to all of them. The number of tasks is a multiple of it.
+  std::int64_t sharers = 1;
   bool operator==(const TileView&) const = default;
 };
 /// Rows of the tile that a box has.
@@ -59,6 +63,8 @@ constexpr std::int64_t most_step = 8;
 Node load_tile(const Node& tile, const TileView& view, const std::vector<Node>& at);
 /// The other way, whole strips of columns; what reaches out is not written.
 Node store_tile(const Node& tile, const TileView& view, const std::vector<Node>& at);
+/// The most sharers of a load of the phase, which are those of every other load that has any.
+std::int64_t sharers_of(const Node& phase);
 /// Of a load_tile or store_tile; box and steps are never empty.
 TileView view_of(const Node& statement);
 /// Every different one of the kernel.
@@ -113,6 +119,7 @@ struct TileRing {
   std::int64_t stages = 1;
   std::int64_t stage_bytes = 0;
   std::int64_t signals = 0;  // offset of the barriers
+  std::int64_t sharers = 1;  // groups that copy into a set, and whose readers free it
   bool holds(const Node& tile) const;
 };
 

@@ -279,6 +279,10 @@ class Checker {
     }
     if (node.is(Op::store_tile_) && view.columns * byte_size(tile.dtype()) % strip_bytes != 0)
       fail(node, "stores a part of a strip");
+    if (view.sharers > 1 && (node.is(Op::store_tile_) || view.box[0] != rows_in_box(view) ||
+                             view.steps[0] != 1 || view.box[0] % (8 * view.sharers) != 0)) {
+      fail(node, "a box that groups cannot share");
+    }
     for (std::size_t i = 2; i < node.srcs().size(); ++i) {
       if (node.src(i).dtype() != DType::int64 || node.src(i).lanes() != 1)
         fail(node, "a coordinate is one int64");
@@ -393,6 +397,7 @@ class Statements {
 
   void phase(const Node& statement) {
     grouped_ = threads_of(statement) > 1;
+    if (groups_of_task(statement) > 1) cluster(statement);
     if (is_loop(statement, LoopKind::parallel)) {
       loop(statement);
     } else {
@@ -401,6 +406,16 @@ class Statements {
   }
 
  private:
+  void cluster(const Node& statement) const {
+    for (const Node& node : topological_order({&statement, 1})) {
+      if (is_local(node, Memory::shared))
+        checker_.fail(statement, "groups of a cluster have no memory in common");
+    }
+    constexpr std::int64_t step = 32;  // threads that run in step
+    if (threads_of(statement) % (cluster_groups * step) != 0)
+      checker_.fail(statement, "the threads of a cluster make no groups of equal size");
+  }
+
   void visit(const Node& statement) {
     switch (statement.op()) {
       case Op::block_:

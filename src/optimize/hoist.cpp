@@ -5,6 +5,7 @@
 #include "graph/idioms.h"
 #include "optimize/analysis.h"
 #include "optimize/product.h"
+#include "optimize/strategies/group.h"
 
 namespace brisk {
 
@@ -98,6 +99,19 @@ bool lies_across(const Node& reduction, const std::vector<Node>& results) {
   });
 }
 
+// Rows that a cluster holds in its registers and goes over several times (group_rows): that is
+// faster than to reduce them in front, even on few of the processors.
+bool fits_cluster(const Node& reduction, const Part& part, Workshop& workshop) {
+  const std::vector<Node> ranges = ranges_of(reduction);
+  const Size length = extent(ranges);
+  if (!workshop.target().has_clusters || ranges.size() != 1 || !length.is_constant() ||
+      !has_rows_for_groups(part, workshop)) {
+    return false;
+  }
+  const std::int64_t bytes = length.value() * contiguous_bytes({reduction.src(0)}, ranges.back());
+  return bytes > 0 && bytes <= resident_bytes * cluster_groups * most_team;
+}
+
 bool inside_larger(const Node& reduction, const std::vector<Node>& all, double own) {
   for (const Node& other : all) {
     if (other == reduction || points(free_ranges(other)) < 8 * own) continue;
@@ -189,7 +203,8 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
       const bool starves =
           own < tasks_wanted && outputs >= 8 * own &&
           outputs * static_cast<double>(operation_count(part.stages[0].stores[0].src(2))) + work >
-              (groups ? own * row_of_group : few_operations);
+              (groups ? own * row_of_group : few_operations) &&
+          !fits_cluster(reduction, part, workshop);
       // Of columns: in parts, and what is made of them after that, along their rows or turned.
       const bool columns = groups && outputs >= 8 * own && own < columns_wanted &&
                            work >= columns_wanted && lies_across(reduction, free);

@@ -391,7 +391,10 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target, Decisions& d
         kernel.name += (kernel.name.empty() ? "" : "_and_") + schedule.name;
       mine.insert(mine.end(), schedule.phases.begin(), schedule.phases.end());
     }
-    // Tiles take all of the shared memory.
+    // Tiles take all of the shared memory, and a cluster is as large as its task needs.
+    const auto stands_alone = [](const Node& phase) {
+      return has_tiles(phase) || groups_of_task(phase) > 1;
+    };
     std::size_t at = 0;
     for (std::size_t i = 0; i < mine.size(); ++i) {
       auto named = known_phases.name(mine[i]);
@@ -400,7 +403,7 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target, Decisions& d
         continue;
       }
       const Node& phase = mine[i];
-      while (at < phases.size() && (has_tiles(phase) || has_tiles(phases[at]))) ++at;
+      while (at < phases.size() && (stands_alone(phase) || stands_alone(phases[at]))) ++at;
       known_phases.add(std::move(named), at);
       if (at == phases.size()) {
         phases.push_back(phase);

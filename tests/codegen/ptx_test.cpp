@@ -103,6 +103,27 @@ TEST_P(PtxTiles, productsAssembleWithoutSpills) {
   assembles_without_spills(test::TileProgram(GetParam()));
 }
 
+class PtxSharers : public testing::TestWithParam<test::TileCase> {};
+TEST_P(PtxSharers, copyTilesToEachOther) {
+  BRISK_WANT_PTXAS();
+  test::TileProgram program(GetParam());
+  const Target target = target_for("sm_90a");
+  bool shared = false;
+  program.run(
+      target,
+      [&](const Kernel& kernel, const auto&) {
+        const std::string text = assembly(kernel, target);
+        shared = shared || text.find(".multicast::cluster") != std::string::npos;
+        EXPECT_EQ(text.find(".reqnctapercluster 2, 1, 1") != std::string::npos,
+                  text.find(".multicast::cluster") != std::string::npos);
+        test::assemble(kernel, target);
+      },
+      test::two_sharers);
+  EXPECT_TRUE(shared) << program.text;
+}
+INSTANTIATE_TEST_SUITE_P(Cases, PtxSharers, testing::ValuesIn(test::shared_cases()),
+                         [](const auto& info) { return test::name_of(info); });
+
 class PtxGroups : public testing::TestWithParam<test::TileCase> {};
 TEST_P(PtxGroups, productsAssembleWithoutSpills) {
   BRISK_WANT_PTXAS();

@@ -61,11 +61,13 @@ class Gpu {
   if (cuda_devices().empty()) GTEST_SKIP() << why_no_cuda_devices()
 
 // The same bytes, of kernels made for so many processors, or as many as there are.
-void expect_the_graphs_values(test::TileProgram program, int processors = 0) {
+void expect_the_graphs_values(test::TileProgram program, int processors = 0,
+                              const Decisions::Known& known = {}) {
   Gpu gpu;
   Target target = gpu.target();
   if (processors > 0) target.threads = processors;
-  program.run(target, [&](const Kernel& kernel, const auto& buffers) { gpu.run(kernel, buffers); });
+  program.run(
+      target, [&](const Kernel& kernel, const auto& buffers) { gpu.run(kernel, buffers); }, known);
   const Array wanted = program.wanted();
   const auto got = std::span(program.result.bytes, wanted.bytes.size());
   std::size_t wrong = 0;
@@ -81,6 +83,16 @@ TEST_P(CudaTiles, productsHaveTheGraphsValues) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, CudaTiles, testing::ValuesIn(test::tile_cases()),
+                         [](const auto& info) { return test::name_of(info); });
+
+class CudaSharers : public testing::TestWithParam<test::TileCase> {};
+
+TEST_P(CudaSharers, productsHaveTheGraphsValues) {
+  BRISK_WANT_GPU();
+  expect_the_graphs_values(test::TileProgram(GetParam()), 0, test::two_sharers);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, CudaSharers, testing::ValuesIn(test::shared_cases()),
                          [](const auto& info) { return test::name_of(info); });
 
 class CudaGroups : public testing::TestWithParam<test::TileCase> {};

@@ -224,6 +224,11 @@ TEST_F(Strategies, RowsAndColumnsOfASoftmaxAreOneKernelEach) {
   EXPECT_EQ(compare(softmax(normal({37, 100}), 0), 1e-6), Names{"reduce_columns"});
 }
 
+// More than a GPU's processor holds: few of them, and more than run at once.
+TEST_F(Strategies, RowsOfASoftmaxMayBeVeryLong) {
+  for (const std::int64_t rows : {3, 90}) compare(softmax(normal({rows, 65536}), 1), 1e-6);
+}
+
 TEST_F(Strategies, SumsOfWideColumnsAreOneKernel) {
   const Node x = normal({67, 2100});
   EXPECT_EQ(compare(reduce(ReduceOp::add, x, {0}), 1e-5), Names{"reduce_columns"});

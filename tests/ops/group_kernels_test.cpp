@@ -388,6 +388,40 @@ TEST(GroupKernels, rowsThatStayInRegisters) {
   }
 }
 
+// By clusters: rows that one group could not hold, a few and so many that the next ones are asked
+// for ahead.
+TEST(GroupKernels, rowsThatStayInTheRegistersOfClusters) {
+  for (const auto& [rows, width] : {std::pair{3, 65536}, {1, 131072}, {20, 131072}}) {
+    SCOPED_TRACE(fmt::format("{} x {}", rows, width));
+    const auto make = [&, rows = rows, width = width](Numbers& x) {
+      return x.floats({rows, width}, DType::bfloat16).cast(f32).softmax(1);
+    };
+    Target target = target_for("sm_90a");
+    if (rows > 10) target.threads = 40;
+    bool prefetches = false;
+    Interpreted kernels(target, [&](const Kernel& kernel, const Target&) {
+      const auto phases = phases_of(kernel);
+      ASSERT_EQ(phases.size(), 1U);
+      EXPECT_EQ(groups_of_task(phases[0]), cluster_groups) << threads_of(phases[0]);
+      const std::vector<Node> nodes = topological_order({&kernel.body, 1});
+      prefetches = std::any_of(nodes.begin(), nodes.end(),
+                               [](const Node& node) { return node.is(Op::prefetch_); });
+      if (test::ptxas().empty()) return;
+      const std::string text = assembly(kernel, target);
+      EXPECT_NE(text.find(".reqnctapercluster 8, 1, 1"), std::string::npos) << text;
+      EXPECT_EQ(text.find("prefetch.global") != std::string::npos, prefetches) << text;
+      test::assemble(kernel, target);
+    });
+    const Values got = values_by(kernels, make, {});
+    EXPECT_EQ(kernels.names(), std::vector<std::string>{"group_rows"});
+    EXPECT_EQ(prefetches, rows > 10);
+    const Values want = values_by(*evaluator(), make, {});
+    ASSERT_EQ(got.size(), want.size());
+    for (std::size_t i = 0; i < got.size(); ++i)
+      ASSERT_NEAR(got[i], want[i], 1e-4 * want[i]) << "element " << i;
+  }
+}
+
 TEST(GroupKernels, sumsOfColumns) {
   for (const auto& [rows, columns] : {std::pair{3000, 37}, {517, 256}, {64, 1028}, {40'000, 64}}) {
     SCOPED_TRACE(fmt::format("{} rows of {}", rows, columns));

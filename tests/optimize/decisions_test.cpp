@@ -144,6 +144,7 @@ TEST_P(EveryOption, LeavesTheSame) {
     try_all(
         test::TileProgram(TileCase{.name = "fused", .m = 150, .n = 200, .k = 136, .fused = true}));
     try_all(test::TileProgram(TileCase{.name = "long", .m = 64, .n = 64, .k = 4096}));
+    try_all(test::TileProgram(TileCase{.name = "shared", .m = 256, .n = 96, .k = 128}));
     try_all(test::TileProgram(TileCase{.name = "turned",
                                        .m = 320,
                                        .n = 96,
@@ -160,7 +161,7 @@ TEST_P(EveryOption, LeavesTheSame) {
   std::set<std::string> wanted = {"once", "rows", "steps"};
   if (target_.group_threads > 0)
     wanted = {"across", "groups", "once", "team", "tile", "together", "parts"};
-  if (target_.copying_threads > 0) wanted.insert({"strip", "each"});
+  if (target_.copying_threads > 0) wanted.insert({"strip", "each", "sharers"});
   for (const std::string& name : wanted) EXPECT_TRUE(decided(tried_).contains(name)) << name;
 }
 

@@ -34,6 +34,20 @@ struct TileCase {
   std::int64_t heads = 1;  // the result's columns lie in so many matrices, one after the other
 };
 
+/// Tiles of the second operand are copied by two groups together, where they may be.
+inline std::optional<std::string> two_sharers(const std::string& shapes) {
+  return shapes.ends_with(" sharers") ? std::optional<std::string>("2") : std::nullopt;
+}
+/// Products with an even number of rows of tiles.
+inline std::vector<TileCase> shared_cases() {
+  return {{.name = "plain", .m = 512, .n = 384, .k = 1024},
+          {.name = "turned", .m = 256, .n = 96, .k = 128, .x_turned = true, .y_turned = true},
+          {.name = "ragged", .m = 250, .n = 200, .k = 136, .fused = true},
+          {.name = "gated", .m = 256, .n = 192, .k = 320, .gated = true},
+          {.name = "bytes", .dtype = DType::int8, .result = DType::int32, .m = 256, .k = 512},
+          {.name = "batched", .batch = 8, .m = 512, .n = 128, .k = 192}};
+}
+
 /// A convolution of images (height × width × channels) with `filters` of kernel × kernel.
 struct ConvolutionCase {
   const char* name;
@@ -196,12 +210,15 @@ class TileProgram {
     if (totals) result_totals = memory(memory_of(simple[1]));
   }
 
-  /// Runs `run(kernel, buffers)` for each kernel; gives their names.
+  /// Runs `run(kernel, buffers)` for each kernel, scheduled by what is known of decisions; gives
+  /// their names.
   template <typename Run>
-  std::vector<std::string> run(const Target& target, const Run& run_kernel) {
+  std::vector<std::string> run(const Target& target, const Run& run_kernel,
+                               const Decisions::Known& known = {}) {
     std::vector<std::string> names;
     each(target, [&](const LoweredKernel& lowered, const std::vector<HostBuffer>& buffers) {
-      const Kernel kernel = optimize(lowered, target);
+      Decisions decisions(known);
+      const Kernel kernel = optimize(lowered, target, decisions);
       text += print(kernel);
       verify_kernel(kernel, "optimize");
       run_kernel(kernel, buffers);

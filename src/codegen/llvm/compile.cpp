@@ -27,6 +27,7 @@
 #include "base/error.h"
 #include "codegen/codegen.h"
 #include "codegen/llvm/constants.h"
+#include "codegen/llvm/group.h"
 #include "codegen/llvm/render.h"
 
 namespace brisk {
@@ -212,21 +213,31 @@ struct Compiled {
     passes.run(*module);
     return bytes;
   }
+
+  std::string text() {
+    const auto bytes = emit(llvm::CodeGenFileType::AssemblyFile);
+    return ir::with_clusters({bytes.data(), bytes.size()}, *module);
+  }
 };
 
 }  // namespace
 
 CodeObject compile(const Kernel& kernel, const Target& target) {
   Compiled compiled(kernel, target);
-  // A driver takes PTX as text and makes machine code of it.
-  const bool as_text = target.isa == Isa::nvptx;
-  auto bytes = compiled.emit(as_text ? llvm::CodeGenFileType::AssemblyFile
-                                     : llvm::CodeGenFileType::ObjectFile);
-  if (as_text) bytes.push_back('\0');
   CodeObject result;
-  const auto* first = reinterpret_cast<const std::byte*>(bytes.data());
-  result.object.assign(first, first + bytes.size());
   result.symbol = ir::symbol_of(kernel);
+  const auto take = [&](const char* data, std::size_t size) {
+    const auto* first = reinterpret_cast<const std::byte*>(data);
+    result.object.assign(first, first + size);
+  };
+  // A driver takes PTX as text and makes machine code of it.
+  if (target.isa == Isa::nvptx) {
+    const std::string text = compiled.text();
+    take(text.c_str(), text.size() + 1);
+  } else {
+    const auto bytes = compiled.emit(llvm::CodeGenFileType::ObjectFile);
+    take(bytes.data(), bytes.size());
+  }
   return result;
 }
 
@@ -239,9 +250,7 @@ std::string llvm_ir(const Kernel& kernel, const Target& target) {
 }
 
 std::string assembly(const Kernel& kernel, const Target& target) {
-  Compiled compiled(kernel, target);
-  const auto bytes = compiled.emit(llvm::CodeGenFileType::AssemblyFile);
-  return {bytes.data(), bytes.size()};
+  return Compiled(kernel, target).text();
 }
 
 }  // namespace brisk

@@ -2,6 +2,8 @@
 
 #include <llvm/IR/IntrinsicsNVPTX.h>
 
+#include <fmt/format.h>
+
 #include "base/error.h"
 #include "codegen/llvm/assembly.h"
 
@@ -84,6 +86,53 @@ llvm::Function* group_function(llvm::Module& module, llvm::FunctionType* type,
   annotate(made, "reqntidy", 1);
   annotate(made, "reqntidz", 1);
   return made;
+}
+
+namespace {
+constexpr const char* cluster_attribute = "brisk-cluster";
+}
+
+void make_clusters(llvm::Function* function, std::int64_t groups) {
+  if (groups > 1) function->addFnAttr(cluster_attribute, std::to_string(groups));
+}
+
+std::string with_clusters(std::string ptx, const llvm::Module& module) {
+  for (const llvm::Function& function : module) {
+    if (!function.hasFnAttribute(cluster_attribute)) continue;
+    const std::size_t entry = ptx.find(fmt::format(".entry {}(", function.getName().str()));
+    const std::size_t end = ptx.find("\n{", entry);  // of its directives
+    check(entry != std::string::npos && end != std::string::npos, "an entry for every kernel");
+    const llvm::StringRef groups = function.getFnAttribute(cluster_attribute).getValueAsString();
+    ptx.insert(end, fmt::format("\n.reqnctapercluster {}, 1, 1", groups.str()));
+  }
+  return ptx;
+}
+
+Value* number_in_cluster(Emitter& e, std::int64_t groups) {
+  Value* number = e.b.CreateTrunc(group_number(e), e.b.getInt32Ty());
+  return e.b.CreateAnd(number, e.b.getInt32(static_cast<std::uint32_t>(groups - 1)));
+}
+
+void arrive_at_cluster(Emitter& e) { effect(e, {"barrier.cluster.arrive.release;", "", true}); }
+void wait_for_others(Emitter& e) { effect(e, {"barrier.cluster.wait.acquire;", "", true}); }
+
+void wait_for_cluster(Emitter& e) {
+  arrive_at_cluster(e);
+  wait_for_others(e);
+}
+
+Value* in_cluster(Emitter& e, Value* address, Value* number) {
+  return assembly(e, {"mapa.shared::cluster.u32 $0, $1, $2;", "=r,r,r", false, false},
+                  e.b.getInt32Ty(), {address, number});
+}
+
+void store_in_cluster(Emitter& e, Value* value, Value* address) {
+  const unsigned bits = value->getType()->getScalarSizeInBits();
+  const char* constraint = bits == 64 ? "l" : bits == 32 ? "r" : "h";
+  Value* word = e.b.CreateBitCast(value, e.b.getIntNTy(bits));
+  if (bits == 8) word = e.b.CreateZExt(word, e.b.getInt16Ty());
+  effect(e, {fmt::format("st.shared::cluster.b{} [$1], $0;", bits), constraint + std::string(",r")},
+         {word, address});
 }
 
 Value* group_number(Emitter& e) {

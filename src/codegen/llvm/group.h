@@ -25,13 +25,29 @@ llvm::Value* count_in(Emitter& e, llvm::Value* counter, std::int64_t groups);
 llvm::GlobalVariable* counters(llvm::Module& module, std::int64_t count);
 
 /// A kernel function that groups of exactly `threads` threads run, so many `together` on a
-/// processor at least.
+/// processor at least; see also make_clusters.
 llvm::Function* group_function(llvm::Module& module, llvm::FunctionType* type,
                                const std::string& name, std::int64_t threads,
                                std::int64_t together);
 /// One of at most `threads` threads, whose arguments from `first_map` on are tensor maps.
 llvm::Function* tile_function(llvm::Module& module, llvm::FunctionType* type,
                               const std::string& name, std::int64_t threads, unsigned first_map);
+/// The function's groups run in clusters of so many neighbours, a power of two; the directive comes
+/// with the text (with_clusters), as LLVM 19 has none for it.
+void make_clusters(llvm::Function* function, std::int64_t groups);
+std::string with_clusters(std::string ptx, const llvm::Module& module);
+/// The number of a group in its cluster of so many; i32.
+llvm::Value* number_in_cluster(Emitter& e, std::int64_t groups);
+/// All threads of the cluster wait for each other; or each says that it is there, and later waits
+/// for the others to have said so.
+void wait_for_cluster(Emitter& e);
+void arrive_at_cluster(Emitter& e);
+void wait_for_others(Emitter& e);
+/// What `address`, i32, of this group's shared memory is in that of group `number` (i32) of the
+/// cluster: an address for what says that it may be another group's.
+llvm::Value* in_cluster(Emitter& e, llvm::Value* address, llvm::Value* number);
+/// Stores a scalar at such an address.
+void store_in_cluster(Emitter& e, llvm::Value* value, llvm::Value* address);
 llvm::Value* group_number(Emitter& e);   // i64
 llvm::Value* group_count(Emitter& e);    // i64
 llvm::Value* thread_number(Emitter& e);  // i64, below the group's threads

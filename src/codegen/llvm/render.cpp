@@ -333,20 +333,32 @@ class Renderer {
     threads_ = threads_of(body);
     copying_ = 0;
     auto* type = llvm::FunctionType::get(b_.getVoidTy(), group_types(), false);
+    cluster_ = groups_of_task(body);
     function_ = group_function(module_, type, fmt::format("{}_{}", symbol_of(kernel_), index),
-                               threads_, groups_together(body));
+                               threads_ / cluster_, groups_together(body));
+    make_clusters(function_, cluster_);
     begin_function();
     accesses_ = shared_accesses(body);
     meetings_.met();
+    asked_.clear();
     if (e_.target.overlaps_launches) let_next_launch(e_);
     bind_group_arguments(uses_of(body));
     bind_group_variables();
     thread_ = thread_number(e_);
+    Value* number = group_number(e_);
+    if (cluster_ > 1) {
+      in_cluster_ = number_in_cluster(e_, cluster_);
+      Value* before = b_.CreateMul(b_.CreateZExt(in_cluster_, b_.getInt64Ty()),
+                                   b_.getInt64(static_cast<std::uint64_t>(threads_ / cluster_)));
+      thread_ = b_.CreateAdd(thread_, before);
+      number = b_.CreateUDiv(number, b_.getInt64(static_cast<std::uint64_t>(cluster_)));
+      arrive_at_cluster(e_);
+    }
     const bool tasks = is_loop(body, LoopKind::parallel);
     const Node& run = tasks ? body.src(1) : body;
     Value* there = b_.getTrue();
     if (tasks) {
-      Value* task = b_.CreateAdd(first_task(), group_number(e_), "", true, true);
+      Value* task = b_.CreateAdd(first_task(), number, "", true, true);
       there = b_.CreateICmpSLT(task, end_of_tasks());
       bind(body.src(0), task);
     }
@@ -356,7 +368,18 @@ class Renderer {
       follow_launch(e_);  // in any case: what follows this phase counts on it
     }
     if (tasks) return_unless(there);
-    statement(run);
+    std::vector<Node> list = run.is(Op::block_) ? run.srcs() : std::vector<Node>{run};
+    if (cluster_ > 1) {
+      // The first loop of threads runs before it is known that the other groups have begun: from
+      // then on they may write to each other's memory.
+      if (is_loop(list[0], LoopKind::threads)) {
+        statement(list[0]);
+        list.erase(list.begin());
+      }
+      wait_for_others(e_);
+    }
+    statements(list);
+    cluster_ = 1;
     b_.CreateRetVoid();
   }
 
@@ -394,6 +417,7 @@ class Renderer {
     } else {
       ++statement_;
       group_prefetch(e_, address(node.src(0), node.src(1)));
+      asked_.insert(node);
     }
   }
 
@@ -488,6 +512,7 @@ class Renderer {
     for (const Node& local : uses.registers) bind_registers(local);
     for (const Node& local : uses.shared) {
       if (copying_ > 0) continue;  // in the launch's memory
+      check(cluster_ == 1, "groups of a cluster share no locals");
       pointers_[local] = shared_array(module_, memory_type(context_, local.dtype()), local.ints(1));
     }
   }
@@ -502,6 +527,8 @@ class Renderer {
     if (copying_ > 0) {
       show_to_copies(e_);
       ir::meet(e_, computing_barrier, threads_);
+    } else if (cluster_ > 1) {
+      wait_for_cluster(e_);
     } else {
       wait_for_group(e_);
     }
@@ -601,19 +628,34 @@ class Renderer {
       return b_.CreateGEP(type, array,
                           b_.CreateAdd(at, number(static_cast<std::int64_t>(i) * all)));
     };
-    guarded(b_.CreateICmpEQ(lane, number(0)), [&] {
-      for (std::size_t i = 0; i < values.size(); ++i)
-        b_.CreateStore(is_bool(dtype) ? b_.CreateZExt(values[i], type) : values[i], place(mine, i));
+    // In each group's memory, where there are several: a lane writes to one of them.
+    guarded(b_.CreateICmpULT(lane, number(cluster_)), [&] {
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        Value* stored = is_bool(dtype) ? b_.CreateZExt(values[i], type) : values[i];
+        if (cluster_ == 1) {
+          b_.CreateStore(stored, place(mine, i));
+        } else {
+          Value* here = b_.CreatePtrToInt(place(mine, i), b_.getInt32Ty());
+          Value* group = b_.CreateTrunc(lane, b_.getInt32Ty());
+          store_in_cluster(e_, stored, in_cluster(e_, here, group));
+        }
+      }
     });
     meet();
-    // Each takes one of the results that it needs, the same ones in turn.
+    // Each takes some of the results that it needs, the same ones in turn.
+    const std::int64_t lanes = std::min(steps, step);
     Value* first = b_.CreateAnd(mine, number(~(steps - 1)));
-    Value* at = b_.CreateAdd(first, b_.CreateAnd(lane, number(steps - 1)));
+    Value* at = b_.CreateAdd(first, b_.CreateAnd(lane, number(lanes - 1)));
+    const auto taken = [&](std::int64_t from, std::size_t i) -> Value* {
+      Value* value = b_.CreateLoad(type, place(b_.CreateAdd(at, number(from)), i));
+      if (!is_bool(dtype)) return value;
+      return b_.CreateICmpNE(value, llvm::Constant::getNullValue(type));
+    };
     for (std::size_t i = 0; i < values.size(); ++i) {
-      values[i] = b_.CreateLoad(type, place(at, i));
-      if (is_bool(dtype))
-        values[i] = b_.CreateICmpNE(values[i], llvm::Constant::getNullValue(type));
-      exchange(op, dtype, values[i], steps / 2);
+      values[i] = taken(0, i);
+      for (std::int64_t from = lanes; from < steps; from += lanes)
+        values[i] = combine(e_, op, dtype, values[i], taken(from, i));
+      exchange(op, dtype, values[i], lanes / 2);
     }
   }
 
@@ -699,6 +741,8 @@ class Renderer {
     auto* type = llvm::FunctionType::get(b_.getVoidTy(), group_types(), false);
     function_ = tile_function(module_, type, fmt::format("{}_{}", symbol_of(kernel_), index),
                               threads_ + copying_, first_map_argument());
+    cluster_ = sharers_of(body);
+    make_clusters(function_, cluster_);
     begin_function();
     memory_ = phase_memory(body);
     accesses_ = shared_accesses(body);
@@ -721,10 +765,19 @@ class Renderer {
     warp_ = warp_number(e_, thread_);
     guarded(is_first_thread(), [&] { make_signals(); });
     signals_made(e_);
+    if (cluster_ > 1) {
+      in_cluster_ = number_in_cluster(e_, cluster_);
+      wait_for_cluster(e_);
+    } else {
+      wait_for_group(e_);
+    }
     Value* copies = b_.CreateICmpUGE(warp_, b_.getInt32(static_cast<unsigned>(threads_ / 32)));
     either(
         copies, [&] { copying_role(body); }, [&] { computing_role(body); });
     role_ = Role::all;
+    // Others of the cluster may still signal to this group.
+    if (cluster_ > 1) wait_for_cluster(e_);
+    cluster_ = 1;
     copying_ = 0;
     stored_.clear();
     b_.CreateRetVoid();
@@ -761,7 +814,7 @@ class Renderer {
     for (const TileRing& ring : memory_.rings) {
       for (std::int64_t i = 0; i < ring.stages; ++i) {
         make_signal(e_, filled(ring, word(i)), 1);
-        make_signal(e_, freed(ring, word(i)), threads_ / 32);
+        make_signal(e_, freed(ring, word(i)), threads_ / 32 * ring.sharers);
       }
     }
   }
@@ -885,17 +938,23 @@ class Renderer {
       if (!any(&RingUse::last)) continue;
       statements(std::span(all).subspan(begin, i + 1 - begin));
       begin = i + 1;
-      Value* lane = b_.CreateAnd(thread_, b_.getInt64(31));
-      guarded(b_.CreateICmpEQ(lane, b_.getInt64(0)), [&] {
-        for (const RingUse& use : uses) {
-          if (use.last == i) signal(e_, freed(*use.ring, turn_of(*use.ring).stage));
-        }
-      });
+      Value* lane = b_.CreateTrunc(b_.CreateAnd(thread_, b_.getInt64(31)), b_.getInt32Ty());
+      for (const RingUse& use : uses) {
+        if (use.last == i) signal_freed(*use.ring, lane);
+      }
       for (const RingUse& use : uses) {
         if (use.last == i) next_turn(*use.ring);
       }
     }
     statements(std::span(all).subspan(begin));
+  }
+
+  // To the groups that copy into the set; a lane of the warp to one of them.
+  void signal_freed(const TileRing& ring, Value* lane) {
+    guarded(b_.CreateICmpULT(lane, word(ring.sharers)), [&] {
+      Value* at = freed(ring, turn_of(ring).stage);
+      ring.sharers > 1 ? signal_in_cluster(e_, at, lane) : signal(e_, at);
+    });
   }
 
   // Which set of a ring's tiles is next.
@@ -947,8 +1006,14 @@ class Renderer {
 
   void load_tile(const Node& node) {
     check(role_ == Role::copies, "tiles are loaded in pipelines");
-    each_strip(node, [&](Value* to, const std::vector<Value*>& at) {
-      load_strip(e_, to, maps_[map_number(node)], at, signal_);
+    const TileView view = view_of(node);
+    each_strip(node, [&](Value* to, std::vector<Value*> at) {
+      if (view.sharers > 1) {
+        Value* row = b_.CreateMul(in_cluster_, word(view.box[0] / view.sharers));
+        to = b_.CreateAdd(to, b_.CreateMul(row, word(strip_bytes)));
+        at[1] = b_.CreateAdd(at[1], row);
+      }
+      load_strip(e_, to, maps_[map_number(node)], at, signal_, view.sharers);
     });
   }
 
@@ -1160,7 +1225,12 @@ class Renderer {
       case Op::panel_product_: return panel_product(node);
       case Op::prefetch_:
         ++statement_;
-        if (in_groups()) return;  // other threads hide the time that memory takes
+        // Of a group those that ask early for what comes, and of them those that have not asked
+        // yet; else other threads hide the time that memory takes.
+        if (in_groups()) {
+          if (e_.target.overlaps_launches && !asked_.contains(node)) ask(node);
+          return;
+        }
         // For reading, data, into all caches but the first: its few buffers are soon free again.
         b_.CreateIntrinsic(
             llvm::Intrinsic::prefetch, {b_.getPtrTy()},
@@ -1714,6 +1784,9 @@ class Renderer {
   Value* shared_ = nullptr;  // the launch's memory, as a pointer and as i32
   Value* shared_address_ = nullptr;
   Value* warp_ = nullptr;                             // i32
+  std::int64_t cluster_ = 1;                          // groups that run side by side
+  Value* in_cluster_ = nullptr;                       // the number of this one, i32
+  std::unordered_set<Node, NodeHash> asked_;          // prefetches that ran
   Value* signal_ = nullptr;                           // that copies of the round go to
   std::vector<Value*> maps_;                          // i64
   std::vector<Node> running_;                         // steps that are not finished, in their order

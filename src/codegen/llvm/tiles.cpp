@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "codegen/llvm/assembly.h"
+#include "codegen/llvm/group.h"
 
 namespace brisk::ir {
 
@@ -72,10 +73,7 @@ void make_signal(Emitter& e, Value* signal, std::int64_t arrivals) {
   effect(e, {fmt::format("mbarrier.init.shared::cta.b64 [$0], {};", arrivals), "r"}, {signal});
 }
 
-void signals_made(Emitter& e) {
-  effect(e, {"fence.mbarrier_init.release.cluster;", ""});
-  effect(e, {"bar.sync 0;", "", true});
-}
+void signals_made(Emitter& e) { effect(e, {"fence.mbarrier_init.release.cluster;", ""}); }
 
 void wait_for_signal(Emitter& e, Value* signal, Value* parity) {
   llvm::Function* function = e.b.GetInsertBlock()->getParent();
@@ -93,19 +91,33 @@ void signal(Emitter& e, Value* at) {
   effect(e, {"mbarrier.arrive.shared::cta.b64 _, [$0];", "r"}, {at});
 }
 
+// Plain: what says that it is a release of the cluster waits for all of the thread's stores.
+void signal_in_cluster(Emitter& e, Value* at, Value* number) {
+  effect(e, {"mbarrier.arrive.shared::cluster.b64 _, [$0];", "r"}, {in_cluster(e, at, number)});
+}
+
 void signal_with_bytes(Emitter& e, Value* at, std::int64_t bytes) {
   effect(e, {"mbarrier.arrive.expect_tx.shared::cta.b64 _, [$0], $1;", "r,r"},
          {at, word(e, bytes)});
 }
 
-void load_strip(Emitter& e, Value* to, Value* map, const std::vector<Value*>& at, Value* signal) {
+void load_strip(Emitter& e, Value* to, Value* map, const std::vector<Value*>& at, Value* signal,
+                std::int64_t groups) {
   std::vector<Value*> arguments = {to, map, signal};
   arguments.insert(arguments.end(), at.begin(), at.end());
+  std::string constraints = "r,l,r," + repeated("r", at.size());
+  std::string mask;
+  if (groups > 1) {
+    mask = fmt::format(", ${}", arguments.size());
+    arguments.push_back(e.b.getInt16(static_cast<std::uint16_t>((1U << groups) - 1)));
+    constraints += ",h";
+  }
   effect(e,
          {fmt::format("cp.async.bulk.tensor.{}d.shared::cluster.global.mbarrier::complete_tx::bytes"
-                      " [$0], [$1, {}], [$2];",
-                      at.size(), coordinates(3, at.size())),
-          "r,l,r," + repeated("r", at.size())},
+                      "{} [$0], [$1, {}], [$2]{};",
+                      at.size(), groups > 1 ? ".multicast::cluster" : "", coordinates(3, at.size()),
+                      mask),
+          constraints},
          arguments);
 }
 

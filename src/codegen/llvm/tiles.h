@@ -13,19 +13,23 @@ namespace brisk::ir {
 // ---- barriers in shared memory -----------------------------------------------------------------
 
 void make_signal(Emitter& e, llvm::Value* signal, std::int64_t arrivals);
-/// The barriers made by one thread are there for all; every thread of the group comes here.
+/// The barriers made by one thread are there for all; every thread of the group comes here before
+/// they meet.
 void signals_made(Emitter& e);
 /// Goes on once the barrier's phase of this parity (i32) is over.
 void wait_for_signal(Emitter& e, llvm::Value* signal, llvm::Value* parity);
 void signal(Emitter& e, llvm::Value* at);
+/// Of group `number` (i32) of the cluster.
+void signal_in_cluster(Emitter& e, llvm::Value* at, llvm::Value* number);
 /// One arrival, and bytes that copies will bring.
 void signal_with_bytes(Emitter& e, llvm::Value* at, std::int64_t bytes);
 
 // ---- copies ------------------------------------------------------------------------------------
 
-/// One strip; coordinates are i32, columns first. One thread's work.
+/// One strip, to the same place in each of the first `groups` of the cluster, whose barriers there
+/// hear of it; coordinates are i32, columns first. One thread's work.
 void load_strip(Emitter& e, llvm::Value* to, llvm::Value* map, const std::vector<llvm::Value*>& at,
-                llvm::Value* signal);
+                llvm::Value* signal, std::int64_t groups);
 void store_strip(Emitter& e, llvm::Value* from, llvm::Value* map,
                  const std::vector<llvm::Value*>& at);
 /// Ends a group of stores of this thread; what they read may be written again after wait_for_reads,

@@ -162,8 +162,11 @@ class Arguments {
   std::vector<void*> pointers_;
 };
 
+// Whole clusters.
 std::int64_t groups_of(const PhaseNeeds& needs, std::int64_t tasks, std::int64_t processors) {
-  return needs.persistent ? std::min(tasks, processors) : tasks;
+  if (!needs.persistent) return tasks * needs.cluster;
+  const std::int64_t groups = std::min(tasks, processors);
+  return std::max<std::int64_t>(groups / needs.cluster, tasks > 0 ? 1 : 0) * needs.cluster;
 }
 
 }  // namespace
@@ -177,13 +180,15 @@ void start_launch(GpuContext& context, const Launch& launch, std::int64_t proces
     const PhaseNeeds& needs = launch.phase_needs[i];
     const std::int64_t tasks = launch.phase_tasks[i];
     const std::int64_t all = groups_of(needs, tasks, processors);
-    for (std::int64_t begin = 0; begin < all; begin += largest_grid) {
-      const std::int64_t groups = std::min<std::int64_t>(all - begin, largest_grid);
+    const std::int64_t task_groups = needs.persistent ? 1 : needs.cluster;
+    const std::int64_t at_once = largest_grid / needs.cluster * needs.cluster;
+    for (std::int64_t begin = 0; begin < all; begin += at_once) {
+      const std::int64_t groups = std::min<std::int64_t>(all - begin, at_once);
       context.want(
           driver().launch(program.phase(i, needs.shared_bytes), static_cast<unsigned>(groups), 1, 1,
                           static_cast<unsigned>(needs.threads), 1, 1,
                           static_cast<unsigned>(needs.shared_bytes), context.stream(),
-                          arguments.of_tasks(begin, tasks), nullptr),
+                          arguments.of_tasks(begin / task_groups, tasks), nullptr),
           "launching");
     }
   }
@@ -278,11 +283,11 @@ class GpuRecording final : public Recording {
   KernelNode kernel_of(const Launch& launch, std::size_t phase, Arguments& arguments) const {
     const PhaseNeeds& needs = launch.phase_needs[phase];
     const std::int64_t tasks = launch.phase_tasks[phase];
-    check(tasks <= largest_grid, "a recorded phase is one kernel");
+    check(tasks <= largest_grid / needs.cluster, "a recorded phase is one kernel");
     KernelNode kernel{};
     kernel.function = program_of(launch).phase(phase, needs.shared_bytes);
     kernel.grid[0] =
-        static_cast<unsigned>(std::max<std::int64_t>(1, groups_of(needs, tasks, processors_)));
+        static_cast<unsigned>(std::max(needs.cluster, groups_of(needs, tasks, processors_)));
     kernel.grid[1] = kernel.grid[2] = 1;
     kernel.block[0] = static_cast<unsigned>(needs.threads);
     kernel.block[1] = kernel.block[2] = 1;
@@ -332,8 +337,10 @@ class GpuRecording final : public Recording {
 };
 
 bool fits_one_kernel(const Launch& launch) {
-  return std::all_of(launch.phase_tasks.begin(), launch.phase_tasks.end(),
-                     [](std::int64_t tasks) { return tasks <= largest_grid; });
+  for (std::size_t i = 0; i < launch.phase_tasks.size(); ++i) {
+    if (launch.phase_tasks[i] > largest_grid / launch.phase_needs[i].cluster) return false;
+  }
+  return true;
 }
 
 }  // namespace

@@ -11,6 +11,14 @@
 
 namespace brisk {
 
+/// Threads of a group that take one row, and what each of them may hold of it in registers, where
+/// it is read several times.
+constexpr std::int64_t most_team = 512;
+constexpr std::int64_t resident_bytes = 256;
+
+/// Whether group_rows takes the part.
+bool has_rows_for_groups(const Part& part, Workshop& workshop);
+
 /// Elements along the range that a thread should take at once: what the widest access holds, in a
 /// number that divides the range; 1 where the range's size is a variable or nothing is contiguous.
 int lanes_along(const std::vector<Node>& expressions, const Node& range, const Target& target);

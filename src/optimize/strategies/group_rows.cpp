@@ -23,12 +23,14 @@ namespace {
 
 using Ranges = std::vector<Node>;
 
-constexpr std::int64_t least_threads = 128;    // of a group
-constexpr std::int64_t most_team = 512;        // threads of a row
-constexpr std::int64_t steps_wanted = 8;       // vectors of a row that a thread takes
-constexpr std::int64_t resident_bytes = 256;   // of a row in a thread's registers
-constexpr std::int64_t columns_of_group = 32;  // rows side by side, where they are columns
-constexpr std::int64_t most_inside = 256;      // values of a sum within a term
+constexpr std::int64_t least_threads = 128;      // of a group
+constexpr std::int64_t steps_wanted = 8;         // vectors of a row that a thread takes
+constexpr std::int64_t least_steps = 4;          // the same in a cluster, which takes time to meet
+constexpr std::int64_t resident_of_many = 96;    // resident_bytes of a group as large as can be
+constexpr std::int64_t line_bytes = 128;         // that memory brings together
+constexpr std::int64_t groups_of_processor = 2;  // of a cluster's groups, at once
+constexpr std::int64_t columns_of_group = 32;    // rows side by side, where they are columns
+constexpr std::int64_t most_inside = 256;        // values of a sum within a term
 constexpr std::int64_t unrolled_inside = 64;
 constexpr std::int64_t most_of_window = 64;  // elements that one thread takes
 constexpr std::int64_t widest_step = 4;      // from one window to the next
@@ -170,7 +172,7 @@ class GroupRows {
       vectors = std::max(vectors, extent(ranges_of(reduction)).upper() / lanes_[reduction]);
     const std::int64_t rows = std::max<std::int64_t>(1, extent(rows_).upper());
     const std::int64_t wanted = 2L * workshop_.target().threads;
-    const std::int64_t most = std::min<std::int64_t>(most_team, workshop_.target().group_threads);
+    const std::int64_t most = most_threads(rows, vectors);
     Decisions& decisions = workshop_.decisions();
     const std::string shapes =
         shape_class(columns_ ? "rows_across" : "rows", part_,
@@ -203,6 +205,17 @@ class GroupRows {
     const std::int64_t step = workshop_.target().group_step;
     const std::int64_t few = std::max<std::int64_t>(1, step / team_);
     while (rows_of_group_ > few && rows_of_group_ / 2 >= rows) rows_of_group_ /= 2;
+  }
+
+  // Of a team. A row gets a cluster where one group's registers could not hold it, or most
+  // processors had no row at all.
+  std::int64_t most_threads(std::int64_t rows, std::int64_t vectors) const {
+    const Target& target = workshop_.target();
+    const std::int64_t one = std::min<std::int64_t>(most_team, target.group_threads);
+    const bool wanted = vectors > 2 * steps_wanted * one || 2 * rows <= target.threads;
+    if (columns_ || !target.has_clusters || !wanted) return one;
+    return std::clamp(power_below(std::max<std::int64_t>(1, vectors / least_steps)), one,
+                      cluster_groups * most_team);
   }
 
   // A few elements each, and those of neighbours next to them: a thread's own.
@@ -337,7 +350,7 @@ class GroupRows {
                         [&](const auto& other) { return contains(other, load); });
         bytes += steps * lanes * byte_size(load.dtype());
         if (!again || contains(resident_, load) || stride(load.src(1), common_) != 1 ||
-            load.srcs().size() != 2 || bytes > resident_bytes) {
+            load.srcs().size() != 2 || bytes > most_resident()) {
           continue;
         }
         resident_.push_back(load);
@@ -347,6 +360,10 @@ class GroupRows {
     for (auto& [reduction, mine] : lanes_) mine = lanes;
     store_lanes_ = lanes;
     load_resident(Size(length.value() / lanes), lanes, steps);
+  }
+
+  std::int64_t most_resident() const {
+    return threads() == largest_group ? resident_of_many : resident_bytes;
   }
 
   void load_resident(const Size& vectors, int lanes, std::int64_t steps) {
@@ -366,7 +383,27 @@ class GroupRows {
       ++step;
       return block(std::move(each));
     }));
+    if (threads() > largest_group) ask_ahead(t, statements);
     statements_.push_back(loop(LoopKind::threads, t.range, block(std::move(statements))));
+  }
+
+  // A cluster holds as much of its row as its processors have room for: while it computes, memory
+  // brings the row that the next one there will take to the cache.
+  void ask_ahead(const Thread& t, std::vector<Node>& statements) {
+    const std::int64_t together = groups_of_processor * workshop_.target().threads / cluster_groups;
+    const Size rows = extent(rows_);
+    if (rows.is_constant() && rows.value() <= together) return;
+    Substitution ahead;
+    place(ahead, rows_, integer_min(add(group_, constant_int(together)), (rows - 1).node()));
+    for (const Node& load : resident_) {
+      const std::int64_t of_line = line_bytes / byte_size(load.dtype());
+      const Size lines((Size(common_.src(0)).value() + of_line - 1) / of_line);
+      statements.push_back(over_vectors(t, lines, [&](const Node& line) {
+        Substitution values = ahead;
+        values[common_] = mul(line, constant_int(of_line));
+        return prefetch(load.src(0), substitute(load.src(1), values));
+      }));
+    }
   }
 
   // The expression over the common range, and what it finds in registers at this step.
@@ -564,6 +601,10 @@ class GroupRows {
 };
 
 }  // namespace
+
+bool has_rows_for_groups(const Part& part, Workshop& workshop) {
+  return GroupRows(part, workshop).recognise();
+}
 
 std::optional<Schedule> group_rows(const Part& part, Workshop& workshop) {
   GroupRows strategy(part, workshop);

@@ -98,6 +98,7 @@ class TileContraction {
     choose_form();
     choose_tile();
     choose_staging();
+    choose_sharers();
     prepare_x(schedule);
     for (Sum& sum : sums_) prepare_y(sum.y, schedule);
     choose_stages();
@@ -366,14 +367,21 @@ class TileContraction {
     return extent(taps_).value() * ((Size(deep_.src(0)).value() + depth_ - 1) / depth_);
   }
 
+  // With tiles of that size.
+  std::int64_t tasks(std::int64_t rows, std::int64_t columns) const {
+    return std::max<std::int64_t>(1, extent(batch_).upper()) * parts_ * usual(boxes(box_of(rows))) *
+           ((extent(n_).value() + columns - 1) / columns);
+  }
+
   // Cycles of the busiest processor: for each of its tiles those of the matrix unit, or those in
   // which the operands come from the cache, or go to and from shared memory, and some in which
   // nothing is multiplied.
-  double cycles(std::int64_t rows, std::int64_t columns) const {
+  double cycles(std::int64_t rows, std::int64_t columns, std::int64_t sharers = 1) const {
     constexpr double unit = 4096;         // multiplications of bytes in a cycle
     constexpr double cache_bytes = 48;    // in a cycle
     constexpr double shared_bytes = 128;  // in a cycle
     constexpr double beginning = 1500;
+    constexpr double sharing = 1.07;  // groups that share wait for each other
     const std::int64_t tiles = std::max<std::int64_t>(1, extent(batch_).upper()) * parts_ *
                                usual(boxes(box_of(rows))) *
                                ((extent(n_).value() + columns - 1) / columns);
@@ -383,11 +391,12 @@ class TileContraction {
     const std::int64_t all = columns * static_cast<std::int64_t>(sums_.size());
     const double multiplying =
         depth * static_cast<double>(rows * all) / unit * (rows == 64 ? 1.1 : 1.0);
-    const double copying = depth * static_cast<double>(rows + all) / cache_bytes;
+    const double copying = depth * static_cast<double>(rows + all / sharers) / cache_bytes;
     const std::int64_t parts = rows / 64;  // each is multiplied by itself
     const double passing =
         depth * static_cast<double>(rows + all + parts * (64 + all)) / shared_bytes;
-    return static_cast<double>(rounds) * (std::max({multiplying, copying, passing}) + beginning);
+    return static_cast<double>(rounds) * (sharers > 1 ? sharing : 1.0) *
+           (std::max({multiplying, copying, passing}) + beginning);
   }
 
   // A launch, and the parts' sums from the cache.
@@ -444,6 +453,16 @@ class TileContraction {
     threads_ = std::min(most_threads, 2 * tile_rows_);
   }
 
+  // How many groups copy tiles of Y together, which tasks that follow each other have in common.
+  void choose_sharers() {
+    const Size rows = boxes(box_);
+    if (!workshop_.target().has_clusters || !rows.is_constant() || rows.value() % 2 != 0) return;
+    std::vector<Decision::Option> options;
+    for (const std::int64_t sharers : {1, 2})
+      options.push_back({fmt::format("{}", sharers), cycles(tile_rows_, tile_columns_, sharers)});
+    sharers_ = workshop_.decisions().choose(shapes() + " sharers", options) == 0 ? 1 : 2;
+  }
+
   void choose_stages() {
     std::int64_t stage = local_bytes(x_.tile);
     for (const Sum& sum : sums_) stage += local_bytes(sum.y.tile);
@@ -490,6 +509,7 @@ class TileContraction {
       compute(y, batch, {column_}, column_, in_boxes_ ? Ranges{deep_} : k_, schedule);
     }
     make(y, tile_columns_);
+    y.view.sharers = sharers_;
   }
 
   // Several ranges of K may be one in memory.
@@ -744,6 +764,7 @@ class TileContraction {
   std::int64_t depth_ = 64;
   std::int64_t threads_ = 256;
   std::int64_t stages_ = 3;
+  std::int64_t sharers_ = 1;           // of tiles of Y
   std::int64_t staged_columns_ = 256;  // of the output that are in shared memory at once
   std::vector<Node> staged_;           // where they are
   // Of the main phase.
