@@ -18,6 +18,7 @@
 #include "schedule/channels_last.h"
 #include "schedule/fuse.h"
 #include "schedule/rematerialize.h"
+#include "schedule/sum_factors.h"
 #include "schedule/versions.h"
 
 namespace brisk {
@@ -154,6 +155,8 @@ PlanRecord schedule_graph(std::span<const Node> given, std::span<const Node> buf
     roots = simplify(with_channels_last(roots));
     verify_graph(roots, "channels_last");
   }
+  roots = simplify(with_factors_outside(roots));
+  verify_graph(roots, "sum_factors");
   // Values get memory of their own, even those that are found to be what some memory holds.
   const auto is_memory = [](const Node& root) {
     return root.is(Op::buffer_) || root.is(Op::store_);

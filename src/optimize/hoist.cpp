@@ -169,6 +169,47 @@ std::int64_t parts_of_product(std::int64_t size, std::int64_t most) {
   return parts;
 }
 
+// How a reduction is made in two: pieces of its first range apart, and what they come to.
+struct Cut {
+  Cut(std::vector<Node> of, std::vector<Node> over, std::int64_t parts, bool merges,
+      Workshop& workshop)
+      : ranges(std::move(of)), free(std::move(over)), merges(merges) {
+    const std::int64_t size = Size(ranges[0].src(0)).value();
+    length = size / parts;
+    left = size - length * parts;
+    piece = workshop.range(parts);
+    inside = workshop.range(length);
+    if (left > 0) tail = workshop.range(left);
+  }
+
+  Node partial(const Node& reduction) const {
+    return over(reduction, inside, add(mul(piece, constant_int(length)), inside));
+  }
+  /// Of `partials`, a load over the pieces, and of what no piece has.
+  Node total(const Node& reduction, const Node& partials) const {
+    const auto op = op_of(reduction);
+    const Node sum = reduce_over(op, partials, {piece});
+    if (left == 0) return sum;
+    const std::int64_t done = Size(ranges[0].src(0)).value() - left;
+    return combine(op, sum, over(reduction, tail, add(tail, constant_int(done))));
+  }
+
+  std::vector<Node> ranges, free;
+  bool merges;  // others over the same ranges may be made with it
+  std::int64_t length = 0, left = 0;
+  Node piece, inside, tail;
+  std::vector<Node> outer = {};  // of the part that stores the pieces, the result's `part`
+  std::size_t part = 0;
+
+ private:
+  Node over(const Node& reduction, const Node& counter, const Node& at) const {
+    std::vector<Node> bound = ranges;
+    bound[0] = counter;
+    Substitution memo = {{ranges[0], at}};
+    return reduce_over(op_of(reduction), substitute(reduction.src(0), memo), bound);
+  }
+};
+
 }  // namespace
 
 std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
@@ -225,6 +266,7 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
   std::vector<Part> result;
   before.push_back(part);
   for (Part& each : before) {
+    std::vector<Cut> cuts;
     for (const Node& reduction : find_all(each.stages[0].stores, Op::reduce_)) {
       if (stands_for_less(reduction)) continue;
       const std::vector<Node> free = free_ranges(reduction);
@@ -244,27 +286,25 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
           size.value() < least || parts < 2) {
         continue;
       }
-      const std::int64_t length = size.value() / parts;
-      const auto op = op_of(reduction);
-      const auto over = [&](const Node& counter, std::vector<Node> rest, const Node& at) {
-        std::vector<Node> bound = {counter};
-        bound.insert(bound.end(), rest.begin(), rest.end());
-        Substitution memo = {{ranges[0], at}};
-        return reduce_over(op, substitute(reduction.src(0), memo), bound);
-      };
-      const std::vector<Node> rest(ranges.begin() + 1, ranges.end());
-      const Node chunk = workshop.range(parts);
-      const Node inside = workshop.range(length);
-      std::vector<Node> outer = outer_ranges(each, free);
-      outer.insert(across ? outer.begin() : outer.end(), chunk);
-      const Node partial = over(inside, rest, add(mul(chunk, constant_int(length)), inside));
-      Node total = reduce_over(op, store_apart(partial, outer, workshop, result), {chunk});
-      const std::int64_t left = size.value() - length * parts;
-      if (left > 0) {
-        const Node tail = workshop.range(left);
-        total = combine(op, total, over(tail, rest, add(tail, constant_int(length * parts))));
+      const bool merges = groups && !in_tiles && find_all({reduction.src(0)}, Op::reduce_).empty();
+      const auto like = std::find_if(cuts.begin(), cuts.end(), [&](const Cut& cut) {
+        return merges && cut.merges && cut.ranges == ranges && cut.free == free;
+      });
+      if (like == cuts.end()) {
+        cuts.push_back({ranges, free, parts, merges, workshop});
+        cuts.back().outer = outer_ranges(each, free);
+        cuts.back().outer.insert(across ? cuts.back().outer.begin() : cuts.back().outer.end(),
+                                 cuts.back().piece);
+        cuts.back().part = result.size();
+        replace(each, reduction,
+                cuts.back().total(reduction, store_apart(cuts.back().partial(reduction),
+                                                         cuts.back().outer, workshop, result)));
+        continue;
       }
-      replace(each, reduction, total);
+      std::vector<Part> beside;
+      const Node load = store_apart(like->partial(reduction), like->outer, workshop, beside);
+      result[like->part].stages[0].stores.push_back(beside[0].stages[0].stores[0]);
+      replace(each, reduction, like->total(reduction, load));
     }
     result.push_back(each);
   }

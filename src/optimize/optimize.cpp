@@ -67,7 +67,8 @@ Apart compute_apart(const Node& value, const std::vector<Node>& ranges, Workshop
   merge_ranges(part, next_range);
   std::optional<Schedule> first;  // a map, nearly always
   if (workshop.target().group_threads > 0) {
-    first = group_running(part, workshop);
+    first = group_packing(value, rows, row, memory, length, workshop);
+    if (!first) first = group_running(part, workshop);
     if (!first) first = group_transposition(part, workshop);
     if (!first) first = group_map(part, workshop);
   } else if (!find_all({value}, Op::reduce_).empty()) {

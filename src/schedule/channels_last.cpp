@@ -70,8 +70,17 @@ class ChannelsLast {
  private:
   // The node with its channels last, or nothing where it stays as it is.
   Node last_of(const Node& node) {
-    if (node.is(Op::reshape_)) return convolution(node);
     const auto has_last = [&](const Node& src) { return last_.count(src) != 0; };
+    if (node.is(Op::reshape_)) {
+      if (const Node result = convolution(node)) return result;
+      // Of places alone: images in windows, and windows put together.
+      const Node& src = node.src(0);
+      if (!has_last(src) || !(src.shape()[0] == node.shape()[0]) ||
+          !(src.shape()[channel] == node.shape()[channel])) {
+        return {};
+      }
+      return reshape(last_.at(src), in_order(node.shape(), order_of_last(node.rank())));
+    }
     if (std::none_of(node.srcs().begin(), node.srcs().end(), has_last)) return {};
     const std::vector<int> order = order_of_last(node.rank());
     std::vector<Node> srcs;
@@ -84,6 +93,7 @@ class ChannelsLast {
       case Op::pad_: return pad(srcs[0], in_order(node.attr().sizes, order, 2));
       case Op::shrink_: return shrink(srcs[0], in_order(node.attr().sizes, order, 2));
       case Op::reduce_: return reduced(node, srcs[0], order);
+      case Op::permute_: return turned(node, srcs[0]);
       default: break;
     }
     if (!is_elementwise(node.op())) return {};
@@ -107,6 +117,17 @@ class ChannelsLast {
   }
   static Node stored(const Node& value) {
     return store(buffer(value.dtype(), value.shape(), nullptr), value);
+  }
+
+  // Where only places change theirs.
+  static Node turned(const Node& node, const Node& last) {
+    const auto& from = node.attr().ints;
+    if (from[0] != 0 || from[channel] != channel) return {};
+    std::vector<int> order = {0};
+    for (std::size_t i = channel + 1; i < from.size(); ++i)
+      order.push_back(static_cast<int>(from[i]) - 1);
+    order.push_back(node.rank() - 1);
+    return permute(last, order);
   }
 
   static Node reduced(const Node& node, const Node& last, const std::vector<int>& order) {

@@ -13,6 +13,7 @@
 #include "brisk/functional.h"
 #include "codegen/ptx.h"
 #include "formats/quant_tensors.h"
+#include "kernel/print.h"
 #include "ops/interpreted.h"
 #include "tensor/node_of.h"
 
@@ -75,26 +76,34 @@ Values values_by(Executor& executor, const Make& make, const VariableValues& var
 }
 
 /// `make` gives float32; the last kernel has the name. Errors are relative to the largest value.
+/// `look` sees every kernel.
+void expect_same_on(const Target& target, const std::string& name, const Make& make,
+                    const VariableValues& variables, double tolerance,
+                    const Interpreted::Look& look = {}) {
+  Interpreted kernels(target, [&](const Kernel& kernel, const Target& its) {
+    if (look) look(kernel, its);
+    if (!test::ptxas().empty()) test::assemble(kernel, its);
+  });
+  const Values got = values_by(kernels, make, variables);
+  const Values want = values_by(*evaluator(), make, variables);
+  ASSERT_EQ(got.size(), want.size());
+  ASSERT_FALSE(want.empty());
+  EXPECT_EQ(kernels.names().back(), name);
+  double greatest = 0;
+  for (const double value : want) {
+    ASSERT_TRUE(std::isfinite(value));
+    greatest = std::max(greatest, std::fabs(value));
+  }
+  ASSERT_GT(greatest, 0);
+  for (std::size_t i = 0; i < got.size(); ++i)
+    ASSERT_NEAR(got[i], want[i], tolerance * greatest) << "element " << i;
+}
+
 void expect_same(const std::string& name, const Make& make, const VariableValues& variables = {},
                  double tolerance = 2e-5) {
   for (const char* cpu : {"sm_75", "sm_90a"}) {
     SCOPED_TRACE(cpu);
-    Interpreted kernels(cpu, [](const Kernel& kernel, const Target& target) {
-      if (!test::ptxas().empty()) test::assemble(kernel, target);
-    });
-    const Values got = values_by(kernels, make, variables);
-    const Values want = values_by(*evaluator(), make, variables);
-    ASSERT_EQ(got.size(), want.size());
-    ASSERT_FALSE(want.empty());
-    EXPECT_EQ(kernels.names().back(), name);
-    double greatest = 0;
-    for (const double value : want) {
-      ASSERT_TRUE(std::isfinite(value));
-      greatest = std::max(greatest, std::fabs(value));
-    }
-    ASSERT_GT(greatest, 0);
-    for (std::size_t i = 0; i < got.size(); ++i)
-      ASSERT_NEAR(got[i], want[i], tolerance * greatest) << "element " << i;
+    expect_same_on(target_for(cpu), name, make, variables, tolerance);
   }
 }
 
@@ -393,33 +402,84 @@ TEST(GroupKernels, rowsThatStayInRegisters) {
 TEST(GroupKernels, rowsThatStayInTheRegistersOfClusters) {
   for (const auto& [rows, width] : {std::pair{3, 65536}, {1, 131072}, {20, 131072}}) {
     SCOPED_TRACE(fmt::format("{} x {}", rows, width));
-    const auto make = [&, rows = rows, width = width](Numbers& x) {
-      return x.floats({rows, width}, DType::bfloat16).cast(f32).softmax(1);
-    };
     Target target = target_for("sm_90a");
     if (rows > 10) target.threads = 40;
-    bool prefetches = false;
-    Interpreted kernels(target, [&](const Kernel& kernel, const Target&) {
+    const auto look = [rows = rows](const Kernel& kernel, const Target& its) {
       const auto phases = phases_of(kernel);
       ASSERT_EQ(phases.size(), 1U);
       EXPECT_EQ(groups_of_task(phases[0]), cluster_groups) << threads_of(phases[0]);
-      const std::vector<Node> nodes = topological_order({&kernel.body, 1});
-      prefetches = std::any_of(nodes.begin(), nodes.end(),
-                               [](const Node& node) { return node.is(Op::prefetch_); });
-      if (test::ptxas().empty()) return;
-      const std::string text = assembly(kernel, target);
+      const std::string text = assembly(kernel, its);
       EXPECT_NE(text.find(".reqnctapercluster 8, 1, 1"), std::string::npos) << text;
-      EXPECT_EQ(text.find("prefetch.global") != std::string::npos, prefetches) << text;
-      test::assemble(kernel, target);
-    });
-    const Values got = values_by(kernels, make, {});
-    EXPECT_EQ(kernels.names(), std::vector<std::string>{"group_rows"});
-    EXPECT_EQ(prefetches, rows > 10);
-    const Values want = values_by(*evaluator(), make, {});
-    ASSERT_EQ(got.size(), want.size());
-    for (std::size_t i = 0; i < got.size(); ++i)
-      ASSERT_NEAR(got[i], want[i], 1e-4 * want[i]) << "element " << i;
+      EXPECT_EQ(text.find("prefetch.global") != std::string::npos, rows > 10) << text;
+    };
+    const auto softmax = [rows = rows, width = width](Numbers& x) {
+      return x.floats({rows, width}, DType::bfloat16).cast(f32).softmax(1);
+    };
+    expect_same_on(target, "group_rows", softmax, {}, 1e-4, look);
   }
+}
+
+// A thread takes a window of neighbouring channels.
+TEST(GroupKernels, poolsOfChannelsThatLieNextToEachOther) {
+  Target target = target_for("sm_90a");
+  target.threads = 4;
+  const auto look = [](const Kernel& kernel, const Target&) {
+    for (const Node& node : topological_order({&kernel.body, 1}))
+      EXPECT_FALSE(is_local(node, Memory::shared)) << kernel.name;
+  };
+  for (const auto& [kernel, stride] : {std::pair{3, 2}, {5, 3}}) {
+    SCOPED_TRACE(kernel);
+    const auto pool = [kernel = kernel, stride = stride](Numbers& x) {
+      const Tensor images = x.floats({3, 40, 40, 64}, DType::bfloat16).permute({0, 3, 1, 2});
+      const Tensor y = max_pool2d(images, kernel, {.stride = stride, .padding = 1});
+      return y.permute({0, 2, 3, 1}).cast(f32).contiguous();
+    };
+    expect_same_on(target, "group_columns", pool, {}, 0, look);
+  }
+}
+
+// Windows of few channels become rows of a matrix, each by a thread.
+TEST(GroupKernels, windowsOfFewChannelsArePacked) {
+  Target target = target_for("sm_90a");
+  target.threads = 4;
+  const auto look = [](const Kernel& kernel, const Target&) {
+    const Size rows = 3 * 19 * 21;
+    if (kernel.name == "tiles_bfloat16") {
+      EXPECT_EQ(phase_tasks(kernel)[0], (rows + 127) / 128);
+    }
+  };
+  const auto convolve = [](Numbers& x) {
+    return conv2d(x.floats({3, 3, 37, 41}, DType::bfloat16),
+                  x.floats({32, 3, 7, 7}, DType::bfloat16), {}, {.stride = 2, .padding = 3})
+        .cast(f32);
+  };
+  expect_same_on(target, "tiles_bfloat16", convolve, {}, 1e-2, look);
+}
+
+// Several sums of the same columns read them once.
+TEST(GroupKernels, sumsOfTheSameColumnsAreMadeTogether) {
+  Interpreted kernels("sm_90a", [](const Kernel& kernel, const Target&) {
+    EXPECT_EQ(phases_of(kernel).size(), 2U) << print(kernel);
+  });
+  const auto sums_by = [](Executor& executor) {
+    Executor* before = use_executor(&executor);
+    Numbers numbers(7);
+    const Tensor x = numbers.floats({20'000, 64}), y = numbers.floats({20'000, 64});
+    std::vector<Tensor> sums = {x.sum(0), (x * y).sum(0), (x + 1).sum(0)};
+    realize(sums);
+    Values values;
+    for (const Tensor& sum : sums) {
+      const std::vector<float> floats = sum.to_vector<float>();
+      values.insert(values.end(), floats.begin(), floats.end());
+    }
+    use_executor(before);
+    return values;
+  };
+  const Values got = sums_by(kernels), want = sums_by(*evaluator());
+  EXPECT_EQ(kernels.names(), std::vector<std::string>{"group_columns"});
+  ASSERT_EQ(got.size(), want.size());
+  for (std::size_t i = 0; i < got.size(); ++i)
+    ASSERT_NEAR(got[i], want[i], 1e-2 + 1e-4 * std::fabs(want[i])) << "element " << i;
 }
 
 TEST(GroupKernels, sumsOfColumns) {

@@ -107,6 +107,20 @@ TEST_F(ChannelsLast, isHowLargeResultsAreStored) {
 }
 
 // Its channels are of the operand that has the places.
+// Windows are rearranged places.
+TEST_F(ChannelsLast, holdsForPools) {
+  const Node y = convolution(memory({2, 32, 8, 8}), memory({48, 32}));
+  const Node halves = permute(reshape(y, {2, 48, 4, 2, 4, 2}), {0, 1, 2, 4, 3, 5});
+  const Node pooled = reshape(reduce(ReduceOp::max, halves, {4, 5}), {2, 48, 4, 4});
+  const std::vector<Node> roots = {convolution(pooled, memory({32, 48}))};
+  expect_same(roots);
+  const std::vector<Shape> shapes = stored(roots);
+  EXPECT_EQ(std::count(shapes.begin(), shapes.end(), Shape({2, 4, 4, 1, 1, 48})), 1);
+  // Not where channels are among what is rearranged.
+  const Node mixed = permute(reshape(y, {2, 2, 24, 8, 8}), {0, 2, 1, 3, 4});
+  expect_same({convolution(reshape(mixed, {2, 48, 8, 8}), memory({32, 48}))});
+}
+
 TEST_F(ChannelsLast, leavesTheGradientOfAWeightAlone) {
   const Node g = memory({24, 8}), x = memory({16, 9, 8});
   const Shape cube = {24, 16, 9, 8};

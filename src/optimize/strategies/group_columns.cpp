@@ -1,7 +1,8 @@
 // Sums of columns by groups of threads: reductions whose terms lie contiguous from result to
 // result, and not along what is summed. Neighbouring threads take vectors of 16 bytes of
 // neighbouring columns, sets of threads every so manieth row, and what the sets have is added up
-// through shared memory.
+// through shared memory. Where only a few rows are summed, as in the windows of a pool, a thread
+// takes all of them.
 #include <algorithm>
 
 #include "optimize/analysis.h"
@@ -14,6 +15,8 @@ namespace {
 
 constexpr std::int64_t threads = 256;
 constexpr std::int64_t most_across = 32;  // threads side by side
+constexpr std::int64_t few_rows = 64;     // that a thread sums by itself
+constexpr std::int64_t unrolled_rows = 16;
 
 class GroupColumns {
  public:
@@ -39,6 +42,7 @@ class GroupColumns {
   }
 
   Schedule run() {
+    if (are_windows()) return windows();
     const std::string shapes =
         shape_class("columns", part_, {{"rows", extent(rows_)}, {"columns", extent(columns_)}});
     Decisions& decisions = workshop_.decisions();
@@ -88,6 +92,72 @@ class GroupColumns {
     return vectors_ % across == 0 ? vector : integer_min(vector, constant_int(vectors_ - 1));
   }
 
+  // So many results that every thread has one of its own.
+  bool are_windows() const {
+    const std::int64_t rows = extent(rows_).upper();
+    const std::int64_t wanted = 2 * threads * workshop_.target().threads;
+    return rows <= few_rows && extent(rows_).is_constant() &&
+           extent(columns_).upper() / lanes_ >= wanted &&
+           std::all_of(stores_.begin(), stores_.end(), [&](const Node& store) {
+             return stride(store.src(1), columns_.back()) == 1;
+           });
+  }
+
+  Schedule windows() {
+    const std::vector<Node> outside(columns_.begin(), columns_.end() - 1);
+    const Size vectors = extent(outside) * vectors_;
+    const Node group = workshop_.range((vectors + (threads - 1)) / threads);
+    const Node thread = workshop_.range(threads);
+    const Node vector = add(mul(group, constant_int(threads)), thread);
+    place(values_, outside, idiv(vector, constant_int(vectors_)));
+    const Node base = mul(mod(vector, constant_int(vectors_)), constant_int(lanes_));
+    std::vector<Node> body;
+    const std::vector<Node> wide = begin_sums(body);
+    const Node row = workshop_.range(extent(rows_));
+    const bool unrolls = extent(rows_).value() <= unrolled_rows;
+    body.push_back(loop(unrolls ? LoopKind::unrolled : LoopKind::serial, row,
+                        block(add_row(row, base, wide))));
+    Substitution values = values_;
+    for (std::size_t i = 0; i < reductions_.size(); ++i)
+      values[reductions_[i]] = load_from(wide[i], constant_int(0), {}, lanes_);
+    for (const Node& store : stores_)
+      body.push_back(store_vector(store, columns_.back(), base, lanes_, values));
+    Schedule schedule;
+    schedule.name = "group_columns";
+    schedule.phases = {
+        loop(LoopKind::parallel, group,
+             loop(LoopKind::threads, thread,
+                  branch(integer_less(vector, vectors.node()), block(std::move(body)))))};
+    return schedule;
+  }
+
+  // Registers for a vector of each sum, which are zero after these statements.
+  std::vector<Node> begin_sums(std::vector<Node>& statements) {
+    std::vector<Node> wide;
+    for (const Node& reduction : reductions_) {
+      wide.push_back(workshop_.registers(reduction.dtype(), lanes_));
+      statements.push_back(
+          store_to(wide.back(), constant_int(0),
+                   splat(identity_of(op_of(reduction), reduction.dtype()), lanes_)));
+    }
+    return wide;
+  }
+
+  std::vector<Node> add_row(const Node& row, const Node& base,
+                            const std::vector<Node>& wide) const {
+    Substitution values = values_;
+    place(values, rows_, row);
+    std::vector<Node> statements;
+    for (std::size_t i = 0; i < reductions_.size(); ++i) {
+      const Node value =
+          splat(vectorise(reductions_[i].src(0), columns_.back(), base, lanes_, values), lanes_);
+      const Node old = load_from(wide[i], constant_int(0), {}, lanes_);
+      statements.push_back(
+          store_to(wide[i], constant_int(0), combine(op_of(reductions_[i]), old, value)));
+    }
+    return statements;
+  }
+
   // Each thread's sums of its vector, left in shared memory by set; a place for each reduction.
   std::vector<Node> add_rows(std::int64_t across, std::int64_t sets,
                              std::vector<Node>& statements) {
@@ -95,41 +165,27 @@ class GroupColumns {
     const Node base = mul(vector_of(thread, across), constant_int(lanes_));
     const Node set = idiv(thread, constant_int(across));
     std::vector<Node> body;
-    std::vector<Node> wide;
-    for (const Node& reduction : reductions_) {
-      wide.push_back(workshop_.registers(reduction.dtype(), lanes_));
-      body.push_back(store_to(wide.back(), constant_int(0),
-                              splat(identity_of(op_of(reduction), reduction.dtype()), lanes_)));
-    }
-    const auto add_row = [&](const Node& step, std::vector<Node>& into) {
-      Substitution values = values_;
-      place(values, rows_, add(mul(step, constant_int(sets)), set));
-      for (std::size_t i = 0; i < reductions_.size(); ++i) {
-        const Node value =
-            splat(vectorise(reductions_[i].src(0), columns_.back(), base, lanes_, values), lanes_);
-        const Node old = load_from(wide[i], constant_int(0), {}, lanes_);
-        into.push_back(
-            store_to(wide[i], constant_int(0), combine(op_of(reductions_[i]), old, value)));
-      }
-    };
+    const std::vector<Node> wide = begin_sums(body);
+    const auto row_of = [&](const Node& step) { return add(mul(step, constant_int(sets)), set); };
     const Size count = extent(rows_);
     const Size rounds = count / (sets * together_);
     if (!(rounds == Size(0))) {
       const Node round = workshop_.range(rounds);
       std::vector<Node> several;
-      for (std::int64_t i = 0; i < together_; ++i)
-        add_row(add(mul(round, constant_int(together_)), constant_int(i)), several);
+      for (std::int64_t i = 0; i < together_; ++i) {
+        const Node step = add(mul(round, constant_int(together_)), constant_int(i));
+        for (Node& one : add_row(row_of(step), base, wide)) several.push_back(std::move(one));
+      }
       body.push_back(loop(LoopKind::serial, round, block(std::move(several))));
     }
     const Size left = (count - rounds * (sets * together_) + (sets - 1)) / sets;
     if (!(left == Size(0))) {
       const Node round = workshop_.range(left);
       const Node step = add(mul(rounds.node(), constant_int(together_)), round);
-      std::vector<Node> one;
-      add_row(step, one);
-      const Node row = add(mul(step, constant_int(sets)), set);
-      body.push_back(loop(LoopKind::serial, round,
-                          branch(integer_less(row, count.node()), block(std::move(one)))));
+      const Node row = row_of(step);
+      body.push_back(
+          loop(LoopKind::serial, round,
+               branch(integer_less(row, count.node()), block(add_row(row, base, wide)))));
     }
     std::vector<Node> memory;
     for (std::size_t i = 0; i < reductions_.size(); ++i) {

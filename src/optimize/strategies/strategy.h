@@ -112,6 +112,11 @@ std::optional<Schedule> group_contraction(const Part& part, Workshop& workshop);
 std::optional<Schedule> group_ranking(const Part& part, Workshop& workshop);
 /// For groups of threads: running sums, products and maxima of rows.
 std::optional<Schedule> group_running(const Part& part, Workshop& workshop);
+/// For groups of threads, of compute_apart: rows of `value` over `row`, stored at multiples of
+/// `pitch`; what is behind them there is zero.
+std::optional<Schedule> group_packing(const Node& value, const std::vector<Node>& rows,
+                                      const std::vector<Node>& row, const Node& memory,
+                                      const Size& pitch, Workshop& workshop);
 /// For groups of threads: stores to places that are read from memory.
 std::optional<Schedule> group_scatter(const Part& part, Workshop& workshop);
 /// For groups of threads: sums of columns; elementwise work; reductions and what is computed from

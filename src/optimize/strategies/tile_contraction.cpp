@@ -658,9 +658,14 @@ class TileContraction {
       if (array) output.at = array->at;
       return array.has_value();
     }
-    if (m_.size() > 1) return false;
-    const auto array = tile_array(over_columns(store, column_), m_[0], column_);
-    if (array) take(output, *array, m_[0], column_);
+    Node stored = over_columns(store, column_);
+    if (m_.size() > 1) {  // as rows of one matrix, if they are
+      Substitution values;
+      place(values, m_, rows_[0]);
+      stored = substitute(stored, values);
+    }
+    const auto array = tile_array(stored, rows_[0], column_);
+    if (array) take(output, *array, rows_[0], column_);
     return array.has_value();
   }
 
