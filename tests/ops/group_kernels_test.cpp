@@ -456,6 +456,21 @@ TEST(GroupKernels, windowsOfFewChannelsArePacked) {
   expect_same_on(target, "tiles_bfloat16", convolve, {}, 1e-2, look);
 }
 
+// Points of one round of a group, of each of its threads, and of several rounds; the order of what
+// meets in a place decides how it is rounded.
+TEST(GroupKernels, whatMeetsInAPlaceIsAddedInOrder) {
+  for (const auto& [points, columns] : {std::pair{7, 40}, {300, 700}, {5'000, 33}}) {
+    SCOPED_TRACE(fmt::format("{} rows of {}", points, columns));
+    const auto add = [points = points, columns = columns](Numbers& x) {
+      std::vector<std::int64_t> rows(static_cast<std::size_t>(points));
+      for (std::int64_t& row : rows) row = x.bits() % 37;
+      const Tensor index = from_host(std::span<const std::int64_t>(rows), {points});
+      return index_add(x.floats({37, columns}), 0, index, x.floats({points, columns}));
+    };
+    expect_same("group_scatter", add, {}, 0);
+  }
+}
+
 // Several sums of the same columns read them once.
 TEST(GroupKernels, sumsOfTheSameColumnsAreMadeTogether) {
   Interpreted kernels("sm_90a", [](const Kernel& kernel, const Target&) {

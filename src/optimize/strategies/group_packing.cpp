@@ -27,7 +27,7 @@ std::optional<Schedule> group_packing(const Node& value, const std::vector<Node>
   const std::int64_t length = pitch.value();  // with what is behind the row
   const int lanes = target.lanes(byte_size(value.dtype()));
   if (count < shortest || length > longest || length % lanes != 0 || lanes == 1 ||
-      points.upper() < 2 * threads * target.threads || contiguous_bytes({value}, row.back()) == 0 ||
+      points.upper() < 2 * threads * target.threads || contiguous_bytes({value}, row.back()) <= 0 ||
       lanes_along({value}, row.back(), target) > 1) {
     return std::nullopt;
   }

@@ -13,8 +13,9 @@ namespace brisk {
 namespace {
 
 constexpr std::int64_t threads = 256;
-constexpr std::int64_t points_of_round = 1024;
-constexpr std::int64_t unrolled = 8;
+constexpr std::int64_t most_of_thread = 16;  // points that follow each other
+constexpr int looked_at = 4;                 // threads' points at once: is one the group's?
+constexpr std::int64_t groups_of_processor = 4;
 constexpr std::int64_t most_columns = 64;  // steps of a thread along them
 
 class GroupScatter {
@@ -34,68 +35,102 @@ class GroupScatter {
 
   Schedule run() {
     const Size points = extent(points_);
-    const std::int64_t groups =
-        std::clamp<std::int64_t>(points.upper(), 1, 2L * workshop_.target().threads);
-    const Node group = workshop_.range(groups);
-    const Node round = workshop_.range((points + (points_of_round - 1)) / points_of_round);
-    const Node first = mul(round, constant_int(points_of_round));
-    const Node owners = workshop_.shared(DType::int32, points_of_round);
-    const Node unroll = workshop_.range(unrolled);
-    const Node step = workshop_.range(points_of_round / unrolled);
-    const Node in_round = add(mul(step, constant_int(unrolled)), unroll);
-    const Node mine = make_node(Op::cmpne_, DType::boolean,
-                                {load_from(owners, in_round), cast(group, DType::int32)});
-    const Node is_mine =
-        make_node(Op::cmpne_, DType::boolean, {mine, constant_int(1, DType::boolean)});
-    const Node rows =
-        loop(LoopKind::serial, step,
-             loop(LoopKind::unrolled, unroll, branch(is_mine, row(add(first, in_round)))));
+    groups_ = std::clamp<std::int64_t>(points.upper(), 1,
+                                       groups_of_processor * workshop_.target().threads);
+    each_ = 1;
+    while (each_ < most_of_thread && each_ * threads < points.upper()) each_ *= 2;
+    group_ = workshop_.range(groups_);
+    owners_ = workshop_.shared(DType::int32, threads * each_);
+    any_ = workshop_.shared(DType::int32, threads);
+    const Node round = workshop_.range((points + (threads * each_ - 1)) / (threads * each_));
+    first_ = mul(round, constant_int(threads * each_));
     Schedule schedule;
     schedule.name = "group_scatter";
-    schedule.phases = {
-        loop(LoopKind::parallel, group,
-             loop(LoopKind::serial, round, block({find_owners(owners, first, groups), rows})))};
+    schedule.phases = {loop(LoopKind::parallel, group_,
+                            loop(LoopKind::serial, round, block({find_owners(), rows()})))};
     return schedule;
   }
 
  private:
-  // By the first place of the row, in rows; -1 beyond the last point.
-  Node find_owners(const Node& owners, const Node& first, std::int64_t groups) const {
+  Node is_mine(const Node& owner) const {
+    const Node other = make_node(Op::cmpne_, DType::boolean, {owner, cast(group_, DType::int32)});
+    return make_node(Op::cmpne_, DType::boolean, {other, constant_int(1, DType::boolean)});
+  }
+  static Node is_set(const Node& flag) {
+    return make_node(Op::cmpne_, DType::boolean, {flag, constant_int(0, DType::int32)});
+  }
+
+  // Of each point of the round, and whether one of a thread's points is the group's. By the first
+  // place of the row, in rows; -1 beyond the last point.
+  Node find_owners() const {
     const Node thread = workshop_.range(threads);
     std::int64_t row_length = 1;
     for (const Node& range : columns_) {
       if (stride(place_of(store_), range) == 1) row_length = Size(range.src(0)).upper();
     }
+    const Node none = constant_int(-1, DType::int32);
+    const Node own = workshop_.registers(DType::int32, each_);
     std::vector<Node> statements;
-    for (std::int64_t i = 0; i < points_of_round; i += threads) {
-      const Node in_round = add(thread, constant_int(i));
-      const Node point = add(first, in_round);
+    Node any;
+    for (std::int64_t i = 0; i < each_; ++i) {
+      const Node in_round = add(mul(thread, constant_int(each_)), constant_int(i));
+      const Node point = add(first_, in_round);
       Substitution values;
       place(values, points_, integer_min(point, (extent(points_) - 1).node()));
       for (const Node& range : columns_) values[range] = constant_int(0);
       const Node place_of_row = idiv(substitute(store_.src(1), values), constant_int(row_length));
-      const Node owner = cast(mod(place_of_row, constant_int(groups)), DType::int32);
+      const Node owner = cast(mod(place_of_row, constant_int(groups_)), DType::int32);
       const Node inside = integer_less(point, extent(points_).node());
-      const Node none = constant_int(-1, DType::int32);
-      statements.push_back(
-          store_to(owners, in_round, make_node(Op::where_, DType::int32, {inside, owner, none})));
+      statements.push_back(store_to(own, constant_int(i),
+                                    make_node(Op::where_, DType::int32, {inside, owner, none})));
+      const Node known = load_from(own, constant_int(i));
+      statements.push_back(store_to(owners_, in_round, known));
+      any = any ? make_node(Op::or_, DType::boolean, {any, is_mine(known)}) : is_mine(known);
     }
+    statements.push_back(store_to(any_, thread, cast(any, DType::int32)));
     return loop(LoopKind::threads, thread, block(std::move(statements)));
+  }
+
+  // The group's own of the round, in the order of the points.
+  Node rows() const {
+    const Node look = workshop_.range(threads / looked_at);
+    const Node begin = mul(look, constant_int(looked_at));
+    const Node several = horizontal(ReduceOp::max, load_from(any_, begin, {}, looked_at));
+    const Node of_look = workshop_.range(looked_at);
+    const Node thread = add(begin, of_look);
+    const Node of_thread = workshop_.range(each_);
+    const Node in_round = add(mul(thread, constant_int(each_)), of_thread);
+    const Node one = branch(is_mine(load_from(owners_, in_round)), row(add(first_, in_round)));
+    return loop(LoopKind::serial, look,
+                branch(is_set(several), loop(LoopKind::serial, of_look,
+                                             branch(is_set(load_from(any_, thread)),
+                                                    loop(LoopKind::serial, of_thread, one)))));
   }
 
   Node row(const Node& point) const {
     const Node thread = workshop_.range(threads);
     const Size columns = extent(columns_);
-    std::vector<Node> statements;
+    // All that is read of the row, then all that is stored: reads wait for memory together.
+    std::vector<Node> reads, writes;
+    const Node kept =
+        workshop_.registers(store_.src(2).dtype(), (columns.upper() + threads - 1) / threads);
     for (std::int64_t i = 0; i < columns.upper(); i += threads) {
       const Node column = add(thread, constant_int(i));
       Substitution values;
       place(values, points_, point);
       place(values, columns_, column);
       const Node store = substitute(store_, values);
+      const Node at = constant_int(i / threads);
+      const Node gate = store.srcs().size() == 4 ? store.src(3) : Node();
+      const Node read = store_to(kept, at, store.src(2));
+      const Node write = store_to(store.src(0), store.src(1), load_from(kept, at), gate);
       const bool whole = columns.is_constant() && i + threads <= columns.value();
-      statements.push_back(whole ? store : branch(integer_less(column, columns.node()), store));
+      const Node there = integer_less(column, columns.node());
+      reads.push_back(whole ? read : branch(there, read));
+      writes.push_back(whole ? write : branch(there, write));
     }
+    std::vector<Node> statements = std::move(reads);
+    statements.insert(statements.end(), writes.begin(), writes.end());
     return loop(LoopKind::threads, thread, block(std::move(statements)));
   }
 
@@ -103,6 +138,11 @@ class GroupScatter {
   const Node& store_;
   std::vector<Node> points_;
   std::vector<Node> columns_;
+  std::int64_t groups_ = 1;
+  std::int64_t each_ = 1;  // points of a thread in a round
+  Node group_;
+  Node first_;         // point of the round
+  Node owners_, any_;  // see find_owners
 };
 
 }  // namespace
