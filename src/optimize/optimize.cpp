@@ -264,6 +264,15 @@ Node beside(Node a, Node b, bool between, Workshop& workshop) {
   return loop(LoopKind::parallel, task, block({one, other}));
 }
 
+// Whether many groups of one of the phases would be larger than they need to be beside the other's.
+bool idles_beside(const Node& a, const Node& b, const Target& target) {
+  constexpr std::int64_t many = 8;  // of each processor
+  const bool smaller_a = threads_of(a) < threads_of(b);
+  const Node& smaller = smaller_a ? a : b;
+  return threads_of(a) != threads_of(b) && is_parallel(smaller) &&
+         Size(smaller.src(0).src(0)).upper() >= many * target.threads;
+}
+
 // Phases that fill working memory with the same as an earlier part's did (a vector in bytes, a
 // packed matrix that several products take) are done once.
 class KnownPhases {
@@ -404,7 +413,10 @@ Kernel optimize(const LoweredKernel& lowered, const Target& target, Decisions& d
         continue;
       }
       const Node& phase = mine[i];
-      while (at < phases.size() && (stands_alone(phase) || stands_alone(phases[at]))) ++at;
+      while (at < phases.size() && (stands_alone(phase) || stands_alone(phases[at]) ||
+                                    idles_beside(phase, phases[at], target))) {
+        ++at;
+      }
       known_phases.add(std::move(named), at);
       if (at == phases.size()) {
         phases.push_back(phase);

@@ -230,10 +230,10 @@ class GroupColumns {
   std::vector<Node> rows_;     // what is summed
   std::vector<Node> columns_;  // the results, the contiguous range last
   int lanes_ = 1;
-  std::int64_t together_ = 8;  // rows that a thread reads at once
-  std::int64_t vectors_ = 1;   // of the contiguous range
-  Substitution values_;        // counters of the columns' other ranges
-  Node first_;                 // vector of the group
+  std::int64_t together_ = 16;  // rows that a thread reads at once
+  std::int64_t vectors_ = 1;    // of the contiguous range
+  Substitution values_;         // counters of the columns' other ranges
+  Node first_;                  // vector of the group
 };
 
 }  // namespace

@@ -23,14 +23,14 @@ namespace {
 
 using Ranges = std::vector<Node>;
 
-constexpr std::int64_t least_threads = 128;      // of a group
-constexpr std::int64_t steps_wanted = 8;         // vectors of a row that a thread takes
-constexpr std::int64_t least_steps = 4;          // the same in a cluster, which takes time to meet
-constexpr std::int64_t resident_of_many = 96;    // resident_bytes of a group as large as can be
-constexpr std::int64_t line_bytes = 128;         // that memory brings together
-constexpr std::int64_t groups_of_processor = 2;  // of a cluster's groups, at once
-constexpr std::int64_t columns_of_group = 32;    // rows side by side, where they are columns
-constexpr std::int64_t most_inside = 256;        // values of a sum within a term
+constexpr std::int64_t least_threads = 128;     // of a group
+constexpr std::int64_t steps_wanted = 8;        // vectors of a row that a thread takes
+constexpr std::int64_t least_steps = 4;         // the same in a cluster, which takes time to meet
+constexpr std::int64_t resident_of_many = 96;   // resident_bytes of a group as large as can be
+constexpr std::int64_t line_bytes = 128;        // that memory brings together
+constexpr std::int64_t parts_of_processor = 2;  // of rows of clusters, at once
+constexpr std::int64_t columns_of_group = 32;   // rows side by side, where they are columns
+constexpr std::int64_t most_inside = 256;       // values of a sum within a term
 constexpr std::int64_t unrolled_inside = 64;
 constexpr std::int64_t most_of_window = 64;  // elements that one thread takes
 constexpr std::int64_t widest_step = 4;      // from one window to the next
@@ -383,14 +383,22 @@ class GroupRows {
       ++step;
       return block(std::move(each));
     }));
-    if (threads() > largest_group) ask_ahead(t, statements);
+    if (const std::int64_t rows = rows_at_once()) ask_ahead(t, rows, statements);
     statements_.push_back(loop(LoopKind::threads, t.range, block(std::move(statements))));
   }
 
-  // A cluster holds as much of its row as its processors have room for: while it computes, memory
-  // brings the row that the next one there will take to the cache.
-  void ask_ahead(const Thread& t, std::vector<Node>& statements) {
-    const std::int64_t together = groups_of_processor * workshop_.target().threads / cluster_groups;
+  // How many rows all processors take at once, where each has room for little more than its part of
+  // one; else none.
+  std::int64_t rows_at_once() const {
+    const std::int64_t processors = workshop_.target().threads;
+    if (threads() > largest_group) return parts_of_processor * processors / cluster_groups;
+    std::int64_t bytes = 0;
+    for (const Node& kept : kept_) bytes += local_bytes(kept);
+    return team_ == most_team && bytes > resident_bytes / 2 ? processors : 0;
+  }
+
+  // While a row is computed, memory brings the one that follows it there to the cache.
+  void ask_ahead(const Thread& t, std::int64_t together, std::vector<Node>& statements) {
     const Size rows = extent(rows_);
     if (rows.is_constant() && rows.value() <= together) return;
     Substitution ahead;
