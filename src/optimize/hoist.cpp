@@ -17,6 +17,7 @@ constexpr double tiles_wanted = 1 << 19;    // results of products
 constexpr std::int64_t least_depth = 128;   // of a part of them
 constexpr double row_of_group = 1 << 18;    // operations for which a group is enough
 constexpr double many_points = 1 << 24;     // that make a phase for what they share worth it
+constexpr double few_of_points = 1 << 10;   // points to one, where nothing else is made in front
 
 // The part's outer ranges among these, in the part's order; nothing where others are among them.
 std::vector<Node> outer_ranges(const Part& part, const std::vector<Node>& free) {
@@ -50,17 +51,22 @@ bool is_dear(const Node& node) {
          node.is(Op::sin_);
 }
 
-// What is computed of results in front, is the same for many points, and is dear.
+// What is computed of results in front, or of what a kernel before has made of few points, is the
+// same for many points, and is dear; all of it, with what it is made of.
 Node dear_of_rows(const Part& part, const Workshop& workshop) {
   if (points(part.outer) < many_points) return {};
   FreeRanges free;
-  for (const Node& node : topological_order(part.stages[0].stores)) {
-    if (!is_dear(node) || 8 * points(free.of(node)) > points(part.outer)) continue;
+  const std::vector<Node> nodes = topological_order(part.stages[0].stores);
+  for (auto at = nodes.rbegin(); at != nodes.rend(); ++at) {
+    const Node& node = *at;
+    if (!is_dear(node)) continue;
     const std::vector<Node> loads = find_all({node}, Op::load_);
     const bool of_results = std::any_of(loads.begin(), loads.end(), [&](const Node& load) {
       return workshop.is_workspace(load.src(0));
     });
-    if (of_results && find_all({node}, Op::reduce_).empty() &&
+    const double times = of_results ? 8 : few_of_points;
+    if (!loads.empty() && times * points(free.of(node)) <= points(part.outer) &&
+        find_all({node}, Op::reduce_).empty() &&
         outer_ranges(part, free.of(node)).size() == free.of(node).size()) {
       return node;
     }
@@ -257,10 +263,20 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
       }
     }
   }
+  std::vector<Part> dears;  // which do not need each other
   while (const Node dear = groups ? dear_of_rows(part, workshop) : Node()) {
     const std::vector<Node> rows = outer_ranges(part, free_ranges(dear));
-    replace(part, dear, store_apart(dear, rows, workshop, before));
+    std::vector<Part> one;
+    replace(part, dear, store_apart(dear, rows, workshop, one));
+    const auto beside = std::find_if(dears.begin(), dears.end(),
+                                     [&](const Part& other) { return other.outer == rows; });
+    if (beside == dears.end()) {
+      dears.push_back(std::move(one[0]));
+    } else {
+      beside->stages[0].stores.push_back(one[0].stages[0].stores[0]);
+    }
   }
+  before.insert(before.end(), dears.begin(), dears.end());
   store_rows_apart(part, before);
   // Large reductions to few results: partial results first.
   std::vector<Part> result;
