@@ -31,6 +31,8 @@ struct TileCase {
   bool y_turned = false;
   bool fused = false;      // a factor of X before it, a bias, a residual and a maximum after it
   bool gated = false;      // times the same X's product with another Y
+  int residuals = 1;       // where fused
+  bool rounded = false;    // to the operands' dtype, before what follows
   std::int64_t heads = 1;  // the result's columns lie in so many matrices, one after the other
 };
 
@@ -143,12 +145,14 @@ class TileProgram {
       const Node g = expand(reshape(cast(gate, sum), {c.batch, 1, c.n, c.k}), cube);
       result = mul(result, reshape(reduce(ReduceOp::add, mul(a, g), {3}), {c.batch, c.m, c.n}));
     }
+    if (c.rounded) result = cast(cast(result, c.dtype), sum);
     if (c.fused) {
       const Shape all = {c.batch, c.m, c.n};
       const Node bias = expand(reshape(leaf(DType::float32, {c.n}), {1, 1, c.n}), all);
-      const Node residual = cast(leaf(c.dtype, {c.batch, c.m, c.n}), sum);
-      result = max(add(add(result, bias), residual),
-                   expand(reshape(constant_float(-3), {1, 1, 1}), all));
+      result = add(result, bias);
+      for (int i = 0; i < c.residuals; ++i)
+        result = add(result, cast(leaf(c.dtype, {c.batch, c.m, c.n}), sum));
+      result = max(result, expand(reshape(constant_float(-3), {1, 1, 1}), all));
     }
     if (c.heads > 1) {
       const Shape split = {c.batch, c.m, c.heads, c.n / c.heads};
@@ -327,6 +331,14 @@ inline const std::vector<TileCase>& tile_cases() {
       {.name = "odd_turned", .m = 65, .n = 99, .k = 77, .x_turned = true, .y_turned = true},
       {.name = "batched", .batch = 3, .m = 72, .n = 64, .k = 64},
       {.name = "fused", .m = 130, .n = 96, .k = 80, .fused = true},
+      {.name = "residuals", .m = 130, .n = 104, .k = 80, .fused = true, .residuals = 2},
+      {.name = "rounded",
+       .m = 260,
+       .n = 256,
+       .k = 96,
+       .fused = true,
+       .residuals = 2,
+       .rounded = true},
       {.name = "gated", .result = DType::float32, .m = 192, .n = 160, .k = 96, .gated = true},
       {.name = "heads", .m = 130, .n = 192, .k = 96, .heads = 3},
       {.name = "odd_heads", .batch = 2, .m = 70, .n = 132, .k = 72, .heads = 6},

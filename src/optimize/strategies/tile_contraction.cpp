@@ -6,7 +6,9 @@
 //
 // A task is one tile of the output. A pipeline over K brings tiles of X and Y and multiplies them
 // into fragments; what follows the sum is computed on these, goes to shared memory as a tile of the
-// output and from there to the output, by a copy of its own where the output's rows allow it.
+// output and from there to the output, by a copy of its own where the output's rows allow it. Where
+// several matrices are read after a short sum, memory is the limit: then the sums themselves go to
+// shared memory, and what follows them is computed row by row, in vectors.
 //
 // Operands are copied from where they lie if they are plain matrices with aligned rows. So are
 // those X whose ranges, M and K, move through dimensions of an array together
@@ -24,6 +26,7 @@
 #include "optimize/analysis.h"
 #include "optimize/box_array.h"
 #include "optimize/product.h"
+#include "optimize/strategies/group.h"
 #include "optimize/tile_array.h"
 #include "optimize/tile_order.h"
 
@@ -41,7 +44,8 @@ constexpr std::int64_t most_stages = 6;
 constexpr std::int64_t most_threads = 256;        // that multiply
 constexpr std::int64_t most_results = 128 * 256;  // of a tile and all sums, in registers
 constexpr std::size_t most_sums = 2;
-constexpr std::int64_t least_strip_bytes = 32;  // of a strip, that have to be there
+constexpr std::int64_t least_strip_bytes = 32;     // of a strip, that have to be there
+constexpr std::int64_t short_sum_bytes = 1 << 10;  // of depth: memory is the limit
 
 Node number(std::int64_t value) { return constant_int(value); }
 Node clipped(const Node& at, const Size& end) { return integer_min(at, (end - 1).node()); }
@@ -475,15 +479,45 @@ class TileContraction {
   // dtype that is stored.
   void choose_staging() {
     int widest = 1;
-    for (const Node& store : stores_) widest = std::max(widest, byte_size(store.src(0).dtype()));
+    for (const Node& store : stores_) widest = std::max(widest, byte_size(staged_dtype(store)));
     staged_columns_ = tile_columns_;
     while (tile_rows_ * staged_columns_ * widest > most_staged_bytes && staged_columns_ % 16 == 0)
       staged_columns_ /= 2;
     for (const Node& store : stores_) {
-      const DType dtype = store.src(0).dtype();
+      const DType dtype = staged_dtype(store);
       if (!staging(dtype))
         staged_.push_back(make_tile(dtype, tile_rows_, staged_columns_, workshop_));
     }
+  }
+
+  DType staged_dtype(const Node& store) const {
+    const Node sum = streamed_sum(store);
+    return (sum ? sum : store.src(0)).dtype();
+  }
+
+  // The sum, or what it is rounded to first, where the store reads other matrices after a short
+  // one.
+  Node streamed_sum(const Node& store) const {
+    if (sums_.size() != 1 || n_.size() != 1 ||
+        steps() * depth_ * element_bytes() > short_sum_bytes) {
+      return {};
+    }
+    const Node& sum = sums_[0].sum;
+    Substitution values = {{sum, constant_like(0, sum.dtype())}};
+    const std::vector<Node> loads = find_all({substitute(store.src(2), values)}, Op::load_);
+    const auto matrices = std::count_if(loads.begin(), loads.end(), [&](const Node& load) {
+      return stride(load.src(1), contiguous_) == 1 &&
+             std::any_of(m_.begin(), m_.end(),
+                         [&](const Node& range) { return depends_on(load, range); });
+    });
+    if (matrices < 2) return {};
+    Node rounded;
+    for (const Node& node : topological_order({&store.src(2), 1})) {
+      if (std::find(node.srcs().begin(), node.srcs().end(), sum) == node.srcs().end()) continue;
+      if (rounded || !node.is(Op::cast_) || byte_size(node.dtype()) != 2) return sum;
+      rounded = node;
+    }
+    return rounded ? rounded : sum;
   }
 
   Node staging(DType dtype) const {
@@ -640,7 +674,14 @@ class TileContraction {
   // ---- what follows the sum ------------------------------------------------------------------
 
   void finish(const Node& store, std::vector<Node>& statements) {
-    const Node memory = staging(store.src(0).dtype());
+    const Node memory = staging(staged_dtype(store));
+    if (const Node sum = streamed_sum(store)) {
+      for (std::int64_t first = 0; first < tile_columns_; first += staged_columns_) {
+        statements.push_back(fill(store_to(store.src(0), store.src(1), sum), memory, first));
+        statements.push_back(stream_out(store, sum, memory, first));
+      }
+      return;
+    }
     const bool whole_strips = staged_columns_ * byte_size(memory.dtype()) % strip_bytes == 0;
     Operand output;
     const bool copied = whole_strips && find_output(store, output);
@@ -731,6 +772,29 @@ class TileContraction {
     for (std::size_t i = 0; i < rows_.size(); ++i) at[rows_[i]] = starts_[i];
     at[column_] = add(n0_, number(first));
     return store_tile(memory, view, substituted(output.at, at));
+  }
+
+  // What the store makes of the sums in memory: neighbouring threads take neighbouring vectors.
+  Node stream_out(const Node& store, const Node& sum, const Node& memory, std::int64_t first) {
+    const int bytes = byte_size(memory.dtype());
+    const auto lanes = static_cast<int>(chunk_bytes / bytes);
+    const std::int64_t vectors = staged_columns_ / lanes;
+    const Size n = extent(n_);
+    const Node thread = workshop_.range(threads_);
+    std::vector<Node> stores;
+    for (std::int64_t i = 0; i < tile_rows_ * vectors; i += threads_) {
+      const Node vector = add(thread, number(i));
+      const Node row = idiv(vector, number(vectors));
+      const Node column = mul(mod(vector, number(vectors)), number(lanes));
+      const Node at_column = add(n0_, add(column, number(first)));
+      Substitution at = outside_;
+      Node inside = place_row(at, row, true);
+      if (n.value() % tile_columns_ != 0)
+        inside = logical_and(inside, integer_less(at_column, n.node()));
+      at[sum] = load_from(memory, tile_index(bytes, tile_rows_, row, column), {}, lanes);
+      stores.push_back(branch(inside, store_vector(store, n_.back(), at_column, lanes, at)));
+    }
+    return loop(LoopKind::threads, thread, brisk::block(std::move(stores)));
   }
 
   Node write_out(const Node& store, const Node& memory, std::int64_t first) {
