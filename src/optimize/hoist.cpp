@@ -194,7 +194,7 @@ struct Cut {
   /// Of `partials`, a load over the pieces, and of what no piece has.
   Node total(const Node& reduction, const Node& partials) const {
     const auto op = op_of(reduction);
-    const Node sum = reduce_over(op, partials, {piece});
+    Node sum = reduce_over(op, partials, {piece});
     if (left == 0) return sum;
     const std::int64_t done = Size(ranges[0].src(0)).value() - left;
     return combine(op, sum, over(reduction, tail, add(tail, constant_int(done))));

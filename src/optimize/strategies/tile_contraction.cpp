@@ -371,12 +371,6 @@ class TileContraction {
     return extent(taps_).value() * ((Size(deep_.src(0)).value() + depth_ - 1) / depth_);
   }
 
-  // With tiles of that size.
-  std::int64_t tasks(std::int64_t rows, std::int64_t columns) const {
-    return std::max<std::int64_t>(1, extent(batch_).upper()) * parts_ * usual(boxes(box_of(rows))) *
-           ((extent(n_).value() + columns - 1) / columns);
-  }
-
   // Cycles of the busiest processor: for each of its tiles those of the matrix unit, or those in
   // which the operands come from the cache, or go to and from shared memory, and some in which
   // nothing is multiplied.
@@ -395,7 +389,8 @@ class TileContraction {
     const std::int64_t all = columns * static_cast<std::int64_t>(sums_.size());
     const double multiplying =
         depth * static_cast<double>(rows * all) / unit * (rows == 64 ? 1.1 : 1.0);
-    const double copying = depth * static_cast<double>(rows + all / sharers) / cache_bytes;
+    const double mine = static_cast<double>(all) / static_cast<double>(sharers);  // of all columns
+    const double copying = depth * (static_cast<double>(rows) + mine) / cache_bytes;
     const std::int64_t parts = rows / 64;  // each is multiplied by itself
     const double passing =
         depth * static_cast<double>(rows + all + parts * (64 + all)) / shared_bytes;
