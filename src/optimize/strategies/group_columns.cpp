@@ -131,7 +131,7 @@ class GroupColumns {
     return schedule;
   }
 
-  // Registers for a vector of each sum, which are zero after these statements.
+  // Registers for a vector of each sum, in which there is nothing yet after these statements.
   std::vector<Node> begin_sums(std::vector<Node>& statements) {
     std::vector<Node> wide;
     for (const Node& reduction : reductions_) {
