@@ -177,9 +177,8 @@ std::int64_t parts_of_product(std::int64_t size, std::int64_t most) {
 
 // How a reduction is made in two: pieces of its first range apart, and what they come to.
 struct Cut {
-  Cut(std::vector<Node> of, std::vector<Node> over, std::int64_t parts, bool merges,
-      Workshop& workshop)
-      : ranges(std::move(of)), free(std::move(over)), merges(merges) {
+  Cut(std::vector<Node> of, std::vector<Node> over, std::int64_t parts, Workshop& workshop)
+      : ranges(std::move(of)), free(std::move(over)) {
     const std::int64_t size = Size(ranges[0].src(0)).value();
     length = size / parts;
     left = size - length * parts;
@@ -201,11 +200,11 @@ struct Cut {
   }
 
   std::vector<Node> ranges, free;
-  bool merges;  // others over the same ranges may be made with it
+  bool merges = false;  // others over the same ranges may be made with it
+  bool across = false;  // the pieces come outermost
   std::int64_t length = 0, left = 0;
   Node piece, inside, tail;
-  std::vector<Node> outer = {};  // of the part that stores the pieces, the result's `part`
-  std::size_t part = 0;
+  std::size_t part = 0;  // of the result, which stores the pieces' results
 
  private:
   Node over(const Node& reduction, const Node& counter, const Node& at) const {
@@ -303,24 +302,24 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
         continue;
       }
       const bool merges = groups && !in_tiles && find_all({reduction.src(0)}, Op::reduce_).empty();
-      const auto like = std::find_if(cuts.begin(), cuts.end(), [&](const Cut& cut) {
-        return merges && cut.merges && cut.ranges == ranges && cut.free == free;
+      auto cut = std::find_if(cuts.begin(), cuts.end(), [&](const Cut& other) {
+        return merges && other.merges && other.across == across && other.ranges == ranges &&
+               other.free == free;
       });
-      if (like == cuts.end()) {
-        cuts.push_back({ranges, free, parts, merges, workshop});
-        cuts.back().outer = outer_ranges(each, free);
-        cuts.back().outer.insert(across ? cuts.back().outer.begin() : cuts.back().outer.end(),
-                                 cuts.back().piece);
-        cuts.back().part = result.size();
-        replace(each, reduction,
-                cuts.back().total(reduction, store_apart(cuts.back().partial(reduction),
-                                                         cuts.back().outer, workshop, result)));
-        continue;
+      if (cut == cuts.end()) {
+        cut = cuts.insert(cut, Cut(ranges, free, parts, workshop));
+        cut->merges = merges;
+        cut->across = across;
+        cut->part = result.size();
+        std::vector<Node> outer = outer_ranges(each, free);
+        outer.insert(across ? outer.begin() : outer.end(), cut->piece);
+        result.push_back({std::move(outer), {Stage{}}});
       }
-      std::vector<Part> beside;
-      const Node load = store_apart(like->partial(reduction), like->outer, workshop, beside);
-      result[like->part].stages[0].stores.push_back(beside[0].stages[0].stores[0]);
-      replace(each, reduction, like->total(reduction, load));
+      Part& apart = result[cut->part];
+      std::vector<Part> one;
+      const Node partials = store_apart(cut->partial(reduction), apart.outer, workshop, one);
+      apart.stages[0].stores.push_back(one[0].stages[0].stores[0]);
+      replace(each, reduction, cut->total(reduction, partials));
     }
     result.push_back(each);
   }
