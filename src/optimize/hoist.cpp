@@ -33,17 +33,18 @@ void replace(Part& part, const Node& from, const Node& to) {
   for (Node& store : part.stages[0].stores) store = substitute(store, memo);
 }
 
-// A part that stores `value` over `outer`; gives the load that stands for it.
+// Has the part store `value` as well; gives the load that stands for it.
+Node store_in(Part& part, const Node& value, Workshop& workshop) {
+  const Node memory = workshop.workspace(value.dtype(), extent(part.outer));
+  part.stages[0].stores.push_back(store_to(memory, position(part.outer), value));
+  return load_from(memory, position(part.outer));
+}
+
+// A part of its own that stores `value` over `outer`.
 Node store_apart(const Node& value, const std::vector<Node>& outer, Workshop& workshop,
                  std::vector<Part>& parts) {
-  Size elements = 1;
-  for (const Node& range : outer) elements = elements * Size(range.src(0));
-  const Node memory = workshop.workspace(value.dtype(), elements);
-  Part part;
-  part.outer = outer;
-  part.stages.push_back({{}, {store_to(memory, position(outer), value)}});
-  parts.push_back(std::move(part));
-  return load_from(memory, position(outer));
+  parts.push_back({outer, {Stage{}}});
+  return store_in(parts.back(), value, workshop);
 }
 
 bool is_dear(const Node& node) {
@@ -265,15 +266,10 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
   std::vector<Part> dears;  // which do not need each other
   while (const Node dear = groups ? dear_of_rows(part, workshop) : Node()) {
     const std::vector<Node> rows = outer_ranges(part, free_ranges(dear));
-    std::vector<Part> one;
-    replace(part, dear, store_apart(dear, rows, workshop, one));
-    const auto beside = std::find_if(dears.begin(), dears.end(),
-                                     [&](const Part& other) { return other.outer == rows; });
-    if (beside == dears.end()) {
-      dears.push_back(std::move(one[0]));
-    } else {
-      beside->stages[0].stores.push_back(one[0].stages[0].stores[0]);
-    }
+    auto apart = std::find_if(dears.begin(), dears.end(),
+                              [&](const Part& other) { return other.outer == rows; });
+    if (apart == dears.end()) apart = dears.insert(apart, {rows, {Stage{}}});
+    replace(part, dear, store_in(*apart, dear, workshop));
   }
   before.insert(before.end(), dears.begin(), dears.end());
   store_rows_apart(part, before);
@@ -315,10 +311,7 @@ std::vector<Part> hoist_reductions(Part& part, Workshop& workshop) {
         outer.insert(across ? outer.begin() : outer.end(), cut->piece);
         result.push_back({std::move(outer), {Stage{}}});
       }
-      Part& apart = result[cut->part];
-      std::vector<Part> one;
-      const Node partials = store_apart(cut->partial(reduction), apart.outer, workshop, one);
-      apart.stages[0].stores.push_back(one[0].stages[0].stores[0]);
+      const Node partials = store_in(result[cut->part], cut->partial(reduction), workshop);
       replace(each, reduction, cut->total(reduction, partials));
     }
     result.push_back(each);

@@ -73,6 +73,15 @@ Node store_vector(const Node& store, const Node& range, const Node& base, int la
   return store_to(store.src(0), substitute(store.src(1), scalars), value, gate);
 }
 
+Node for_points(Workshop& workshop, const Size& points, std::int64_t threads,
+                const std::function<Node(const Node&)>& statement) {
+  const Node group = workshop.range((points + (threads - 1)) / threads);
+  const Node thread = workshop.range(threads);
+  const Node point = add(mul(group, constant_int(threads)), thread);
+  const Node one = branch(integer_less(point, points.node()), statement(point));
+  return loop(LoopKind::parallel, group, loop(LoopKind::threads, thread, one));
+}
+
 Node for_block(Workshop& workshop, std::int64_t threads, std::int64_t each,
                const std::function<Node(const Node&)>& statement) {
   const Node thread = workshop.range(threads);

@@ -41,6 +41,9 @@ std::int64_t power_below(std::int64_t n);
 Node store_vector(const Node& store, const Node& range, const Node& base, int lanes,
                   const Substitution& values);
 
+/// A phase in which each thread takes one of the points, in groups of so many threads.
+Node for_points(Workshop& workshop, const Size& points, std::int64_t threads,
+                const std::function<Node(const Node& point)>& statement);
 /// A loop of so many threads, each of which runs the statement for `each` elements of a block;
 /// neighbouring threads have neighbouring ones.
 Node for_block(Workshop& workshop, std::int64_t threads, std::int64_t each,

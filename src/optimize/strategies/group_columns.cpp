@@ -106,9 +106,14 @@ class GroupColumns {
   Schedule windows() {
     const std::vector<Node> outside(columns_.begin(), columns_.end() - 1);
     const Size vectors = extent(outside) * vectors_;
-    const Node group = workshop_.range((vectors + (threads - 1)) / threads);
-    const Node thread = workshop_.range(threads);
-    const Node vector = add(mul(group, constant_int(threads)), thread);
+    Schedule schedule;
+    schedule.name = "group_columns";
+    schedule.phases = {for_points(workshop_, vectors, threads,
+                                  [&](const Node& vector) { return window_at(vector, outside); })};
+    return schedule;
+  }
+
+  Node window_at(const Node& vector, const std::vector<Node>& outside) {
     place(values_, outside, idiv(vector, constant_int(vectors_)));
     const Node base = mul(mod(vector, constant_int(vectors_)), constant_int(lanes_));
     std::vector<Node> body;
@@ -122,13 +127,7 @@ class GroupColumns {
       values[reductions_[i]] = load_from(wide[i], constant_int(0), {}, lanes_);
     for (const Node& store : stores_)
       body.push_back(store_vector(store, columns_.back(), base, lanes_, values));
-    Schedule schedule;
-    schedule.name = "group_columns";
-    schedule.phases = {
-        loop(LoopKind::parallel, group,
-             loop(LoopKind::threads, thread,
-                  branch(integer_less(vector, vectors.node()), block(std::move(body)))))};
-    return schedule;
+    return block(std::move(body));
   }
 
   // Registers for a vector of each sum, in which there is nothing yet after these statements.

@@ -31,30 +31,27 @@ std::optional<Schedule> group_packing(const Node& value, const std::vector<Node>
       lanes_along({value}, row.back(), target) > 1) {
     return std::nullopt;
   }
-  const Node group = workshop.range((points + (threads - 1)) / threads);
-  const Node thread = workshop.range(threads);
-  const Node point = add(mul(group, constant_int(threads)), thread);
-  Substitution outside;
-  place(outside, rows, point);
   const Node kept = workshop.registers(value.dtype(), length);
-  std::vector<Node> body;
-  for (std::int64_t i = 0; i < length; ++i) {
-    Substitution values = outside;
-    place(values, row, constant_int(std::min(i, count - 1)));
-    const Node element = i < count ? substitute(value, values) : constant_like(0, value.dtype());
-    body.push_back(store_to(kept, constant_int(i), element));
-  }
-  const Node first = mul(point, constant_int(length));
-  for (std::int64_t i = 0; i < length; i += lanes) {
-    body.push_back(
-        store_to(memory, add(first, constant_int(i)), load_from(kept, constant_int(i), {}, lanes)));
-  }
+  const auto pack = [&](const Node& point) {
+    Substitution outside;
+    place(outside, rows, point);
+    std::vector<Node> body;
+    for (std::int64_t i = 0; i < length; ++i) {
+      Substitution values = outside;
+      place(values, row, constant_int(std::min(i, count - 1)));
+      const Node element = i < count ? substitute(value, values) : constant_like(0, value.dtype());
+      body.push_back(store_to(kept, constant_int(i), element));
+    }
+    const Node first = mul(point, constant_int(length));
+    for (std::int64_t i = 0; i < length; i += lanes) {
+      body.push_back(store_to(memory, add(first, constant_int(i)),
+                              load_from(kept, constant_int(i), {}, lanes)));
+    }
+    return block(std::move(body));
+  };
   Schedule schedule;
   schedule.name = "group_packing";
-  schedule.phases = {
-      loop(LoopKind::parallel, group,
-           loop(LoopKind::threads, thread,
-                branch(integer_less(point, points.node()), block(std::move(body)))))};
+  schedule.phases = {for_points(workshop, points, threads, pack)};
   return schedule;
 }
 
